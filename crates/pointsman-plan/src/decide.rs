@@ -1,0 +1,288 @@
+//! Chooses the cheapest placement.
+//!
+//! # Does not know
+//!
+//! What a placement costs (the cost model does), and how a choice is put into words.
+//!
+//! # Invariants
+//!
+//! - I1. The plain loop is always the first placement tried.
+//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] and by the machine's least gain.
+//! - I3. Of placements within [`TIE`] of the fastest the simplest is taken.
+
+use crate::cost_model::{Cost, MEMORY_SHARE, MOST_LANES, MOST_THREADS, Model};
+use crate::explain;
+use crate::job::{Backend, Job};
+use crate::machine::Machine;
+use crate::number::{whole, whole32};
+use crate::observation::Observation;
+use crate::plan::{Candidate, Plan};
+
+/// The share of the plain loop's time that must be gained to leave it. DESIGN 5.3: an automatic choice is never slower
+/// than 1.05 of the plain loop, so a predicted gain below that is not worth being wrong.
+const MARGIN: f64 = 0.05;
+
+/// Placements this close to the fastest count as equally fast. Arbitrary; the model is no more exact than that.
+const TIE: f64 = 0.03;
+
+/// How many of each backend's placements a plan shows, besides the fixed ones.
+const SHOWN: usize = 3;
+
+/// The thread counts that are tried, besides those computed.
+const THREADS: [u32; 15] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+
+/// The thread counts that every plan shows.
+const SHOWN_THREADS: [u32; 3] = [2, 8, 32];
+
+/// The numbers of threads in a worker process that are tried.
+const LANES: [u32; 6] = [1, 2, 4, 8, 16, MOST_LANES];
+
+/// All numbers of processes up to this one are tried; of larger ones those that [`process_counts`] picks, so that
+/// deciding stays short on a large machine.
+const EVERY_PROCESS: u32 = 8;
+
+/// One placement with its price.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placement {
+    pub(crate) backend: Backend,
+    pub(crate) workers: u32,
+    pub(crate) processes: u32,
+    pub(crate) lanes: u32,
+    pub(crate) cost: Cost,
+    /// Whether it stays within memory.
+    pub(crate) fits: bool,
+    /// Whether every plan shows it.
+    fixed: bool,
+}
+
+impl Placement {
+    /// The lesser is the simpler.
+    fn complexity(&self) -> (Backend, u32, u32) {
+        (self.backend, self.workers, self.processes)
+    }
+}
+
+/// Decides where the calls that are left should run.
+pub fn decide(observation: &Observation, machine: &Machine, job: &Job) -> Plan {
+    let model = Model::new(observation, machine, job);
+    let placements = placements(&model, machine, job);
+    let chosen = choose(&placements, machine, job);
+    let taken = placements[chosen];
+    let shown = shown(&placements, &taken, job);
+    let position = shown
+        .iter()
+        .position(|placement| placement.complexity() == taken.complexity())
+        .unwrap_or(0);
+    let told = explain::Told {
+        observation,
+        machine,
+        job,
+        model: &model,
+        placements: &placements,
+        taken: &taken,
+    };
+    Plan {
+        chosen: position,
+        reasons: told.reasons(),
+        warnings: told.warnings(),
+        workload: observation.workload(),
+        speedup: if taken.cost.seconds > 0.0 {
+            placements[0].cost.seconds / taken.cost.seconds
+        } else {
+            1.0
+        },
+        seconds: taken.cost.seconds,
+        candidates: shown
+            .iter()
+            .map(|placement| candidate(placement, &model, machine, job))
+            .collect(),
+    }
+}
+
+/// The backend that [`decide()`] would choose, and nothing else.
+pub(crate) fn backend_for(observation: &Observation, machine: &Machine, job: &Job) -> Backend {
+    let model = Model::new(observation, machine, job);
+    let placements = placements(&model, machine, job);
+    placements[choose(&placements, machine, job)].backend
+}
+
+/// All placements that are tried, the plain loop first.
+fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement> {
+    let most = job.max_workers.unwrap_or(u32::MAX).max(1);
+    let chunks = whole(model.chunks());
+    let useful = whole32(model.chunks()).clamp(1, most);
+    let mut all = Vec::with_capacity(64);
+    all.push(Placement {
+        backend: Backend::Inline,
+        workers: 1,
+        processes: 0,
+        lanes: 1,
+        cost: model.inline(),
+        fits: true,
+        fixed: true,
+    });
+    for lanes in thread_counts(
+        model,
+        useful,
+        most,
+        job.objection(Backend::Inline).is_none(),
+    ) {
+        all.push(Placement {
+            backend: Backend::Threads,
+            workers: lanes,
+            processes: 0,
+            lanes,
+            cost: model.threads(lanes),
+            fits: true,
+            fixed: SHOWN_THREADS.contains(&lanes),
+        });
+    }
+    let shares = job.caller_shares && most > 1;
+    let memory = machine.memory.get() * MEMORY_SHARE;
+    let cores = whole32(model.cores.ceil()).max(1);
+    let single = model.lone_lanes();
+    for processes in process_counts(cores) {
+        for lanes in lane_counts(chunks, processes, shares) {
+            let workers = processes * lanes + u32::from(shares);
+            let fixed = processes == cores && lanes == 1;
+            let least = processes == 1 && lanes == 1;
+            let wanted = workers < useful.saturating_add(processes) && (lanes == 1 || !single);
+            if workers > most || !(wanted || fixed || least) {
+                continue;
+            }
+            all.push(Placement {
+                backend: Backend::Processes,
+                workers,
+                processes,
+                lanes,
+                cost: model.processes(processes, lanes, shares),
+                fits: memory <= 0.0 || model.memory(processes, lanes) <= memory,
+                fixed,
+            });
+        }
+    }
+    all
+}
+
+/// The thread counts to try, ascending.
+fn thread_counts(model: &Model<'_>, useful: u32, most: u32, inline: bool) -> Vec<u32> {
+    let useful = useful.min(MOST_THREADS);
+    let mut counts: Vec<u32> = THREADS
+        .iter()
+        .copied()
+        .filter(|count| *count <= useful)
+        .collect();
+    counts.extend(SHOWN_THREADS.iter().filter(|count| **count <= most));
+    // One thread only where the plain loop may not be taken in its stead.
+    let least = if inline { 2 } else { 1 };
+    let knee = model.knee().clamp(1, useful);
+    let rounds = whole(model.chunks()).div_ceil(u64::from(knee)).max(1);
+    let even = u32::try_from(whole(model.chunks()).div_ceil(rounds)).unwrap_or(MOST_THREADS);
+    counts.extend(
+        [1, knee, useful, even.min(useful)]
+            .iter()
+            .filter(|count| **count >= least),
+    );
+    counts.sort_unstable();
+    counts.dedup();
+    counts
+}
+
+/// The numbers of threads to try in each of that many processes: the usual ones, and the one that spreads the chunks
+/// evenly over as few rounds as possible.
+fn lane_counts(chunks: u64, processes: u32, shares: bool) -> impl Iterator<Item = u32> {
+    let caller = u64::from(shares);
+    let most = u64::from(processes) * u64::from(MOST_LANES) + caller;
+    let round = chunks.div_ceil(chunks.div_ceil(most).max(1));
+    let even = round.saturating_sub(caller).div_ceil(u64::from(processes));
+    let even = u32::try_from(even)
+        .unwrap_or(MOST_LANES)
+        .clamp(1, MOST_LANES);
+    LANES
+        .into_iter()
+        .chain((!LANES.contains(&even)).then_some(even))
+}
+
+/// The numbers of worker processes to try on that many cores.
+fn process_counts(cores: u32) -> impl Iterator<Item = u32> {
+    (1..=cores).filter(move |count| {
+        *count <= EVERY_PROCESS
+            || *count + 1 >= cores
+            || (count.is_power_of_two() || (count / 3).is_power_of_two() && count % 3 == 0)
+    })
+}
+
+/// The index of the placement to take.
+fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
+    let inline = placements[0].cost.seconds;
+    let loops = job.objection(Backend::Inline).is_none();
+    let open = Backend::ALL.map(|backend| job.objection(backend).is_none());
+    let better = |placement: &Placement| {
+        let seconds = placement.cost.seconds;
+        placement.backend != Backend::Inline
+            && open[placement.backend as usize]
+            && placement.fits
+            && (!loops
+                || (seconds <= inline * (1.0 - MARGIN)
+                    && inline - seconds >= machine.least_gain.value()))
+    };
+    let fastest = placements
+        .iter()
+        .filter(|placement| better(placement))
+        .map(|placement| placement.cost.seconds)
+        .fold(f64::INFINITY, f64::min);
+    placements
+        .iter()
+        .enumerate()
+        .filter(|(_, placement)| {
+            better(placement) && placement.cost.seconds <= fastest * (1.0 + TIE)
+        })
+        .min_by_key(|(_, placement)| placement.complexity())
+        .map_or(0, |(index, _)| index)
+}
+
+/// The placements worth showing, the fastest first.
+fn shown(placements: &[Placement], taken: &Placement, job: &Job) -> Vec<Placement> {
+    let mut sorted = placements.to_vec();
+    sorted.sort_by(|one, other| {
+        one.cost
+            .seconds
+            .total_cmp(&other.cost.seconds)
+            .then_with(|| one.complexity().cmp(&other.complexity()))
+    });
+    let mut room = [SHOWN; Backend::ALL.len()];
+    let possible = placements
+        .iter()
+        .any(|placement| placement.fits && placement.backend == Backend::Processes);
+    sorted.retain(|placement| {
+        let left = &mut room[placement.backend as usize];
+        let counts = *left > 0
+            && (placement.fits || !possible && job.objection(placement.backend).is_none());
+        *left -= usize::from(counts);
+        counts || placement.fixed || placement.complexity() == taken.complexity()
+    });
+    sorted
+}
+
+/// A placement as a plan shows it.
+fn candidate(placement: &Placement, model: &Model<'_>, machine: &Machine, job: &Job) -> Candidate {
+    let struck_out = job
+        .objection(placement.backend)
+        .map(str::to_owned)
+        .or_else(|| {
+            (!placement.fits)
+                .then(|| explain::too_large(model, machine, placement.processes, placement.lanes))
+        });
+    Candidate {
+        backend: placement.backend,
+        workers: placement.workers,
+        processes: placement.processes,
+        threads_per_worker: placement.lanes,
+        chunksize: model.chunk(placement.workers),
+        seconds: placement.cost.seconds,
+        start_up: placement.cost.start_up,
+        rate: placement.cost.rate,
+        limit: placement.cost.limit,
+        struck_out,
+    }
+}

@@ -1,0 +1,201 @@
+//! The place where a call's outcome arrives, shared by the future and by whoever runs the call.
+//!
+//! # Does not know
+//!
+//! Where the call runs, or how its bytes are decoded.
+//!
+//! # Invariants
+//!
+//! - L1. The state moves only forward: pending, running, then one of cancelled or finished; it is settled once.
+//! - L2. The outcome is there before the state says so (the state is stored with Release under the lock; readers
+//!   load it with Acquire).
+//! - L3. No Python code runs while the lock is held; Python objects are dropped after it is released.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pointsman_shm::{Death, LaneMemory};
+use pyo3::prelude::*;
+
+/// What became of a call.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The value that it returned.
+    Value(Py<PyAny>),
+    /// The exception that it raised.
+    Raised(Py<PyAny>),
+    /// What a worker process sent, not yet decoded.
+    Reply {
+        tag: u8,
+        bytes: Box<[u8]>,
+        lane: Arc<LaneMemory>,
+    },
+    /// Its worker process died while it ran.
+    Died(Death),
+    /// It was cancelled before it began.
+    Cancelled,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    Pending = 0,
+    Running = 1,
+    Cancelled = 2,
+    Finished = 3,
+}
+
+/// The call has begun, or is settled.
+#[derive(Debug)]
+pub(crate) struct TooLate;
+
+#[derive(Debug, Default)]
+struct Slot {
+    outcome: Option<Outcome>,
+    /// The standard future that mirrors this cell and must be told.
+    mirror: Option<Py<PyAny>>,
+    waiting: u32,
+}
+
+/// One call's outcome and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    stage: AtomicU8,
+    slot: Mutex<Slot>,
+    settled: Condvar,
+}
+
+impl Cell {
+    pub(crate) fn new() -> Self {
+        Self {
+            stage: AtomicU8::new(Stage::Pending as u8),
+            slot: Mutex::default(),
+            settled: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        // Acquire: pairs with the Release stores of `begin` and `settle`.
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Pending,
+            1 => Stage::Running,
+            2 => Stage::Cancelled,
+            _ => Stage::Finished,
+        }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.stage(), Stage::Cancelled | Stage::Finished)
+    }
+
+    /// Pending to running. False when the call was cancelled, or runs already: then do not run it.
+    pub(crate) fn begin(&self) -> bool {
+        // AcqRel: the Release half pairs with the Acquire in `stage`; the Acquire half orders after a cancel.
+        self.stage
+            .compare_exchange(
+                Stage::Pending as u8,
+                Stage::Running as u8,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .is_ok()
+    }
+
+    /// Settles the call. Returns whether this was the first outcome, and the mirror that must be told.
+    pub(crate) fn settle(&self, outcome: Outcome) -> (bool, Option<Py<PyAny>>) {
+        let mut slot = self.lock();
+        if self.is_settled() {
+            drop(slot);
+            drop(outcome);
+            return (false, None);
+        }
+        let stage = if matches!(outcome, Outcome::Cancelled) {
+            Stage::Cancelled
+        } else {
+            Stage::Finished
+        };
+        slot.outcome = Some(outcome);
+        // Release: pairs with the Acquire in `stage` (L2).
+        self.stage.store(stage as u8, Ordering::Release);
+        let mirror = slot.mirror.take();
+        let waiting = slot.waiting;
+        drop(slot);
+        if waiting > 0 {
+            self.settled.notify_all();
+        }
+        (true, mirror)
+    }
+
+    /// Cancels a call that has not begun, and hands back the mirror that must be told.
+    pub(crate) fn cancel_pending(&self) -> Result<Option<Py<PyAny>>, TooLate> {
+        let mut slot = self.lock();
+        // AcqRel: competes with `begin`; exactly one of the two wins.
+        let won = self.stage.compare_exchange(
+            Stage::Pending as u8,
+            Stage::Cancelled as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if won.is_err() {
+            return Err(TooLate);
+        }
+        slot.outcome = Some(Outcome::Cancelled);
+        let mirror = slot.mirror.take();
+        drop(slot);
+        self.settled.notify_all();
+        Ok(mirror)
+    }
+
+    /// Registers a future to be told when the call settles. Gives it back when that has happened already.
+    pub(crate) fn watch(&self, mirror: Py<PyAny>) -> Option<Py<PyAny>> {
+        let mut slot = self.lock();
+        if self.is_settled() {
+            drop(slot);
+            return Some(mirror);
+        }
+        slot.mirror = Some(mirror);
+        None
+    }
+
+    /// Waits until the call is settled, for at most `limit`.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let mut slot = self.lock();
+        if self.is_settled() {
+            return true;
+        }
+        slot.waiting += 1;
+        let (mut slot, _) = self
+            .settled
+            .wait_timeout(slot, limit)
+            .unwrap_or_else(PoisonError::into_inner);
+        slot.waiting -= 1;
+        self.is_settled()
+    }
+
+    /// Takes the outcome out, to decode it without the lock; put it back with [`Cell::keep`].
+    pub(crate) fn take(&self) -> Option<Outcome> {
+        self.lock().outcome.take()
+    }
+
+    /// Stores the decoded outcome and hands back what it replaces.
+    pub(crate) fn keep(&self, outcome: Outcome) -> Option<Outcome> {
+        self.lock().outcome.replace(outcome)
+    }
+
+    /// Calls `look` with the decoded outcome, if it is there. `look` must not run Python code.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Outcome) -> R) -> Option<R> {
+        self.lock().outcome.as_ref().map(look)
+    }
+
+    /// Like [`Cell::look`] for the garbage collector, which must not wait: `None` when the lock is taken.
+    pub(crate) fn try_look<R>(&self, look: impl FnOnce(Option<&Outcome>) -> R) -> Option<R> {
+        let slot = self.slot.try_lock().ok()?;
+        Some(look(slot.outcome.as_ref()))
+    }
+}

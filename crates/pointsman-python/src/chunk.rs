@@ -1,0 +1,215 @@
+//! The results of one chunk of a job, as they arrive, and their order.
+//!
+//! # Does not know
+//!
+//! The other chunks of the job, or how a chunk was sent.
+//!
+//! # Invariants
+//!
+//! - K1. Replies arrive in the order of the chunk's calls, each once (the host's promise); they are decoded in that order.
+//! - K2. No Python code runs while the lock is held.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pointsman_shm::{Death, LaneMemory, Reply, Usage};
+use pyo3::prelude::*;
+
+use crate::cell::Outcome;
+use crate::outcome;
+use crate::process_pool::Function;
+
+/// Raw replies of consecutive calls that came from one lane.
+#[derive(Debug)]
+struct Run {
+    lane: Arc<LaneMemory>,
+    /// For each reply: tag, length (u32), bytes.
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Run(Run),
+    Died(Death),
+    Local(VecDeque<Result<Py<PyAny>, Py<PyAny>>>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<Piece>,
+    arrived: usize,
+    taken: usize,
+    cancelled: bool,
+    finished: bool,
+    wall_ns: u64,
+    cpu_ns: u64,
+}
+
+/// One chunk of a job.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) first: usize,
+    pub(crate) calls: usize,
+    function: Arc<Function>,
+    state: Mutex<State>,
+}
+
+/// What a chunk has to give at the moment.
+#[derive(Default)]
+pub(crate) struct Ready {
+    pub(crate) values: Vec<Py<PyAny>>,
+    /// The exception of the call that comes after the values.
+    pub(crate) raised: Option<Py<PyAny>>,
+    /// Whether every result of the chunk has been taken.
+    pub(crate) exhausted: bool,
+}
+
+impl Chunk {
+    pub(crate) fn new(first: usize, calls: usize, function: Arc<Function>) -> Self {
+        Self {
+            first,
+            calls,
+            function,
+            state: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn deliver(&self, _index: u32, reply: Reply<'_>) {
+        let mut state = self.lock();
+        match reply {
+            Reply::Value { tag, bytes, lane } => {
+                let same_lane = matches!(state.pieces.back(), Some(Piece::Run(run)) if Arc::ptr_eq(&run.lane, lane));
+                if !same_lane {
+                    state.pieces.push_back(Piece::Run(Run {
+                        lane: lane.clone(),
+                        bytes: Vec::new(),
+                        read: 0,
+                    }));
+                }
+                if let Some(Piece::Run(run)) = state.pieces.back_mut() {
+                    run.bytes.push(tag);
+                    run.bytes.extend_from_slice(
+                        &u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes(),
+                    );
+                    run.bytes.extend_from_slice(bytes);
+                }
+            }
+            Reply::Died(death) => state.pieces.push_back(Piece::Died(death.clone())),
+            Reply::Cancelled => state.cancelled = true,
+        }
+        state.arrived += 1;
+    }
+
+    pub(crate) fn finish(&self, usage: Usage) {
+        let mut state = self.lock();
+        state.finished = true;
+        state.wall_ns += usage.wall_ns;
+        state.cpu_ns += usage.cpu_ns;
+    }
+
+    /// Fills in results that this process computed itself.
+    pub(crate) fn fill(&self, results: VecDeque<Result<Py<PyAny>, Py<PyAny>>>) {
+        let mut state = self.lock();
+        state.cancelled = false;
+        state.arrived = state.taken + results.len();
+        state.pieces.push_back(Piece::Local(results));
+        state.finished = true;
+    }
+
+    /// Whether something can be taken, or nothing more will come.
+    pub(crate) fn has_news(&self) -> bool {
+        let state = self.lock();
+        state.arrived > state.taken || state.finished
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().finished
+    }
+
+    /// Calls whose results have not been taken.
+    pub(crate) fn left(&self) -> usize {
+        self.calls - self.lock().taken
+    }
+
+    /// Calls whose results have arrived, and the worker's seconds for them, once the chunk is finished.
+    pub(crate) fn usage(&self) -> Option<(u64, u64)> {
+        let state = self.lock();
+        (state.finished && !state.cancelled).then_some((state.wall_ns, state.cpu_ns))
+    }
+
+    /// Takes what is ready, decoding it. With `keep_going` an exception is a result like any other.
+    pub(crate) fn take(&self, py: Python<'_>, keep_going: bool) -> Ready {
+        let mut ready = Ready::default();
+        while ready.raised.is_none() {
+            let mut state = self.lock();
+            let piece = state.pieces.pop_front();
+            let from = self.first + state.taken;
+            drop(state);
+            let Some(mut piece) = piece else { break };
+            let count = ready.values.len();
+            let mut at = from;
+            let emptied = loop {
+                let Some(decoded) = piece.next(py, &self.function.name, at) else {
+                    break true;
+                };
+                match decoded {
+                    Ok(value) => ready.values.push(value),
+                    Err(error) if keep_going => ready.values.push(error),
+                    Err(error) => ready.raised = Some(error),
+                }
+                at += 1;
+                if ready.raised.is_some() {
+                    break false;
+                }
+            };
+            let taken = ready.values.len() - count + usize::from(ready.raised.is_some());
+            let mut state = self.lock();
+            state.taken += taken;
+            if !emptied {
+                piece.put_back(&mut state.pieces);
+            }
+        }
+        let state = self.lock();
+        ready.exhausted = state.taken == self.calls
+            || (state.finished && state.cancelled && state.pieces.is_empty());
+        ready
+    }
+}
+
+impl Piece {
+    /// Decodes the next result of the piece; `index` is the call's place in its job.
+    fn next(
+        &mut self,
+        py: Python<'_>,
+        name: &str,
+        index: usize,
+    ) -> Option<Result<Py<PyAny>, Py<PyAny>>> {
+        match self {
+            Self::Run(run) => {
+                let rest = &run.bytes[run.read..];
+                let (tag, rest) = rest.split_first()?;
+                let (len, rest) = rest.split_first_chunk::<4>()?;
+                let bytes = rest.get(..u32::from_le_bytes(*len) as usize)?;
+                let decoded = outcome::decode_reply(py, *tag, bytes, &run.lane, name, Some(index));
+                run.read += 5 + bytes.len();
+                Some(decoded)
+            }
+            Self::Died(death) => {
+                let death = death.clone();
+                *self = Self::Local(VecDeque::new());
+                Some(outcome::decode(py, Outcome::Died(death), name, Some(index)))
+            }
+            Self::Local(results) => results.pop_front(),
+        }
+    }
+
+    /// Returns the rest of a piece to the front, in front of what arrived meanwhile.
+    fn put_back(self, pieces: &mut VecDeque<Self>) {
+        pieces.push_front(self);
+    }
+}

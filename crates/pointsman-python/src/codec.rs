@@ -1,0 +1,398 @@
+//! Turns Python values into bytes and back: a tagged form for the plain ones, pickle for the rest.
+//!
+//! # Does not know
+//!
+//! Rings, tasks, futures. Large buffers go through a [`Store`] and come back through a [`Load`].
+//!
+//! # Invariants
+//!
+//! - C1. A tagged value is one whose exact type is a built-in scalar or a tuple of such: what comes
+//!   back is equal and of the same type.
+//! - C2. Decoding never reads beyond the bytes it was given; bytes that make no sense are a `ValueError`.
+//! - C3. A block that a payload mentions is released when the value that was made from it is dropped.
+
+use pointsman_shm::{BlockRef, View};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
+};
+
+use crate::buffer::SharedBuffer;
+
+/// From this size (bytes) on a buffer travels in a block of its own instead of inside the payload.
+/// Arbitrary: between 8 KiB and 128 KiB the dispatch bench does not change.
+const BLOCK_FROM: usize = 32 * 1024;
+/// Tuples nested deeper than this are pickled.
+const MAX_DEPTH: u8 = 4;
+
+const NONE: u8 = 0;
+const FALSE: u8 = 1;
+const TRUE: u8 = 2;
+const INT: u8 = 3;
+const FLOAT: u8 = 4;
+const STR: u8 = 5;
+const BYTES: u8 = 6;
+const TUPLE: u8 = 7;
+const PICKLE: u8 = 8;
+const BYTES_BLOCK: u8 = 9;
+const STR_BLOCK: u8 = 10;
+const PICKLE_BLOCK: u8 = 11;
+
+const BUFFER_INLINE: u8 = 0;
+const BUFFER_BLOCK: u8 = 1;
+
+/// Where large buffers are put. `None` when there is no room: the buffer then travels inside the payload.
+pub(crate) trait Store {
+    /// Copies `bytes` into a block of shared memory.
+    fn store(&mut self, py: Python<'_>, bytes: &[u8]) -> Option<BlockRef>;
+    /// How many blocks have been stored.
+    fn mark(&self) -> usize;
+    /// Frees the blocks stored since `mark`: what mentioned them is not sent.
+    fn roll_back(&mut self, mark: usize);
+}
+
+/// Where blocks are read from.
+pub(crate) trait Load {
+    /// The block's memory, kept alive by the view; `None` when the reference makes no sense.
+    fn load(&self, block: BlockRef) -> Option<View>;
+}
+
+/// The functions of Python's pickling that are called from here, looked up once.
+struct Pickling {
+    dumps: Py<PyAny>,
+    loads: Py<PyAny>,
+    by_value: Py<PyAny>,
+}
+
+static PICKLING: PyOnceLock<Pickling> = PyOnceLock::new();
+
+fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
+    PICKLING.get_or_try_init(py, || {
+        let pickle = py.import("_pickle")?;
+        Ok(Pickling {
+            dumps: pickle.getattr("dumps")?.unbind(),
+            loads: pickle.getattr("loads")?.unbind(),
+            by_value: py
+                .import("pointsman._transport")?
+                .getattr("dumps_by_value")?
+                .unbind(),
+        })
+    })
+}
+
+fn write_len(out: &mut Vec<u8>, len: usize) {
+    out.extend_from_slice(&(len as u64).to_le_bytes());
+}
+
+fn write_block(out: &mut Vec<u8>, block: BlockRef) {
+    out.extend_from_slice(&block.offset.to_le_bytes());
+    out.extend_from_slice(&block.len.to_le_bytes());
+}
+
+/// Appends `value` in tagged form. False (and `out` as it was) when the value is not a plain one.
+pub(crate) fn encode_plain(
+    value: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+) -> bool {
+    let (mark, stored) = (out.len(), store.mark());
+    if encode_tagged(value, out, store, 0) {
+        return true;
+    }
+    out.truncate(mark);
+    store.roll_back(stored);
+    false
+}
+
+fn encode_tagged(
+    value: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+    depth: u8,
+) -> bool {
+    let py = value.py();
+    if let Ok(int) = value.cast_exact::<PyInt>() {
+        let Ok(number) = int.extract::<i64>() else {
+            return false;
+        };
+        out.push(INT);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else if let Ok(text) = value.cast_exact::<PyString>() {
+        // A string with lone surrogates has no UTF-8 form: pickle knows how to carry it.
+        let Ok(text) = text.to_str() else {
+            return false;
+        };
+        encode_bytes(py, text.as_bytes(), STR, STR_BLOCK, out, store);
+    } else if let Ok(float) = value.cast_exact::<PyFloat>() {
+        out.push(FLOAT);
+        out.extend_from_slice(&float.value().to_le_bytes());
+    } else if value.is_none() {
+        out.push(NONE);
+    } else if let Ok(truth) = value.cast_exact::<PyBool>() {
+        out.push(if truth.is_true() { TRUE } else { FALSE });
+    } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        encode_bytes(py, bytes.as_bytes(), BYTES, BYTES_BLOCK, out, store);
+    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        if depth == MAX_DEPTH {
+            return false;
+        }
+        out.push(TUPLE);
+        write_len(out, tuple.len());
+        return tuple
+            .iter()
+            .all(|item| encode_tagged(&item, out, store, depth + 1));
+    } else {
+        return false;
+    }
+    true
+}
+
+fn encode_bytes(
+    py: Python<'_>,
+    bytes: &[u8],
+    tag: u8,
+    block_tag: u8,
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+) {
+    if bytes.len() >= BLOCK_FROM {
+        if let Some(block) = store.store(py, bytes) {
+            out.push(block_tag);
+            write_block(out, block);
+            return;
+        }
+    }
+    out.push(tag);
+    write_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends `value`, in tagged form if it is plain, else pickled.
+pub(crate) fn encode(
+    value: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+) -> PyResult<()> {
+    if encode_plain(value, out, store) {
+        return Ok(());
+    }
+    encode_pickled(value, out, store)
+}
+
+/// Appends `value` pickled with protocol 5, its large buffers beside it.
+pub(crate) fn encode_pickled(
+    value: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+) -> PyResult<()> {
+    let py = value.py();
+    let (pickled, buffers) = dumps(value)?;
+    let bytes = pickled.as_bytes();
+    let (mark, stored) = (out.len(), store.mark());
+    if bytes.len() >= BLOCK_FROM
+        && let Some(block) = store.store(py, bytes)
+    {
+        out.push(PICKLE_BLOCK);
+        write_block(out, block);
+    } else {
+        out.push(PICKLE);
+        write_len(out, bytes.len());
+        out.extend_from_slice(bytes);
+    }
+    write_len(out, buffers.len());
+    for buffer in buffers.iter() {
+        if let Err(error) = encode_buffer(&buffer, out, store) {
+            out.truncate(mark);
+            store.roll_back(stored);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn encode_buffer(
+    buffer: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+) -> PyResult<()> {
+    let py = buffer.py();
+    let raw = crate::buffer::Raw::of(&buffer.call_method0("raw")?)?;
+    let bytes = raw.bytes();
+    if bytes.len() >= BLOCK_FROM
+        && let Some(block) = store.store(py, bytes)
+    {
+        out.push(BUFFER_BLOCK);
+        out.push(u8::from(raw.read_only()));
+        write_block(out, block);
+    } else {
+        out.push(BUFFER_INLINE);
+        out.push(u8::from(raw.read_only()));
+        write_len(out, bytes.len());
+        out.extend_from_slice(bytes);
+    }
+    Ok(())
+}
+
+/// Pickles by reference where that will do, by value where the other side could not follow it.
+fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyList>)> {
+    let py = value.py();
+    let functions = pickling(py)?;
+    let buffers = PyList::empty(py);
+    let options = PyDict::new(py);
+    options.set_item(
+        pyo3::intern!(py, "buffer_callback"),
+        buffers.getattr(pyo3::intern!(py, "append"))?,
+    )?;
+    let fast = functions.dumps.bind(py).call((value, 5), Some(&options));
+    if let Ok(pickled) = fast {
+        let pickled = pickled.cast_into::<PyBytes>()?;
+        // What `__main__` defines is not there on the other side. Its name in the bytes is the sign; data that
+        // merely contains the word costs a second pickling and nothing else.
+        if memchr::memmem::find(pickled.as_bytes(), b"__main__").is_none() {
+            return Ok((pickled, buffers));
+        }
+    }
+    let buffers = PyList::empty(py);
+    let pickled = functions
+        .by_value
+        .bind(py)
+        .call1((value, buffers.getattr(pyo3::intern!(py, "append"))?))?;
+    Ok((pickled.cast_into::<PyBytes>()?, buffers))
+}
+
+fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| PyValueError::new_err("a text is not UTF-8"))?;
+    Ok(PyString::new(py, text).into_any())
+}
+
+/// Reads values from the front of a byte slice.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    load: &'a dyn Load,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8], load: &'a dyn Load) -> Self {
+        Self { bytes, load }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn take(&mut self, len: usize) -> PyResult<&'a [u8]> {
+        if len > self.bytes.len() {
+            return Err(PyValueError::new_err(
+                "a frame ends in the middle of a value",
+            ));
+        }
+        let (front, rest) = self.bytes.split_at(len);
+        self.bytes = rest;
+        Ok(front)
+    }
+
+    pub(crate) fn byte(&mut self) -> PyResult<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn word(&mut self) -> PyResult<[u8; 8]> {
+        let mut word = [0; 8];
+        word.copy_from_slice(self.take(8)?);
+        Ok(word)
+    }
+
+    pub(crate) fn len(&mut self) -> PyResult<usize> {
+        usize::try_from(u64::from_le_bytes(self.word()?))
+            .map_err(|_| PyValueError::new_err("a length is out of range"))
+    }
+
+    fn block(&mut self) -> PyResult<View> {
+        let offset = u64::from_le_bytes(self.word()?);
+        let len = u64::from_le_bytes(self.word()?);
+        self.load
+            .load(BlockRef { offset, len })
+            .ok_or_else(|| PyValueError::new_err("a frame refers to memory outside of its segment"))
+    }
+
+    /// The next value.
+    pub(crate) fn value<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match self.byte()? {
+            NONE => py.None().into_bound(py),
+            FALSE => PyBool::new(py, false).to_owned().into_any(),
+            TRUE => PyBool::new(py, true).to_owned().into_any(),
+            INT => i64::from_le_bytes(self.word()?)
+                .into_pyobject(py)?
+                .into_any(),
+            FLOAT => PyFloat::new(py, f64::from_le_bytes(self.word()?)).into_any(),
+            STR => {
+                let len = self.len()?;
+                text(py, self.take(len)?)?
+            }
+            BYTES => {
+                let len = self.len()?;
+                PyBytes::new(py, self.take(len)?).into_any()
+            }
+            TUPLE => self.tuple(py)?.into_any(),
+            BYTES_BLOCK => PyBytes::new(py, self.block()?.as_slice()).into_any(),
+            STR_BLOCK => text(py, self.block()?.as_slice())?,
+            PICKLE => {
+                let len = self.len()?;
+                let pickled = PyBytes::new(py, self.take(len)?).into_any();
+                self.unpickle(&pickled)?
+            }
+            PICKLE_BLOCK => {
+                let pickled = Bound::new(py, SharedBuffer::new(self.block()?, true))?.into_any();
+                self.unpickle(&pickled)?
+            }
+            _ => {
+                return Err(PyValueError::new_err(
+                    "a frame holds a value of no known kind",
+                ));
+            }
+        })
+    }
+
+    /// The items of a tuple, whose tag has been read.
+    fn tuple<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let len = self.len()?;
+        if len > self.bytes.len() {
+            return Err(PyValueError::new_err("a tuple is longer than its frame"));
+        }
+        let mut items = Vec::with_capacity(len);
+        for _ in 0..len {
+            items.push(self.value(py)?);
+        }
+        PyTuple::new(py, items)
+    }
+
+    fn unpickle<'py>(&mut self, pickled: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = pickled.py();
+        let count = self.len()?;
+        let loads = pickling(py)?.loads.bind(py);
+        if count == 0 {
+            return loads.call1((pickled,));
+        }
+        let buffers = PyList::empty(py);
+        for _ in 0..count {
+            let kind = self.byte()?;
+            let read_only = self.byte()? != 0;
+            if kind == BUFFER_BLOCK {
+                buffers.append(Bound::new(py, SharedBuffer::new(self.block()?, read_only))?)?;
+            } else {
+                let len = self.len()?;
+                let bytes = self.take(len)?;
+                if read_only {
+                    buffers.append(PyBytes::new(py, bytes))?;
+                } else {
+                    buffers.append(PyByteArray::new(py, bytes))?;
+                }
+            }
+        }
+        let options = PyDict::new(py);
+        options.set_item(pyo3::intern!(py, "buffers"), buffers)?;
+        loads.call((pickled,), Some(&options))
+    }
+}

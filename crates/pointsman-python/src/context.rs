@@ -1,0 +1,37 @@
+//! Carries context variables to the thread that runs a call. One of the files that may use `unsafe`.
+//!
+//! # Invariants
+//!
+//! - X1. A [`Context`] holds an object made by `PyContext_CopyCurrent`, which no other thread has entered.
+//! - X2. Every successful enter is followed by an exit on the same thread, also when the call raises.
+#![allow(unsafe_code, reason = "entering a context is a C interface")]
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// A copy of the context variables of the thread that made it.
+pub(crate) struct Context(Py<PyAny>);
+
+impl Context {
+    pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Self> {
+        // SAFETY: the thread is attached; the result is a new reference or null with an exception set (X1).
+        let raw = unsafe { ffi::PyContext_CopyCurrent() };
+        // SAFETY: see the line above (X1).
+        let copy = unsafe { Bound::from_owned_ptr_or_err(py, raw) }?;
+        Ok(Self(copy.unbind()))
+    }
+
+    /// Calls `work` inside the context.
+    pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        // SAFETY: the object is a context by X1 and the thread is attached.
+        if unsafe { ffi::PyContext_Enter(self.0.as_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let result = work();
+        // SAFETY: entered above on this thread (X2); the interpreter's error indicator is clear, since `work` gives its error as a value.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        result
+    }
+}

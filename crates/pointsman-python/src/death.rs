@@ -1,0 +1,19 @@
+//! Names the ways in which a worker process dies.
+
+use pointsman_shm::{Cause, KillReason};
+
+/// A word for the cause and the number that goes with it (signal or exit code), for `pointsman._outcome`.
+pub(crate) fn cause(cause: &Cause) -> (String, i32) {
+    match cause {
+        Cause::Signal(signal) => ("signal".into(), *signal),
+        Cause::Exit(code) => ("exit".into(), *code),
+        Cause::Killed(KillReason::Timeout) => ("timeout".into(), 0),
+        Cause::Killed(KillReason::Cancelled) => ("cancelled".into(), 0),
+        Cause::Killed(KillReason::Shutdown) => ("shutdown".into(), 0),
+        Cause::Killed(KillReason::Memory) => ("memory".into(), 0),
+        Cause::Corrupt(what) => (format!("corrupt: {what}"), 0),
+        Cause::NeverStarted(why) => (format!("never started: {why}"), 0),
+        // A cause that is not known here yet is an unknown one.
+        _ => ("unknown".into(), 0),
+    }
+}

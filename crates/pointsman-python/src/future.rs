@@ -1,0 +1,405 @@
+//! The future: thin until somebody needs what only the standard one has, then mirrored by it.
+//!
+//! `pointsman.Future` derives from [`FutureCore`] and from `concurrent.futures.Future`. While nobody adds a callback or
+//! hands it to `wait` or `as_completed`, none of the standard part exists, which is what makes it cheap to make.
+//!
+//! # Does not know
+//!
+//! Pools. What a future needs of the place where its call runs is the trait [`Origin`].
+//!
+//! # Invariants
+//!
+//! - F1. The cell is the truth. The standard part, once made, is told of the outcome exactly once.
+//! - F2. Waiting detaches from the interpreter and returns at least every [`SLICE`] to look for signals.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyTimeoutError, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+
+use crate::cell::{Cell, Outcome, Stage};
+use crate::outcome;
+
+/// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// What a future needs of the place where its call runs.
+pub(crate) trait Origin: Send + Sync {
+    /// Waits until `cell` is settled or the deadline has passed. Called attached; detaches while it waits.
+    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool>;
+    /// Cancels the call if it has not begun.
+    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool;
+    /// Stops the call though it runs; false where that cannot be done.
+    fn kill(&self, py: Python<'_>, cell: &Cell) -> bool;
+    /// Brings in what has arrived, without waiting.
+    fn refresh(&self, py: Python<'_>);
+    /// Somebody wants to be told of the outcome without waiting for it.
+    fn watch(&self, py: Python<'_>) -> PyResult<()>;
+    /// The function's name, for messages.
+    fn describe(&self, py: Python<'_>) -> String;
+}
+
+/// The native half of `pointsman.Future`.
+#[pyclass(module = "pointsman._native", subclass, frozen)]
+pub(crate) struct FutureCore {
+    cell: OnceLock<Arc<Cell>>,
+    origin: OnceLock<Box<dyn Origin>>,
+    inflated: AtomicBool,
+}
+
+static FUTURE_TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static STANDARD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    STANDARD.import(py, "concurrent.futures", "Future")
+}
+
+/// Makes a `pointsman.Future` around `cell`.
+pub(crate) fn make(
+    py: Python<'_>,
+    cell: Arc<Cell>,
+    origin: Box<dyn Origin>,
+) -> PyResult<Bound<'_, FutureCore>> {
+    let class = FUTURE_TYPE.import(py, "pointsman._future", "Future")?;
+    let future = crate::instance::bare(class)?.cast_into::<FutureCore>()?;
+    let core = future.get();
+    // A fresh object has neither yet, so these cannot fail.
+    let _ = core.cell.set(cell);
+    let _ = core.origin.set(origin);
+    Ok(future)
+}
+
+/// Tells a mirrored future of its outcome. What a callback of the user's raises is reported by the standard future itself.
+pub(crate) fn tell(py: Python<'_>, mirror: &Py<PyAny>) {
+    let told = mirror
+        .bind(py)
+        .cast::<FutureCore>()
+        .map_err(PyErr::from)
+        .and_then(FutureCore::mirror);
+    if let Err(error) = told {
+        error.write_unraisable(py, Some(mirror.bind(py)));
+    }
+}
+
+#[pymethods]
+impl FutureCore {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            cell: OnceLock::new(),
+            origin: OnceLock::new(),
+            inflated: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the call's value, or raises what it raised.
+    #[pyo3(signature = (timeout=None))]
+    fn result(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+        Self::wait_settled(slf, timeout)?;
+        match Self::outcome(slf)? {
+            Ok(value) => Ok(value),
+            Err(error) => Err(PyErr::from_value(error.into_bound(slf.py()))),
+        }
+    }
+
+    /// Returns the exception that the call raised, or None.
+    #[pyo3(signature = (timeout=None))]
+    fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
+        Self::wait_settled(slf, timeout)?;
+        Ok(Self::outcome(slf)?.err())
+    }
+
+    /// Whether the call is finished or cancelled.
+    fn done(slf: &Bound<'_, Self>) -> bool {
+        Self::stage_now(slf) >= Stage::Cancelled as u8
+    }
+
+    /// Whether the call runs now.
+    fn running(slf: &Bound<'_, Self>) -> bool {
+        Self::stage_now(slf) == Stage::Running as u8
+    }
+
+    /// Whether the call was cancelled.
+    fn cancelled(slf: &Bound<'_, Self>) -> bool {
+        Self::stage_now(slf) == Stage::Cancelled as u8
+    }
+
+    /// Cancels the call if it has not begun; with `kill`, stops it even if it runs, where that can be done.
+    #[pyo3(signature = (*, kill=false))]
+    fn cancel(slf: &Bound<'_, Self>, kill: bool) -> PyResult<bool> {
+        let (cell, py) = (slf.get().cell().clone(), slf.py());
+        let stage = Self::stage_now(slf);
+        if stage == Stage::Cancelled as u8 {
+            return Ok(true);
+        }
+        let this = slf.get();
+        let Some(origin) = this.origin.get() else {
+            return Self::cancel_plain(slf, &cell);
+        };
+        Ok(origin.cancel(py, &cell) || (kill && origin.kill(py, &cell)))
+    }
+
+    /// Calls `fn` with this future when the call is finished or cancelled; at once if it is.
+    #[pyo3(name = "add_done_callback")]
+    fn add_done_callback(slf: &Bound<'_, Self>, r#fn: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::inflate(slf)?;
+        standard(slf.py())?.call_method1("add_done_callback", (slf, r#fn))?;
+        Ok(())
+    }
+
+    /// Marks the future as running, as executors do; False if it was cancelled.
+    fn set_running_or_notify_cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::inflate(slf)?;
+        let running = standard(slf.py())?
+            .call_method1("set_running_or_notify_cancel", (slf,))?
+            .extract()?;
+        if running {
+            slf.get().cell().begin();
+        }
+        Ok(running)
+    }
+
+    /// Sets the value, as executors do.
+    fn set_result(slf: &Bound<'_, Self>, result: Py<PyAny>) -> PyResult<()> {
+        Self::set(slf, "set_result", Outcome::Value(result))
+    }
+
+    /// Sets the exception, as executors do.
+    fn set_exception(slf: &Bound<'_, Self>, exception: Py<PyAny>) -> PyResult<()> {
+        Self::set(slf, "set_exception", Outcome::Raised(exception))
+    }
+
+    /// Makes the standard part, for those who read it directly.
+    fn _inflate(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::inflate(slf)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let stage = match Self::stage_now(slf) {
+            0 => "pending",
+            1 => "running",
+            2 => "cancelled",
+            _ => "finished",
+        };
+        let name = slf
+            .get()
+            .origin
+            .get()
+            .map(|origin| origin.describe(slf.py()));
+        let name = name.map(|name| format!(" of {name}")).unwrap_or_default();
+        Ok(format!(
+            "<{} at {:#x}{name} state={stage}>",
+            slf.get_type().name()?,
+            slf.as_ptr() as usize
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Some(cell) = self.cell.get() else {
+            return Ok(());
+        };
+        // The mirror is not visited: a pool that runs the call refers to the cell, too, and will tell it.
+        let visited = cell.try_look(|outcome| match outcome {
+            Some(Outcome::Value(object) | Outcome::Raised(object)) => visit.call(object),
+            _ => Ok(()),
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        drop(
+            self.cell
+                .get()
+                .filter(|cell| cell.is_settled())
+                .and_then(|cell| cell.take()),
+        );
+    }
+}
+
+impl FutureCore {
+    fn cell(&self) -> &Arc<Cell> {
+        self.cell.get_or_init(|| Arc::new(Cell::new()))
+    }
+
+    fn stage_now(slf: &Bound<'_, Self>) -> u8 {
+        let this = slf.get();
+        let stage = this.cell().stage();
+        if matches!(stage, Stage::Pending | Stage::Running)
+            && let Some(origin) = this.origin.get()
+        {
+            origin.refresh(slf.py());
+            return this.cell().stage() as u8;
+        }
+        stage as u8
+    }
+
+    fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.cell().is_settled() {
+            return Ok(());
+        }
+        let deadline = deadline_after(timeout)?;
+        let cell = &**this.cell();
+        let settled = match this.origin.get() {
+            Some(origin) => origin.wait(py, cell, deadline)?,
+            None => wait_sliced(py, deadline, |limit| cell.wait(limit))?,
+        };
+        if settled {
+            Ok(())
+        } else {
+            Err(PyTimeoutError::new_err(()))
+        }
+    }
+
+    /// The decoded outcome; decoding happens at the first call.
+    fn outcome(slf: &Bound<'_, Self>) -> PyResult<Result<Py<PyAny>, Py<PyAny>>> {
+        let py = slf.py();
+        let this = slf.get();
+        let ready = this.cell().look(|outcome| match outcome {
+            Outcome::Value(value) => Some(Ok(value.clone_ref(py))),
+            Outcome::Raised(error) => Some(Err(error.clone_ref(py))),
+            _ => None,
+        });
+        if let Some(Some(ready)) = ready {
+            return Ok(ready);
+        }
+        let Some(outcome) = this.cell().take() else {
+            // Another thread decodes it at this moment.
+            while this.cell().look(|_| ()).is_none() {
+                py.detach(std::thread::yield_now);
+            }
+            return Self::outcome(slf);
+        };
+        let name = this
+            .origin
+            .get()
+            .map_or_else(String::new, |origin| origin.describe(py));
+        let cancelled = matches!(outcome, Outcome::Cancelled);
+        let decoded = outcome::decode(py, outcome, &name, None);
+        let keep = match &decoded {
+            Ok(value) => Outcome::Value(value.clone_ref(py)),
+            Err(_) if cancelled => Outcome::Cancelled,
+            Err(error) => Outcome::Raised(error.clone_ref(py)),
+        };
+        drop(this.cell().keep(keep));
+        Ok(decoded)
+    }
+
+    fn inflate(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        // AcqRel: one thread makes the standard part; pairs with itself in other threads.
+        if this.inflated.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        standard(py)?.call_method1("__init__", (slf,))?;
+        match this.cell().watch(slf.clone().into_any().unbind()) {
+            Some(_) => Self::mirror(slf),
+            None => this.origin.get().map_or(Ok(()), |origin| origin.watch(py)),
+        }
+    }
+
+    /// Copies the outcome into the standard part (F1).
+    fn mirror(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let class = standard(py)?;
+        if slf.get().cell().stage() == Stage::Cancelled {
+            class.call_method1("cancel", (slf,))?;
+            class.call_method1("set_running_or_notify_cancel", (slf,))?;
+            return Ok(());
+        }
+        match Self::outcome(slf)? {
+            Ok(value) => class.call_method1("set_result", (slf, value))?,
+            Err(error) => class.call_method1("set_exception", (slf, error))?,
+        };
+        Ok(())
+    }
+
+    /// Sets an outcome from outside, on a future that no pool serves.
+    fn set(slf: &Bound<'_, Self>, method: &str, outcome: Outcome) -> PyResult<()> {
+        let py = slf.py();
+        Self::inflate(slf)?;
+        let argument = match &outcome {
+            Outcome::Value(object) | Outcome::Raised(object) => object.clone_ref(py),
+            _ => return Err(PyTypeError::new_err("a value or an exception is needed")),
+        };
+        let cell = slf.get().cell().clone();
+        let settled = cell.is_settled();
+        if !settled {
+            // The mirror is told below, by the standard method, which also refuses a second outcome.
+            drop(cell.settle(outcome));
+        }
+        standard(py)?.call_method1(method, (slf, argument))?;
+        Ok(())
+    }
+
+    fn cancel_plain(slf: &Bound<'_, Self>, cell: &Cell) -> PyResult<bool> {
+        Self::inflate(slf)?;
+        let cancelled = standard(slf.py())?
+            .call_method1("cancel", (slf,))?
+            .extract()?;
+        if cancelled {
+            drop(cell.cancel_pending());
+        }
+        Ok(cancelled)
+    }
+}
+
+/// The moment that lies `timeout` seconds ahead.
+pub(crate) fn deadline_after(timeout: Option<f64>) -> PyResult<Option<Instant>> {
+    let Some(seconds) = timeout else {
+        return Ok(None);
+    };
+    if seconds.is_nan() {
+        return Err(pyo3::exceptions::PyValueError::new_err(
+            "timeout must be a number of seconds, not NaN",
+        ));
+    }
+    let ahead = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    Ok(Instant::now().checked_add(ahead))
+}
+
+/// Waits detached, in slices, until `wait` says true, the deadline has passed, or a signal handler raises (F2).
+pub(crate) fn wait_sliced(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    wait: impl Fn(Duration) -> bool + Send + Sync,
+) -> PyResult<bool> {
+    loop {
+        let limit = deadline.map_or(SLICE, |deadline| {
+            deadline
+                .saturating_duration_since(Instant::now())
+                .min(SLICE)
+        });
+        if py.detach(|| wait(limit)) {
+            return Ok(true);
+        }
+        py.check_signals()?;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
+        }
+    }
+}
+
+/// The name that messages use for a function: its qualified name, else its representation.
+pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
+    let py = function.py();
+    let named = function
+        .getattr(pyo3::intern!(py, "__qualname__"))
+        .and_then(|name| Ok(name.cast_into::<PyString>()?));
+    named.map_or_else(
+        |_| {
+            function
+                .repr()
+                .map_or_else(|_| "a function".into(), |text| text.to_string())
+        },
+        |name| name.to_string(),
+    )
+}

@@ -1,0 +1,71 @@
+//! Binds the Rust core to Python as `pointsman._native`: converts, translates errors, and runs Python's side of the
+//! worker loops. It decides nothing.
+
+#![deny(unsafe_code)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3's signatures take extracted arguments by value"
+)]
+
+mod alarm;
+mod batch;
+mod buffer;
+mod cell;
+mod chunk;
+mod clock;
+mod codec;
+mod context;
+mod death;
+mod descriptor;
+mod future;
+mod instance;
+mod outcome;
+mod planner;
+#[allow(
+    unsafe_code,
+    reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants"
+)]
+mod probe;
+mod process_job;
+mod process_pool;
+mod shared_job;
+mod thread_pool;
+mod worker;
+mod zygote;
+
+/// The native half of pointsman.
+#[pyo3::pymodule(gil_used = true)]
+mod _native {
+    #[pymodule_export]
+    use crate::alarm::Alarm;
+    #[pymodule_export]
+    use crate::batch::cut;
+    #[pymodule_export]
+    use crate::buffer::SharedBuffer;
+    #[pymodule_export]
+    use crate::future::FutureCore;
+    #[pymodule_export]
+    use crate::planner::{
+        Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds,
+    };
+    #[pymodule_export]
+    use crate::probe::{Probe, Sample, probe_method};
+    #[pymodule_export]
+    use crate::process_job::ProcessJob;
+    #[pymodule_export]
+    use crate::process_pool::ProcessPool;
+    #[pymodule_export]
+    use crate::shared_job::SharedJob;
+    #[pymodule_export]
+    use crate::thread_pool::ThreadPool;
+    #[pymodule_export]
+    use crate::worker::{Lane, open_lanes};
+    #[pymodule_export]
+    use crate::zygote::{LaunchRequest, ZygoteServer, watch_parent, zygote_descriptors};
+
+    #[pymodule_init]
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        use pyo3::types::PyModuleMethods;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,313 @@
+//! A job of many calls that worker processes run in chunks, and the caller too if it likes.
+//!
+//! # Does not know
+//!
+//! How large a chunk should be, or whether the caller takes part: the engine says.
+//!
+//! # Invariants
+//!
+//! - R1. Chunks lie in the order of their inputs; each index is in one chunk.
+//! - R2. A chunk that the caller steals back was cancelled first: no worker has begun it or will.
+//! - R3. No Python code runs, and no Python object is dropped, while the lock is held.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pointsman_shm::{Payload, TaskId, TaskSpec};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::chunk::Chunk;
+use crate::codec::{self, Store};
+use crate::future;
+use crate::process_pool::{
+    Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, STAR, Task,
+};
+
+struct Sent {
+    sink: Arc<Task>,
+    task: Option<TaskId>,
+    /// The inputs, kept so that the caller can steal the chunk back.
+    items: Option<Py<PyList>>,
+}
+
+impl Sent {
+    fn chunk(&self) -> &Chunk {
+        match &*self.sink {
+            Task::Chunk(chunk) => chunk,
+            Task::Call(_) => unreachable!("a job sends chunks only"),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    chunks: VecDeque<Sent>,
+    pushed: usize,
+    taken: usize,
+    calls: u64,
+    wall_ns: u64,
+    cpu_ns: u64,
+}
+
+/// Chunks in flight and their results, in order.
+#[pyclass(module = "pointsman._native", frozen)]
+pub(crate) struct ProcessJob {
+    pool: Arc<Pool>,
+    function: Arc<Function>,
+    star: bool,
+    keep_going: bool,
+    state: Mutex<State>,
+}
+
+impl ProcessJob {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(
+        &self,
+        sink: Arc<Task>,
+        task: Option<TaskId>,
+        items: Option<Py<PyList>>,
+        calls: usize,
+    ) {
+        let mut state = self.lock();
+        state.pushed += calls;
+        state.chunks.push_back(Sent { sink, task, items });
+    }
+}
+
+#[pymethods]
+impl ProcessJob {
+    /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
+    #[new]
+    fn new(
+        pool: &ProcessPool,
+        function: &Bound<'_, PyAny>,
+        star: bool,
+        keep_going: bool,
+    ) -> PyResult<Self> {
+        let pool = pool.pool.clone();
+        let function = pool.function(function)?;
+        Ok(Self {
+            pool,
+            function,
+            star,
+            keep_going,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
+    fn push(&self, items: Bound<'_, PyList>) -> PyResult<usize> {
+        let host = &self.pool.host;
+        let calls = items.len();
+        let mut payload = Vec::with_capacity(16 + calls * 12);
+        let mut store = HostStore::new(host);
+        encode_items(&items, self.star, &mut payload, &mut store)?;
+        let bytes = payload.len();
+        let first = self.lock().pushed;
+        let sink = Arc::new(Task::Chunk(Chunk::new(first, calls, self.function.clone())));
+        let spec = TaskSpec {
+            function: self.function.id,
+            function_block: self.function.block,
+            payload: Payload::Bytes(&payload),
+            calls: u32::try_from(calls)?,
+            priority: 2,
+            attached: store.take(),
+        };
+        let task = host.submit(spec, sink.clone());
+        self.append(sink, Some(task), Some(items.unbind()), calls);
+        Ok(bytes)
+    }
+
+    /// Keeps a place for `calls` results that the caller computes itself; fill it with [`ProcessJob::fill`].
+    fn reserve(&self, calls: usize) -> usize {
+        let first = self.lock().pushed;
+        let sink = Arc::new(Task::Chunk(Chunk::new(first, calls, self.function.clone())));
+        self.append(sink, None, None, calls);
+        first
+    }
+
+    /// Takes the last chunk back that no worker has begun: its first index and its inputs.
+    fn steal<'py>(&self, py: Python<'py>) -> Option<(usize, Bound<'py, PyList>)> {
+        let candidates: Vec<(usize, TaskId)> = {
+            let state = self.lock();
+            let queued = state
+                .chunks
+                .iter()
+                .rev()
+                .filter(|sent| sent.items.is_some());
+            queued
+                .filter_map(|sent| sent.task.map(|task| (sent.chunk().first, task)))
+                .take(4)
+                .collect()
+        };
+        for (first, task) in candidates {
+            if self.pool.host.cancel(task) {
+                let mut state = self.lock();
+                let sent = state
+                    .chunks
+                    .iter_mut()
+                    .find(|sent| sent.chunk().first == first)?;
+                sent.task = None;
+                let items = sent.items.take()?;
+                drop(state);
+                return Some((first, items.into_bound(py)));
+            }
+        }
+        None
+    }
+
+    /// Stores the results that the caller computed for the chunk that begins at `first`; `raised` comes after them.
+    fn fill(
+        &self,
+        first: usize,
+        values: &Bound<'_, PyList>,
+        raised: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let mut results: VecDeque<_> = values.iter().map(|value| Ok(value.unbind())).collect();
+        results.extend(raised.map(Err));
+        let sink = {
+            let state = self.lock();
+            state
+                .chunks
+                .iter()
+                .find(|sent| sent.chunk().first == first)
+                .map(|sent| sent.sink.clone())
+        };
+        match sink.as_deref() {
+            Some(Task::Chunk(chunk)) => chunk.fill(results),
+            _ => return Err(PyValueError::new_err("no chunk begins there")),
+        }
+        Ok(())
+    }
+
+    /// The results that are ready, in order, and the exception that comes after them, if one does.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
+        self.pool.host.drain();
+        let values = PyList::empty(py);
+        loop {
+            let front = self.lock().chunks.front().map(|sent| sent.sink.clone());
+            let Some(Task::Chunk(chunk)) = front.as_deref() else {
+                break;
+            };
+            let ready = chunk.take(py, self.keep_going);
+            let count = ready.values.len();
+            if values.is_empty() {
+                values
+                    .as_any()
+                    .call_method1("extend", (PyList::new(py, ready.values)?,))?;
+            } else {
+                for value in ready.values {
+                    values.append(value)?;
+                }
+            }
+            let mut state = self.lock();
+            state.taken += count;
+            if ready.raised.is_some() {
+                return Ok((values, ready.raised));
+            }
+            if !ready.exhausted {
+                break;
+            }
+            let gone = state.chunks.pop_front();
+            if let Some((wall, cpu)) = chunk.usage()
+                && gone.as_ref().is_some_and(|sent| sent.task.is_some())
+            {
+                state.calls += chunk.calls as u64;
+                state.wall_ns += wall;
+                state.cpu_ns += cpu;
+            }
+            drop(state);
+            drop(gone);
+        }
+        self.pool.common.tell(py);
+        Ok((values, None))
+    }
+
+    /// Waits until a result can be taken, or `pending` or fewer chunks are left unfinished, for at most `seconds`.
+    #[pyo3(signature = (seconds=None, pending=0))]
+    fn wait(&self, py: Python<'_>, seconds: Option<f64>, pending: usize) -> PyResult<bool> {
+        let deadline = future::deadline_after(seconds)?;
+        self.pool.wait(py, deadline, &|| {
+            let state = self.lock();
+            state
+                .chunks
+                .front()
+                .is_none_or(|sent| sent.chunk().has_news())
+                || (pending > 0
+                    && state
+                        .chunks
+                        .iter()
+                        .rev()
+                        .filter(|sent| !sent.chunk().is_finished())
+                        .take(pending + 1)
+                        .count()
+                        <= pending)
+        })
+    }
+
+    /// Cancels what no worker has begun; hands back those inputs with the index of the first of each chunk.
+    fn stop<'py>(&self, py: Python<'py>) -> Vec<(usize, Bound<'py, PyList>)> {
+        let mut back = Vec::new();
+        while let Some(chunk) = self.steal(py) {
+            back.push(chunk);
+        }
+        back
+    }
+
+    /// (chunks not finished, calls whose results have not been taken, calls pushed, results taken)
+    fn figures(&self) -> (usize, usize, usize, usize) {
+        let state = self.lock();
+        let unfinished = state
+            .chunks
+            .iter()
+            .filter(|sent| !sent.chunk().is_finished())
+            .count();
+        let left = state.chunks.iter().map(|sent| sent.chunk().left()).sum();
+        (unfinished, left, state.pushed, state.taken)
+    }
+
+    /// (calls, wall seconds, CPU seconds) over the chunks that workers have finished.
+    fn observed(&self) -> (u64, f64, f64) {
+        let state = self.lock();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds need no more than 53 bits of nanoseconds"
+        )]
+        (
+            state.calls,
+            state.wall_ns as f64 * 1e-9,
+            state.cpu_ns as f64 * 1e-9,
+        )
+    }
+}
+
+fn encode_items(
+    items: &Bound<'_, PyList>,
+    star: bool,
+    out: &mut Vec<u8>,
+    store: &mut HostStore<'_>,
+) -> PyResult<()> {
+    let flag = if star { STAR } else { 0 };
+    out.push(ITEMS | flag);
+    let mut plain = true;
+    for item in items {
+        if star && !item.is_exact_instance_of::<PyTuple>()
+            || !codec::encode_plain(&item, out, store)
+        {
+            plain = false;
+            break;
+        }
+    }
+    if plain {
+        return Ok(());
+    }
+    store.roll_back(0);
+    out.clear();
+    out.push(ITEMS_PICKLED | flag);
+    codec::encode_pickled(items.as_any(), out, store)
+}

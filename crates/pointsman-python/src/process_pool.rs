@@ -1,0 +1,538 @@
+//! The worker processes of one executor: functions that they know, single calls, and who must be told.
+//!
+//! # Does not know
+//!
+//! How to decide, rings, parking, or how a worker process starts (`pointsman-shm` carries; `pointsman._pool` launches).
+//!
+//! # Invariants
+//!
+//! - P1. The host's lock is never held while Python code runs: arguments are encoded before a submit and outcomes are
+//!   decoded after a drain.
+//! - P2. A function's block in shared memory lives as long as a call that mentions it.
+//! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use pointsman_shm::{
+    BlockRef, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId,
+    TaskSpec, Usage,
+};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
+
+use crate::cell::{Cell, Outcome};
+use crate::chunk::Chunk;
+use crate::codec::{self, Store};
+use crate::future::{self, FutureCore, Origin, SLICE};
+
+/// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
+/// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
+pub(crate) const SPIN: Duration = Duration::from_micros(50);
+/// Functions that a pool remembers; beyond it the ones not in use are forgotten.
+const MOST_FUNCTIONS: usize = 256;
+
+/// Modes of a payload, shared with the worker.
+pub(crate) const CALL_PLAIN: u8 = 0;
+pub(crate) const CALL_PICKLED: u8 = 1;
+pub(crate) const ITEMS: u8 = 2;
+pub(crate) const ITEMS_PICKLED: u8 = 3;
+/// Added to the items' modes: each item holds the arguments of a call.
+pub(crate) const STAR: u8 = 0x10;
+
+/// What the host hands outcomes to.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Call(SingleCall),
+    Chunk(Chunk),
+}
+
+/// One submitted call.
+#[derive(Debug)]
+pub(crate) struct SingleCall {
+    cell: Arc<Cell>,
+    pool: Arc<Common>,
+    /// Keeps the function's block (P2).
+    _function: Arc<Function>,
+}
+
+impl Sink for Task {
+    fn begin(&self, _process: ProcessId) {
+        if let Self::Call(call) = self {
+            call.cell.begin();
+        }
+    }
+
+    fn deliver(&self, index: u32, reply: Reply<'_>) {
+        match self {
+            Self::Call(call) => call.deliver(reply),
+            Self::Chunk(chunk) => chunk.deliver(index, reply),
+        }
+    }
+
+    fn finish(&self, usage: Usage) {
+        match self {
+            // Relaxed: a statistic.
+            Self::Call(call) => drop(
+                call.pool
+                    .nanoseconds
+                    .fetch_add(usage.wall_ns, Ordering::Relaxed),
+            ),
+            Self::Chunk(chunk) => chunk.finish(usage),
+        }
+    }
+}
+
+impl SingleCall {
+    fn deliver(&self, reply: Reply<'_>) {
+        let (outcome, counter) = match reply {
+            Reply::Value { tag, bytes, lane } => {
+                let counter = if tag == crate::outcome::VALUE {
+                    &self.pool.completed
+                } else {
+                    &self.pool.failed
+                };
+                (
+                    Outcome::Reply {
+                        tag,
+                        bytes: bytes.into(),
+                        lane: lane.clone(),
+                    },
+                    counter,
+                )
+            }
+            Reply::Died(death) => (Outcome::Died(death.clone()), &self.pool.failed),
+            Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
+        };
+        // Relaxed: the cell's Release store orders it for whoever sees the outcome.
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let (_, Some(mirror)) = self.cell.settle(outcome) {
+            self.pool
+                .told
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(mirror);
+        }
+    }
+}
+
+/// What calls, hooks and the pool share; knows nothing of the host, so that nothing refers in a circle.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    told: Mutex<Vec<Py<PyAny>>>,
+    pub(crate) completed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+    pub(crate) nanoseconds: AtomicU64,
+    deaths: AtomicU64,
+}
+
+impl Common {
+    fn has_told(&self) -> bool {
+        !self
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    /// Tells mirrored futures of their outcomes (P3).
+    pub(crate) fn tell(&self, py: Python<'_>) {
+        loop {
+            let mirrors =
+                std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+            if mirrors.is_empty() {
+                return;
+            }
+            for mirror in mirrors {
+                future::tell(py, &mirror);
+            }
+        }
+    }
+}
+
+impl Hooks for Common {
+    fn process_died(&self, _death: &Death, _respawn: bool) {
+        self.deaths.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A function as the workers know it.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) id: u64,
+    pub(crate) block: BlockRef,
+    pub(crate) name: String,
+    host: Arc<Host<Task>>,
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.host.free(self.block);
+    }
+}
+
+/// Puts large buffers into the host's arena, and frees them again when the call cannot be sent after all.
+pub(crate) struct HostStore<'a> {
+    host: &'a Host<Task>,
+    attached: Vec<BlockRef>,
+}
+
+impl<'a> HostStore<'a> {
+    pub(crate) fn new(host: &'a Host<Task>) -> Self {
+        Self {
+            host,
+            attached: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<BlockRef> {
+        std::mem::take(&mut self.attached)
+    }
+}
+
+impl Drop for HostStore<'_> {
+    fn drop(&mut self) {
+        self.roll_back(0);
+    }
+}
+
+impl Store for HostStore<'_> {
+    fn store(&mut self, py: Python<'_>, bytes: &[u8]) -> Option<BlockRef> {
+        let mut block = self.host.alloc(bytes.len())?;
+        py.detach(|| block.as_mut_slice().copy_from_slice(bytes));
+        let block = block.into_ref();
+        self.attached.push(block);
+        Some(block)
+    }
+
+    fn mark(&self) -> usize {
+        self.attached.len()
+    }
+
+    fn roll_back(&mut self, mark: usize) {
+        for block in self.attached.drain(mark..) {
+            self.host.free(block);
+        }
+    }
+}
+
+struct Known {
+    /// Keeps the object's address from being used again.
+    _python: Py<PyAny>,
+    function: Arc<Function>,
+}
+
+pub(crate) struct Pool {
+    pub(crate) host: Arc<Host<Task>>,
+    pub(crate) common: Arc<Common>,
+    known: Mutex<HashMap<usize, Known>>,
+    next_function: AtomicU64,
+    start_collector: Py<PyAny>,
+}
+
+impl Pool {
+    /// The function as workers know it. Functions that travel by reference are packed once; those that travel by
+    /// value, and objects with a state, are packed by each call of this method, since they may have changed meanwhile.
+    pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
+        let key = function.as_ptr() as usize;
+        if let Some(known) = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(known.function.clone());
+        }
+        let mut bytes = Vec::new();
+        let mut store = HostStore::new(&self.host);
+        codec::encode_pickled(function, &mut bytes, &mut store)?;
+        // A function's own large buffers must not be released by the first worker that reads them.
+        if !store.take().is_empty() {
+            return Err(PyRuntimeError::new_err(
+                "the function carries large buffers of its own: pass them as arguments",
+            ));
+        }
+        let stateless =
+            has_no_state(function) && memchr::memmem::find(&bytes, b"cloudpickle").is_none();
+        let mut block = self
+            .host
+            .alloc(bytes.len())
+            .ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
+        block.as_mut_slice().copy_from_slice(&bytes);
+        // Relaxed: only uniqueness matters.
+        let id = self.next_function.fetch_add(1, Ordering::Relaxed);
+        let made = Arc::new(Function {
+            id,
+            block: block.into_ref(),
+            name: future::name_of(function),
+            host: self.host.clone(),
+        });
+        if stateless {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let forgotten: Vec<_> = if known.len() >= MOST_FUNCTIONS {
+                known.drain().collect()
+            } else {
+                Vec::new()
+            };
+            known.insert(
+                key,
+                Known {
+                    _python: function.clone().unbind(),
+                    function: made.clone(),
+                },
+            );
+            drop(known);
+            drop(forgotten);
+        }
+        Ok(made)
+    }
+
+    /// Waits detached for `done`, draining meanwhile, and tells mirrored futures.
+    pub(crate) fn wait(
+        &self,
+        py: Python<'_>,
+        deadline: Option<Instant>,
+        done: &(dyn Fn() -> bool + Sync),
+    ) -> PyResult<bool> {
+        loop {
+            let slice = Instant::now() + SLICE;
+            let until = deadline.map_or(slice, |deadline| deadline.min(slice));
+            let settled = py.detach(|| self.host.wait(&|| done(), Some(until), SPIN));
+            self.common.tell(py);
+            if settled {
+                return Ok(true);
+            }
+            py.check_signals()?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Whether a callable is a plain function or a class: then its reference says all there is to say.
+fn has_no_state(function: &Bound<'_, PyAny>) -> bool {
+    if function.is_exact_instance_of::<PyFunction>() || function.is_instance_of::<PyType>() {
+        return true;
+    }
+    function.cast_exact::<PyCFunction>().is_ok_and(|function| {
+        function
+            .getattr("__self__")
+            .is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
+    })
+}
+
+struct ProcessOrigin {
+    pool: Arc<Pool>,
+    function: Arc<Function>,
+    task: OnceLock<TaskId>,
+}
+
+impl Origin for ProcessOrigin {
+    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
+        self.pool.host.drain();
+        if cell.is_settled() {
+            self.pool.common.tell(py);
+            return Ok(true);
+        }
+        self.pool.wait(py, deadline, &|| cell.is_settled())
+    }
+
+    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool {
+        let cancelled = self
+            .task
+            .get()
+            .is_some_and(|task| self.pool.host.cancel(*task));
+        self.pool.common.tell(py);
+        cancelled || cell.stage() == crate::cell::Stage::Cancelled
+    }
+
+    fn kill(&self, _py: Python<'_>, _cell: &Cell) -> bool {
+        self.task
+            .get()
+            .is_some_and(|task| self.pool.host.kill(*task, KillReason::Cancelled))
+    }
+
+    fn refresh(&self, py: Python<'_>) {
+        self.pool.host.drain();
+        self.pool.common.tell(py);
+    }
+
+    fn watch(&self, py: Python<'_>) -> PyResult<()> {
+        self.pool.host.set_collectors(true);
+        self.pool.start_collector.call0(py).map(|_| ())
+    }
+
+    fn describe(&self, _py: Python<'_>) -> String {
+        self.function.name.clone()
+    }
+}
+
+/// Worker processes and the memory that they share with this one.
+#[pyclass(module = "pointsman._native", frozen, weakref)]
+pub(crate) struct ProcessPool {
+    pub(crate) pool: Arc<Pool>,
+}
+
+#[pymethods]
+impl ProcessPool {
+    /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it.
+    #[new]
+    fn new(start_collector: Py<PyAny>) -> PyResult<Self> {
+        let common = Arc::new(Common::default());
+        let host = Arc::new(Host::new(HostConfig::default(), common.clone())?);
+        let pool = Pool {
+            host,
+            common,
+            known: Mutex::default(),
+            next_function: AtomicU64::new(1),
+            start_collector,
+        };
+        Ok(Self {
+            pool: Arc::new(pool),
+        })
+    }
+
+    /// Gives the pool the socket of a zygote; the pool owns it from now on.
+    fn set_zygote(&self, socket: i32) -> PyResult<()> {
+        self.pool.host.set_zygote(crate::descriptor::own(socket)?);
+        Ok(())
+    }
+
+    /// Sets what every worker that is started from now on must know.
+    fn set_launch_config(&self, config: &[u8]) -> PyResult<()> {
+        Ok(self.pool.host.set_launch_config(config)?)
+    }
+
+    /// Starts one more worker process with this many threads; returns at once.
+    fn add_process(&self, lanes: u32) -> PyResult<u64> {
+        Ok(u64::from(self.pool.host.add_process(lanes)?.0))
+    }
+
+    /// Queues a call and returns its future.
+    #[pyo3(signature = (function, args, kwargs=None, priority=2))]
+    fn submit<'py>(
+        &self,
+        py: Python<'py>,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+        priority: u8,
+    ) -> PyResult<Bound<'py, FutureCore>> {
+        let host = &self.pool.host;
+        let known = self.pool.function(function)?;
+        let mut payload = Vec::with_capacity(64);
+        let mut store = HostStore::new(host);
+        encode_call(args, kwargs, &mut payload, &mut store)?;
+        let cell = Arc::new(Cell::new());
+        let origin = ProcessOrigin {
+            pool: self.pool.clone(),
+            function: known.clone(),
+            task: OnceLock::new(),
+        };
+        let sink = Arc::new(Task::Call(SingleCall {
+            cell: cell.clone(),
+            pool: self.pool.common.clone(),
+            _function: known.clone(),
+        }));
+        let spec = TaskSpec {
+            function: known.id,
+            function_block: known.block,
+            payload: Payload::Bytes(&payload),
+            calls: 1,
+            priority,
+            attached: store.take(),
+        };
+        let task = host.submit(spec, sink);
+        let _ = origin.task.set(task);
+        future::make(py, cell, Box::new(origin))
+    }
+
+    /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.
+    /// The body of the collector thread.
+    fn collect(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let deadline = future::deadline_after(Some(seconds))?;
+        let common = self.pool.common.clone();
+        self.pool.wait(py, deadline, &|| common.has_told())?;
+        Ok(())
+    }
+
+    /// Ends the workers: after the queued calls, or with `kill` at once.
+    fn shutdown(&self, py: Python<'_>, kill: bool) {
+        py.detach(|| self.pool.host.shutdown(kill));
+        self.pool.common.tell(py);
+    }
+
+    /// Waits until every worker has ended; false when `seconds` passed first.
+    #[pyo3(signature = (seconds=None))]
+    fn join(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
+        let deadline = future::deadline_after(seconds)?;
+        let joined = future::wait_sliced(py, deadline, |limit| {
+            self.pool.host.join(Some(Instant::now() + limit))
+        });
+        self.pool.common.tell(py);
+        joined
+    }
+
+    /// Fails every call that is left: no worker will come.
+    fn abandon(&self, py: Python<'_>, why: String) {
+        self.pool.host.abandon(Death::never_started(why));
+        self.pool.common.tell(py);
+    }
+
+    /// Forgets the pool in a forked child, which shares its memory with the parent.
+    fn disown(&self) {
+        self.pool.host.disown();
+    }
+
+    /// (queued calls or chunks, running ones, completed, failed, cancelled, seconds of run time, deaths)
+    fn figures(&self) -> (usize, usize, u64, u64, u64, f64, u64) {
+        let common = &self.pool.common;
+        let seconds =
+            Duration::from_nanos(common.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+        (
+            self.pool.host.queued(),
+            self.pool.host.running(),
+            common.completed.load(Ordering::Relaxed),
+            common.failed.load(Ordering::Relaxed),
+            common.cancelled.load(Ordering::Relaxed),
+            seconds,
+            common.deaths.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Process ids of the workers that are alive.
+    fn pids(&self) -> Vec<i32> {
+        self.pool
+            .host
+            .processes()
+            .iter()
+            .map(|process| process.pid)
+            .filter(|pid| *pid > 0)
+            .collect()
+    }
+}
+
+fn encode_call(
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+    out: &mut Vec<u8>,
+    store: &mut HostStore<'_>,
+) -> PyResult<()> {
+    let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
+    if kwargs.is_none() {
+        out.push(CALL_PLAIN);
+        if codec::encode_plain(args.as_any(), out, store) {
+            return Ok(());
+        }
+        out.clear();
+    }
+    let py = args.py();
+    out.push(CALL_PICKLED);
+    let both = (args, kwargs.map_or_else(|| PyDict::new(py), Clone::clone)).into_pyobject(py)?;
+    codec::encode_pickled(both.as_any(), out, store)
+}

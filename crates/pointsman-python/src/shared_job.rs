@@ -1,0 +1,336 @@
+//! A job of many calls whose inputs several threads of this process take from one cursor.
+//!
+//! # Does not know
+//!
+//! Who decided on threads, or how many there are: whoever calls [`SharedJob::run`] takes part.
+//!
+//! # Invariants
+//!
+//! - J1. An input is claimed once; its result lands in the slot of its index.
+//! - J2. No Python code runs, and no Python object is dropped, while the lock is held.
+//! - J3. After a failure at index i no further input is claimed, and everything claimed before is finished.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::clock;
+use crate::future::{self, SLICE};
+use crate::thread_pool::refuse_coroutine;
+
+/// Work that one claim should amount to, in seconds; a claim costs about 0.3 us. Arbitrary between 20 and 200 us.
+const CLAIM_SECONDS: f64 = 50e-6;
+/// Most inputs per claim.
+const MOST_PER_CLAIM: usize = 256;
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Waiting,
+    Value(Py<PyAny>),
+    Raised(Py<PyAny>),
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Py<PyAny>>,
+    claimed: usize,
+    results: VecDeque<Slot>,
+    taken: usize,
+    settled: usize,
+    running: usize,
+    serving: usize,
+    closed: bool,
+    failed: bool,
+    calls: u32,
+    wall: f64,
+    cpu: f64,
+    longest: f64,
+}
+
+impl State {
+    fn finished(&self) -> bool {
+        self.running == 0 && self.items.is_empty() && (self.closed || self.failed)
+    }
+}
+
+/// Inputs, results, and the cursor between them.
+#[pyclass(module = "pointsman._native", frozen)]
+pub(crate) struct SharedJob {
+    function: Py<PyAny>,
+    star: bool,
+    keep_going: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl SharedJob {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes part until there is nothing left to claim; the body of a helper thread.
+    pub(crate) fn serve(&self, py: Python<'_>) {
+        loop {
+            // What a call raises is in its slot; a helper thread has nobody else to tell.
+            let _ = self.run_until(py, None);
+            let mut state = self.lock();
+            if state.closed || state.failed {
+                return;
+            }
+            if state.items.is_empty() {
+                state.serving += 1;
+                drop(state);
+                py.detach(|| {
+                    let state = self.lock();
+                    if state.items.is_empty() && !state.closed && !state.failed {
+                        drop(self.changed.wait_timeout(state, SLICE));
+                    }
+                });
+                self.lock().serving -= 1;
+            }
+        }
+    }
+
+    fn claim(&self, out: &mut Vec<Py<PyAny>>) -> usize {
+        let mut state = self.lock();
+        if state.failed {
+            return 0;
+        }
+        let mean = if state.calls == 0 {
+            CLAIM_SECONDS
+        } else {
+            state.wall / f64::from(state.calls)
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is clamped"
+        )]
+        let wanted = ((CLAIM_SECONDS / mean.max(1e-9)) as usize).clamp(1, MOST_PER_CLAIM);
+        // Never more than a fair share of what is left, so that the end is not one thread's alone.
+        let count = wanted.min(state.items.len().div_ceil(4));
+        out.extend(state.items.drain(..count));
+        let first = state.claimed;
+        state.claimed += count;
+        state.running += count;
+        first
+    }
+
+    /// Runs claimed inputs. An error is one that is no `Exception`, such as Ctrl-C: it does not wait its turn.
+    fn run_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<()> {
+        let mut items = Vec::new();
+        let mut done: Vec<Slot> = Vec::new();
+        let function = self.function.bind(py);
+        loop {
+            let first = self.claim(&mut items);
+            if items.is_empty() {
+                return Ok(());
+            }
+            let mut urgent = None;
+            let claimed = items.len();
+            let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
+            let mut failed = false;
+            for item in items.drain(..) {
+                if failed && (urgent.is_some() || !self.keep_going) {
+                    break;
+                }
+                let result = if self.star {
+                    item.bind(py)
+                        .cast::<PyTuple>()
+                        .map_err(PyErr::from)
+                        .and_then(|args| function.call1(args))
+                } else {
+                    function.call1((item,))
+                };
+                let result = result
+                    .and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
+                done.push(match result {
+                    Ok(value) => Slot::Value(value),
+                    Err(error) => {
+                        failed = true;
+                        if !error.is_instance_of::<PyException>(py) {
+                            urgent = Some(error.clone_ref(py));
+                        }
+                        Slot::Raised(error.into_value(py).into_any())
+                    }
+                });
+            }
+            let wall = began.elapsed().as_secs_f64();
+            let cpu = clock::thread_cpu() - cpu_began;
+            let left_over = self.settle(first, claimed, &mut done, failed, wall, cpu);
+            drop(left_over);
+            if let Some(error) = urgent {
+                return Err(error);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores results; hands back the inputs that a failure leaves over, to be dropped without the lock (J2).
+    fn settle(
+        &self,
+        first: usize,
+        claimed: usize,
+        done: &mut Vec<Slot>,
+        failed: bool,
+        wall: f64,
+        cpu: f64,
+    ) -> VecDeque<Py<PyAny>> {
+        let mut state = self.lock();
+        let at = first - state.taken;
+        let done_all = done.len();
+        for (offset, slot) in done.drain(..).enumerate() {
+            state.results[at + offset] = slot;
+        }
+        state.settled += done_all;
+        state.running -= claimed;
+        let count = u32::try_from(done_all).unwrap_or(u32::MAX);
+        state.calls = state.calls.saturating_add(count);
+        state.wall += wall;
+        state.cpu += cpu;
+        state.longest = state.longest.max(wall / f64::from(count.max(1)));
+        let mut left_over = VecDeque::new();
+        if failed && (done_all < claimed || !self.keep_going) {
+            state.failed = true;
+            left_over = std::mem::take(&mut state.items);
+        }
+        let wake = at == 0 || state.finished();
+        drop(state);
+        if wake {
+            self.changed.notify_all();
+        }
+        left_over
+    }
+}
+
+#[pymethods]
+impl SharedJob {
+    /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
+    #[new]
+    fn new(function: Py<PyAny>, star: bool, keep_going: bool) -> Self {
+        Self {
+            function,
+            star,
+            keep_going,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Adds inputs at the end.
+    fn push(&self, items: &Bound<'_, PyList>) {
+        let items: Vec<_> = items.iter().map(Bound::unbind).collect();
+        let mut state = self.lock();
+        if state.failed {
+            drop(state);
+            return;
+        }
+        let count = items.len();
+        state.items.extend(items);
+        state
+            .results
+            .extend(std::iter::repeat_with(Slot::default).take(count));
+        let sleepers = state.serving > 0;
+        drop(state);
+        if sleepers {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Says that no further input comes.
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Claims nothing more; hands back the inputs that nobody has claimed, in order.
+    fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut state = self.lock();
+        let left = std::mem::take(&mut state.items);
+        let kept = state.claimed - state.taken;
+        state.results.truncate(kept);
+        state.closed = true;
+        drop(state);
+        self.changed.notify_all();
+        PyList::new(py, left)
+    }
+
+    /// Takes part on the calling thread until nothing is left to claim, or `seconds` have passed.
+    #[pyo3(signature = (seconds=None))]
+    fn run(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<()> {
+        self.run_until(py, future::deadline_after(seconds)?)?;
+        py.check_signals()
+    }
+
+    /// Waits until a result can be taken or the job is finished, for at most `seconds`.
+    #[pyo3(signature = (seconds=None))]
+    fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
+        let deadline = future::deadline_after(seconds)?;
+        future::wait_sliced(py, deadline, |limit| {
+            let ready = |state: &State| {
+                state.finished() || !matches!(state.results.front(), Some(Slot::Waiting) | None)
+            };
+            let state = self.lock();
+            if ready(&state) {
+                return true;
+            }
+            let (state, _) = self
+                .changed
+                .wait_timeout(state, limit)
+                .unwrap_or_else(PoisonError::into_inner);
+            ready(&state)
+        })
+    }
+
+    /// The results that are ready, in order, and the exception that comes after them, if one does.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
+        let mut ready = Vec::new();
+        let mut raised = None;
+        let mut state = self.lock();
+        while let Some(slot) = state.results.front_mut() {
+            match std::mem::take(slot) {
+                Slot::Waiting => break,
+                Slot::Value(value) => ready.push(value),
+                Slot::Raised(error) if self.keep_going => ready.push(error),
+                Slot::Raised(error) => {
+                    raised = Some(error);
+                    break;
+                }
+            }
+            state.results.pop_front();
+            state.taken += 1;
+        }
+        drop(state);
+        Ok((PyList::new(py, ready)?, raised))
+    }
+
+    /// (inputs not claimed, calls running, results not taken, finished)
+    fn figures(&self) -> (usize, usize, usize, bool) {
+        let state = self.lock();
+        (
+            state.items.len(),
+            state.running,
+            state.results.len(),
+            state.finished(),
+        )
+    }
+
+    /// (calls, wall seconds, CPU seconds, longest mean of a claim) over all calls so far.
+    fn observed(&self) -> (u32, f64, f64, f64) {
+        let state = self.lock();
+        (state.calls, state.wall, state.cpu, state.longest)
+    }
+
+    /// Index of the next result that [`SharedJob::take`] would give.
+    #[getter]
+    fn taken(&self) -> usize {
+        self.lock().taken
+    }
+}

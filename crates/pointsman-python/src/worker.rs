@@ -1,0 +1,306 @@
+//! The loop of a worker process: claim, decode, call, reply.
+//!
+//! # Does not know
+//!
+//! The pool, other workers, or what a call is for.
+//!
+//! # Invariants
+//!
+//! - W1. Every claimed call gets exactly one reply: its value, or the exception of whatever went wrong.
+//! - W2. Waiting for work is done detached from the interpreter.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pointsman_shm::{BlockRef, Claim, ClaimOutcome, ClaimedPayload, Guest, View};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::clock;
+use crate::codec::{self, Load, Reader, Store};
+use crate::outcome::{RAISED, VALUE};
+use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, ITEMS, ITEMS_PICKLED, STAR};
+use crate::thread_pool::refuse_coroutine;
+
+/// Functions that a worker keeps; beyond it all are forgotten and read again.
+const MOST_FUNCTIONS: usize = 256;
+
+struct GuestLoad<'a>(&'a Guest);
+
+impl Load for GuestLoad<'_> {
+    fn load(&self, block: BlockRef) -> Option<View> {
+        self.0.view(block)
+    }
+}
+
+/// Puts large results into the lane's arena.
+struct LaneStore<'a> {
+    guest: &'a mut Guest,
+    stored: Vec<BlockRef>,
+}
+
+impl Store for LaneStore<'_> {
+    fn store(&mut self, py: Python<'_>, bytes: &[u8]) -> Option<BlockRef> {
+        let mut block = self.guest.alloc(bytes.len())?;
+        py.detach(|| block.as_mut_slice().copy_from_slice(bytes));
+        let block = block.into_ref();
+        self.stored.push(block);
+        Some(block)
+    }
+
+    fn mark(&self) -> usize {
+        self.stored.len()
+    }
+
+    fn roll_back(&mut self, mark: usize) {
+        for block in self.stored.drain(mark..) {
+            self.guest.free(block);
+        }
+    }
+}
+
+static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// One thread of a worker process.
+#[pyclass(module = "pointsman._native", frozen)]
+pub(crate) struct Lane {
+    guest: Mutex<Option<Guest>>,
+}
+
+/// Opens the shared memory of this worker process: one lane for each of `lanes`.
+#[pyfunction]
+pub(crate) fn open_lanes(host: i32, lanes: Vec<i32>) -> PyResult<Vec<Lane>> {
+    let lanes = lanes
+        .into_iter()
+        .map(crate::descriptor::own)
+        .collect::<PyResult<Vec<_>>>()?;
+    let guests = Guest::open(crate::descriptor::own(host)?, lanes)
+        .map_err(|error| PyOSError::new_err(error.to_string()))?;
+    Ok(guests
+        .into_iter()
+        .map(|guest| Lane {
+            guest: Mutex::new(Some(guest)),
+        })
+        .collect())
+}
+
+#[pymethods]
+impl Lane {
+    /// Says that this process has started.
+    fn ready(&self) {
+        if let Some(guest) = self
+            .guest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+        {
+            guest.ready();
+        }
+    }
+
+    /// Runs calls until the pool closes or `most` calls have been run. Returns the calls run.
+    #[pyo3(signature = (most=None))]
+    fn serve(&self, py: Python<'_>, most: Option<u64>) -> PyResult<u64> {
+        let guest = self
+            .guest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut guest) = guest else {
+            return Err(PyValueError::new_err("the lane is being served"));
+        };
+        let mut functions = HashMap::new();
+        let mut scratch = Vec::new();
+        let mut served = 0;
+        while most.is_none_or(|most| served < most) {
+            let claim = match guest.claim_timeout(Duration::ZERO) {
+                ClaimOutcome::Task(claim) => Some(claim),
+                ClaimOutcome::Closed => None,
+                ClaimOutcome::Idle => py.detach(|| guest.claim()),
+            };
+            let Some(claim) = claim else { break };
+            served += u64::from(claim.calls);
+            run(py, &mut guest, claim, &mut functions, &mut scratch)?;
+        }
+        Ok(served)
+    }
+}
+
+type Functions = HashMap<u64, Py<PyAny>>;
+
+/// Runs the calls of a claim and replies to each (W1).
+fn run(
+    py: Python<'_>,
+    guest: &mut Guest,
+    claim: Claim,
+    functions: &mut Functions,
+    scratch: &mut Vec<u8>,
+) -> PyResult<()> {
+    let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
+    let calls = claim.calls - claim.first;
+    let prepared = function_of(py, guest, &claim, functions)
+        .and_then(|function| Ok((function, inputs_of(py, guest, &claim)?)));
+    drop(claim.payload);
+    match prepared {
+        Ok((function, inputs)) => {
+            for call in 0..calls {
+                let result = inputs.call(py, &function, (claim.first + call) as usize);
+                let result =
+                    result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
+                reply(py, guest, result, scratch)?;
+            }
+        }
+        Err(error) => {
+            for _ in 0..calls {
+                reply(py, guest, Err(error.clone_ref(py)), scratch)?;
+            }
+        }
+    }
+    let cpu =
+        Duration::try_from_secs_f64((clock::thread_cpu() - cpu_began).max(0.0)).unwrap_or_default();
+    guest.end(nanoseconds(began.elapsed()), nanoseconds(cpu));
+    Ok(())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn function_of<'py>(
+    py: Python<'py>,
+    guest: &Guest,
+    claim: &Claim,
+    functions: &mut Functions,
+) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(function) = functions.get(&claim.function) {
+        return Ok(function.bind(py).clone());
+    }
+    let view = guest
+        .view_shared(claim.function_block)
+        .ok_or_else(|| PyValueError::new_err("the function is not in shared memory"))?;
+    let loader = GuestLoad(guest);
+    let function = Reader::new(view.as_slice(), &loader).value(py)?;
+    if functions.len() >= MOST_FUNCTIONS {
+        functions.clear();
+    }
+    functions.insert(claim.function, function.clone().unbind());
+    Ok(function)
+}
+
+/// The decoded inputs of a claim.
+enum Inputs<'py> {
+    Single(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
+    Items {
+        items: Vec<Bound<'py, PyAny>>,
+        star: bool,
+    },
+}
+
+impl<'py> Inputs<'py> {
+    fn call(
+        &self,
+        py: Python<'py>,
+        function: &Bound<'py, PyAny>,
+        index: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Single(args, kwargs) => function.call(args, kwargs.as_ref()),
+            Self::Items { items, star } => {
+                let item = items
+                    .get(index)
+                    .ok_or_else(|| PyValueError::new_err("a chunk has fewer inputs than calls"))?;
+                if *star {
+                    let args = item.cast_exact::<PyTuple>().cloned().map_or_else(
+                        |_| {
+                            py.import("builtins")?
+                                .getattr("tuple")?
+                                .call1((item,))?
+                                .cast_into()
+                                .map_err(PyErr::from)
+                        },
+                        Ok,
+                    )?;
+                    function.call1(args)
+                } else {
+                    function.call1((item,))
+                }
+            }
+        }
+    }
+}
+
+fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: &Claim) -> PyResult<Inputs<'py>> {
+    let bytes = match &claim.payload {
+        ClaimedPayload::Inline(bytes) => bytes.as_slice(),
+        ClaimedPayload::Block(view) => view.as_slice(),
+    };
+    let load = GuestLoad(guest);
+    let mut reader = Reader::new(bytes, &load);
+    let mode = reader.byte()?;
+    let star = mode & STAR != 0;
+    Ok(match mode & !STAR {
+        CALL_PLAIN => Inputs::Single(reader.value(py)?.cast_into()?, None),
+        CALL_PICKLED => {
+            let (args, kwargs): (Bound<'py, PyTuple>, Bound<'py, PyDict>) =
+                reader.value(py)?.extract()?;
+            Inputs::Single(args, Some(kwargs))
+        }
+        ITEMS => {
+            let mut items = Vec::with_capacity(claim.calls as usize);
+            while !reader.is_empty() {
+                items.push(reader.value(py)?);
+            }
+            Inputs::Items { items, star }
+        }
+        ITEMS_PICKLED => Inputs::Items {
+            items: reader.value(py)?.cast_into::<PyList>()?.iter().collect(),
+            star,
+        },
+        _ => return Err(PyValueError::new_err("a task of no known mode")),
+    })
+}
+
+/// Sends one call's outcome. What cannot be packed is replaced by the reason why.
+fn reply(
+    py: Python<'_>,
+    guest: &mut Guest,
+    result: PyResult<Bound<'_, PyAny>>,
+    scratch: &mut Vec<u8>,
+) -> PyResult<()> {
+    scratch.clear();
+    let result = result.and_then(|value| {
+        let mut store = LaneStore {
+            guest,
+            stored: Vec::new(),
+        };
+        codec::encode(&value, scratch, &mut store).map_err(|error| unpackable(py, &value, error))
+    });
+    let tag = match result {
+        Ok(()) => VALUE,
+        Err(error) => {
+            scratch.clear();
+            let pack = PACK.import(py, "pointsman._outcome", "pack_exception")?;
+            let packed = pack.call1((error.into_value(py),))?;
+            let mut store = LaneStore {
+                guest,
+                stored: Vec::new(),
+            };
+            codec::encode(&packed, scratch, &mut store)?;
+            RAISED
+        }
+    };
+    // A full ring waits for the parent; the interpreter goes on meanwhile (W2).
+    let (guest, bytes) = (&mut *guest, &*scratch);
+    py.detach(|| guest.reply(tag, bytes))
+        .map_err(|error| PyOSError::new_err(error.to_string()))
+}
+
+fn unpackable(py: Python<'_>, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let built = py
+        .import("pointsman._outcome")
+        .and_then(|module| module.call_method1("unpackable_result", (value, error.value(py))));
+    built.map_or_else(|other| other, PyErr::from_value)
+}

@@ -1,0 +1,374 @@
+//! Worker processes in the host's books: their lanes, their deaths, and what becomes of their tasks.
+//!
+//! # Does not know
+//!
+//! Sockets, zygotes and polling: the supervisor learns of births and deaths and reports them here.
+//!
+//! # Invariants
+//!
+//! - P1. A lane's number is used by one process at a time, and again only when that process is known to be dead.
+//! - P2. A process is killed only while a task that it should be killed for has begun and not ended: its lane is told to
+//!   hold first, so it cannot begin another (lanes.rs).
+//! - P3. A dead process's rings are read to the end before anything is decided about its tasks.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::HostConfig;
+use super::core::{Core, Env, Lane, Stage};
+use super::table::Place;
+use crate::death::{Cause, Death, KillReason};
+use crate::lanes::{ORDER_END, ORDER_HOLD};
+use crate::layout::{self, Kind, LANES, LaneWords, MOST_LANES};
+use crate::memory::SharedMemory;
+use crate::os;
+use crate::region::Region;
+use crate::ring::Consumer;
+use crate::task::{ProcessId, Reply, Sink, TaskId};
+use crate::zygote::MOST_LANES_PER_PROCESS;
+
+/// How far a process has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessState {
+    /// Not ready yet.
+    Starting,
+    /// Runs tasks.
+    Live,
+    /// Ends after its current tasks.
+    Retiring,
+    /// Has ended; its tasks are being settled.
+    Dying,
+}
+
+/// What can be said of a worker process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// The process.
+    pub id: ProcessId,
+    /// Its process id, or 0 as long as it has none.
+    pub pid: i32,
+    /// Lanes in it.
+    pub lanes: u32,
+    /// How far it has come.
+    pub state: ProcessState,
+    /// Tasks that it has ended.
+    pub tasks_done: u64,
+}
+
+/// How far the launch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Launch {
+    /// Waits for a zygote.
+    Queued,
+    /// A zygote has been asked.
+    Asked,
+    /// The zygote that was asked has died: it may be alive or not until this time.
+    Lost(Instant),
+    /// It is alive, or was.
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) lanes: Vec<u16>,
+    pub(super) launch: Launch,
+    pub(super) pid: i32,
+    pub(super) handle: Option<Arc<OwnedFd>>,
+    pub(super) started: bool,
+    pub(super) retiring: bool,
+    pub(super) killed: Option<(KillReason, Option<TaskId>)>,
+    pub(super) fault: Option<String>,
+    /// Since when it is known to be dead.
+    pub(super) dead: Option<Instant>,
+    /// What the zygote said of its end.
+    pub(super) cause: Option<Cause>,
+    pub(super) tasks_done: u64,
+}
+
+impl Process {
+    pub(super) fn state(&self) -> ProcessState {
+        match self {
+            Self { dead: Some(_), .. } => ProcessState::Dying,
+            Self { retiring: true, .. } => ProcessState::Retiring,
+            Self { started: true, .. } => ProcessState::Live,
+            _ => ProcessState::Starting,
+        }
+    }
+
+    /// Kills it now, or as soon as it turns out to be alive.
+    pub(super) fn kill(&mut self, reason: KillReason, target: Option<TaskId>) {
+        if self.killed.is_none() {
+            self.killed = Some((reason, target));
+        }
+        self.strike();
+    }
+
+    /// Sends the signal, if there is somebody to receive it.
+    pub(super) fn strike(&mut self) {
+        match &self.handle {
+            // An error means that it has died already.
+            Some(handle) => drop(os::kill(handle.as_fd())),
+            None if self.launch == Launch::Queued => self.dead = Some(Instant::now()),
+            None => {}
+        }
+    }
+
+    /// It is alive, or was.
+    pub(super) fn live(&mut self, pid: i32, handle: OwnedFd) {
+        self.pid = pid;
+        self.handle = Some(Arc::new(handle));
+        self.launch = Launch::Done;
+        if self.killed.is_some() || self.fault.is_some() {
+            self.strike();
+        }
+    }
+
+    fn cause(&mut self) -> Cause {
+        if let Some(fault) = self.fault.take() {
+            return Cause::Corrupt(fault);
+        }
+        match (self.killed, self.cause.take()) {
+            (Some((reason, _)), _) => Cause::Killed(reason),
+            (None, Some(cause)) => cause,
+            (None, None) if self.launch == Launch::Queued => Cause::NeverStarted("it was not needed any more".into()),
+            (None, None) if self.launch != Launch::Done => Cause::NeverStarted("the zygote died first".into()),
+            (None, None) => Cause::Unknown,
+        }
+    }
+}
+
+impl<S: Sink> Core<S> {
+    /// Books a new process with its lanes. Launching it is the supervisor's.
+    pub(super) fn add_process(&mut self, env: &Env, config: &HostConfig, lanes: u32) -> io::Result<ProcessId> {
+        if self.stage == Stage::Closed {
+            return Err(io::Error::other("the pool is shut down"));
+        }
+        if lanes == 0 || lanes > MOST_LANES_PER_PROCESS {
+            let why = format!("a process has 1 to {MOST_LANES_PER_PROCESS} lanes, not {lanes}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let id = ProcessId(self.next_process);
+        let mut numbers = Vec::new();
+        for _ in 0..lanes {
+            match self.add_lane(env, config, id) {
+                Ok(number) => numbers.push(number),
+                Err(error) => {
+                    for number in numbers {
+                        self.lanes[usize::from(number)] = None;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.next_process += 1;
+        let process = Process {
+            lanes: numbers,
+            launch: Launch::Queued,
+            pid: 0,
+            handle: None,
+            started: false,
+            retiring: false,
+            killed: None,
+            fault: None,
+            dead: None,
+            cause: None,
+            tasks_done: 0,
+        };
+        self.processes.insert(id, process);
+        Ok(id)
+    }
+
+    fn add_lane(&mut self, env: &Env, config: &HostConfig, process: ProcessId) -> io::Result<u16> {
+        let index = self.lanes.iter().position(Option::is_none).unwrap_or(self.lanes.len());
+        if index >= MOST_LANES {
+            return Err(io::Error::other(format!("a pool has at most {MOST_LANES} lanes")));
+        }
+        let number = u16::try_from(index).map_err(io::Error::other)?;
+        let ring = config.ring_bytes;
+        let kind = Kind::Lane { ring, lane: number, process: process.0 };
+        let memory = Arc::new(SharedMemory::create(kind, config.lane_arena_bytes)?);
+        let consumer = Consumer::new(layout::ring(ring));
+        let parts = Vec::new();
+        let lane = Lane { memory, consumer, process, current: None, position: None, parts, since: None, fault: None };
+        if index == self.lanes.len() {
+            self.lanes.push(None);
+        }
+        LANES.admit(&*env.memory, number);
+        self.lanes[index] = Some(lane);
+        Ok(number)
+    }
+
+    /// Processes whose first lane says that they have started, and did not before.
+    pub(super) fn newly_started(&mut self) -> Vec<ProcessId> {
+        let mut started = Vec::new();
+        for (id, process) in self.processes.iter_mut().filter(|(_, process)| !process.started) {
+            let lanes = process.lanes.iter().filter_map(|lane| self.lanes[usize::from(*lane)].as_ref());
+            // Relaxed: a flag without data.
+            let says_so = |memory: &SharedMemory| memory.word32(LaneWords::STARTED).load(std::sync::atomic::Ordering::Relaxed) != 0;
+            if lanes.into_iter().any(|lane| says_so(&lane.memory)) {
+                process.started = true;
+                self.stillborn = 0;
+                started.push(*id);
+            }
+        }
+        started
+    }
+
+    /// The process id that a process itself has written into its memory.
+    pub(super) fn pid_by_itself(&self, process: &Process) -> Option<i32> {
+        let lane = self.lanes.get(usize::from(*process.lanes.first()?))?.as_ref()?;
+        // Relaxed: a number without data behind it.
+        let pid = lane.memory.word32(LaneWords::PID).load(std::sync::atomic::Ordering::Relaxed);
+        i32::try_from(pid).ok().filter(|pid| *pid > 0)
+    }
+
+    /// Lets a process end after its current tasks.
+    pub(super) fn retire(&mut self, env: &Env, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        process.retiring = true;
+        if process.launch == Launch::Queued {
+            process.dead = Some(Instant::now());
+        }
+        let order = self.order_for(id);
+        for lane in &self.processes[&id].lanes {
+            LANES.command(&*env.memory, *lane, order);
+        }
+    }
+
+    /// Kills processes whose rings are at fault.
+    pub(super) fn strike_the_faulty(&mut self) {
+        for lane in self.lanes.iter_mut().flatten() {
+            if let Some(fault) = &lane.fault
+                && let Some(process) = self.processes.get_mut(&lane.process)
+                && process.fault.is_none()
+            {
+                process.fault = Some(fault.clone());
+                process.strike();
+            }
+        }
+    }
+
+    /// Kills the process that runs a task, if it still does (P2). `None`: it is being claimed, so ask again.
+    pub(super) fn kill_task(&mut self, env: &Env, id: TaskId, reason: KillReason) -> Option<bool> {
+        self.drain(env);
+        if self.is_being_claimed(env, id) {
+            return None;
+        }
+        let Some(Place::Running(lane)) = self.table.get(id).map(|entry| entry.place) else { return Some(false) };
+        LANES.command(&*env.memory, lane, ORDER_HOLD);
+        self.drain_lane(env, usize::from(lane));
+        let process = self.lanes[usize::from(lane)].as_ref().map(|lane| lane.process);
+        let runs = self.table.get(id).is_some_and(|entry| entry.place == Place::Running(lane) && entry.next < entry.calls);
+        if let Some(process) = process {
+            if !runs {
+                LANES.command(&*env.memory, lane, self.order_for(process));
+            } else if let Some(process) = self.processes.get_mut(&process) {
+                process.kill(reason, Some(id));
+            }
+        }
+        Some(runs)
+    }
+
+    /// Kills processes with a call that has run longer than it may. Returns whether any was.
+    pub(super) fn kill_the_late(&mut self, env: &Env) -> bool {
+        let late: Vec<TaskId> = self
+            .lanes
+            .iter()
+            .flatten()
+            .filter_map(|lane| {
+                let id = lane.current?;
+                let limit = self.table.get(id)?.limit?;
+                (lane.since?.elapsed() >= limit).then_some(id)
+            })
+            .collect();
+        let mut any = false;
+        for id in late {
+            any |= self.kill_task(env, id, KillReason::Timeout) == Some(true);
+        }
+        any
+    }
+
+    /// Settles everything that a dead process leaves behind, and removes it. `lost`: it may live, so its lanes' numbers
+    /// are never used again (P1).
+    pub(super) fn bury(&mut self, env: &Env, id: ProcessId, lost: bool) -> Option<(Death, u32)> {
+        let lanes = self.processes.get(&id)?.lanes.clone();
+        for lane in &lanes {
+            self.drain_lane(env, usize::from(*lane));
+        }
+        let mut process = self.processes.remove(&id)?;
+        let fault = lanes.iter().find_map(|lane| self.lanes[usize::from(*lane)].as_ref()?.fault.clone());
+        process.fault = process.fault.take().or(fault);
+        let death = Death { process: id, pid: process.pid, target: process.killed.and_then(|(_, target)| target), cause: process.cause() };
+        for lane in &lanes {
+            self.bury_lane(env, *lane, &death, lost);
+        }
+        env.arena.forget(id.0);
+        if !process.started && !process.retiring && process.killed.is_none() {
+            self.stillborn += 1;
+        }
+        self.pump(env);
+        Some((death, u32::try_from(lanes.len()).unwrap_or(u32::MAX)))
+    }
+
+    fn bury_lane(&mut self, env: &Env, number: u16, death: &Death, lost: bool) {
+        let place = &mut self.lanes[usize::from(number)];
+        if lost {
+            if let Some(lane) = place {
+                lane.fault = Some("its process was lost".into());
+            }
+            LANES.command(&*env.memory, number, ORDER_END);
+        } else if let Some(lane) = place.take() {
+            LANES.reset(&*env.memory, number);
+            self.bury_tasks(env, number, &lane, death);
+        }
+    }
+
+    fn bury_tasks(&mut self, env: &Env, number: u16, lane: &Lane, death: &Death) {
+        // Claimed and not begun: they run elsewhere.
+        let claimed: Vec<(TaskId, u64)> = (self.base..)
+            .zip(&self.published)
+            .filter(|(position, id)| {
+                let there = self.table.get(**id).is_some_and(|entry| entry.place == Place::Ring(*position));
+                there && env.slots.owner(&*env.memory, *position) == Some(number)
+            })
+            .map(|(position, id)| (*id, position))
+            .collect();
+        for (id, position) in claimed {
+            self.unpublish(env, id, position);
+            self.requeue(env, id);
+        }
+        // Begun, and killed before the slot was freed.
+        if let Some(position) = lane.position
+            && env.slots.owner(&*env.memory, position) == Some(number)
+        {
+            env.slots.free(&*env.memory, position);
+        }
+        if let Some(id) = lane.current {
+            self.fail_current_call(env, id, death);
+        }
+    }
+
+    /// The call that was running fails; those after it run elsewhere.
+    fn fail_current_call(&mut self, env: &Env, id: TaskId, death: &Death) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        if entry.next < entry.calls {
+            entry.sink.deliver(entry.next, Reply::Died(death));
+            entry.next += 1;
+            self.counts.delivered += 1;
+        }
+        if entry.next == entry.calls {
+            return self.settle(env, id);
+        }
+        entry.place = Place::Waiting;
+        if entry.has_blocks() {
+            env.arena.hold(entry.blocks());
+        }
+        self.counts.running -= 1;
+        self.counts.waiting += 1;
+        self.requeue(env, id);
+    }
+}

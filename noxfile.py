@@ -1,0 +1,166 @@
+"""Every task of the project, by name.
+
+`nox` alone runs all checks; `nox -s lint` (or `types`, `rust`, `tests`) runs one of them.
+
+What it does not know: how the code works. It builds, installs and calls the tools.
+
+Invariants:
+    N1. Tests see the installed wheel, never the tree: `python/` is on no session's path.
+    N2. No session needs more than a Rust toolchain, CPython with pip, and the package registries.
+    N3. What is left out (an interpreter or a tool that is absent) is said aloud.
+    N4. The session of nox's own interpreter comes last, so that its pytest summary closes the output.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14") if version != OWN]
+PURE_CRATES = ("pointsman-plan", "pointsman-scheduler", "pointsman-shm")
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["lint", "types", "rust", "tests_elsewhere", "tests"]
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+
+# One folder of Rust artefacts for all sessions: dependencies are compiled once.
+os.environ["CARGO_TARGET_DIR"] = str(ROOT / "target")
+
+
+def _pyenv_folders() -> Iterator[str]:
+    """Yield the `bin` folders of pyenv's interpreters, which are off the path unless chosen."""
+    if shutil.which("pyenv") is None:
+        return
+    answer = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False)  # noqa: S607 - found above
+    for folder in sorted(Path(answer.stdout.strip(), "versions").glob("3.*/bin")):
+        yield str(folder)
+
+
+_wheels: dict[str, Path] = {}
+os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *_pyenv_folders()])
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    session.install(*nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+def _wheel(session: nox.Session) -> Path:
+    """Build the wheel for the session's interpreter, once in a run of nox."""
+    version = session.python if isinstance(session.python, str) else OWN
+    if version not in _wheels:
+        _install(session, "build")
+        out = ROOT / "target" / "wheels" / version
+        shutil.rmtree(out, ignore_errors=True)
+        session.run(
+            "maturin", "build", "--release", "--quiet",
+            "--interpreter", str(Path(session.bin) / "python"), "--out", str(out),
+        )  # fmt: skip
+        (_wheels[version],) = out.glob("*.whl")
+    return _wheels[version]
+
+
+def _install_wheel(session: nox.Session, *extras: str) -> None:
+    wheel = _wheel(session)
+    # The version does not change between builds: pip must not keep the one installed before.
+    session.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", "pointsman", silent=True)
+    session.install(f"{wheel}[{','.join(extras)}]")
+
+
+def _test(session: nox.Session) -> None:
+    _install_wheel(session, "cli")
+    _install(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the Python style, the format, and which module imports which."""
+    _install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": "python"})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, and the stub of the compiled module against the module itself."""
+    _install_wheel(session, "cli")
+    _install(session, "types")
+    session.run("mypy")
+    if any((ROOT / "tests" / "typing").glob("*.py")):
+        session.run("mypy", "tests/typing")
+    # Away from the tree, or the stub would be looked for beside sources that have no compiled module.
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-m", "mypy.stubtest", "pointsman._native")
+
+
+@nox.session
+def rust(session: nox.Session) -> None:
+    """Format, clippy, tests and (where cargo-deny is installed) the dependencies of the crates."""
+    for tool, component in (("cargo-clippy", "clippy"), ("cargo-fmt", "rustfmt")):
+        if shutil.which(tool) is None:
+            session.error(f"{tool} is missing: rustup component add {component}")
+    env = {"PYO3_PYTHON": str(Path(session.bin) / "python")}
+    session.run("cargo", "fmt", "--all", "--check", external=True)
+    session.run(
+        "cargo", "clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings",
+        external=True, env=env,
+    )  # fmt: skip
+    session.run("cargo", "test", "--quiet", *_crates_to_test(session), external=True, env=env)
+    if shutil.which("cargo-deny") is None:
+        session.log("SKIPPED: cargo-deny is not installed (cargo install cargo-deny)")
+    else:
+        session.run("cargo", "deny", "--all-features", "check", external=True)
+
+
+def _crates_to_test(session: nox.Session) -> list[str]:
+    """Name the crates whose tests can be linked here: those of the binding need libpython's link file."""
+    library = Path(sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("LDLIBRARY") or "")
+    if library.is_file():
+        return ["--workspace"]
+    session.log(f"SKIPPED: the binding's own Rust tests ({library} is absent); the Python tests cover it")
+    return [argument for crate in PURE_CRATES for argument in ("-p", crate)]
+
+
+@nox.session(python=OTHERS)
+def tests_elsewhere(session: nox.Session) -> None:
+    """Run pytest on the installed wheel, on every other interpreter that this machine has."""
+    _test(session)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run pytest on the installed wheel: the tests, and the examples of README and docs."""
+    _test(session)
+
+
+@nox.session(default=False)
+def loom(session: nox.Session) -> None:
+    """Try every interleaving of the concurrency protocols, within loom's bound. Slow."""
+    env = {
+        "RUSTFLAGS": "--cfg loom",
+        "LOOM_MAX_PREEMPTIONS": "2",
+        # Another set of flags: kept apart, so that it does not undo the ordinary build.
+        "CARGO_TARGET_DIR": str(ROOT / "target" / "loom"),
+    }
+    for crate in PURE_CRATES[1:]:
+        session.run("cargo", "test", "--release", "-p", crate, "loom", external=True, env=env)
+
+
+@nox.session(default=False)
+def fix(session: nox.Session) -> None:
+    """Format everything, and let ruff mend what it can."""
+    _install(session, "lint")
+    session.run("ruff", "check", "--fix-only")
+    session.run("ruff", "format")
+    session.run("cargo", "fmt", "--all", external=True)

@@ -1,0 +1,90 @@
+"""pointsman decides where each Python call should run, and runs it there."""
+
+# Public names are imported when first used: a worker process and a program that only imports us pay for nothing else.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pointsman._api import execute as execute
+    from pointsman._api import map as map  # noqa: A004 - the standard name
+    from pointsman._api import optimize as optimize
+    from pointsman._api import run as run
+    from pointsman._api import submit as submit
+    from pointsman._errors import CallTimeoutError as CallTimeoutError
+    from pointsman._errors import CannotTravelError as CannotTravelError
+    from pointsman._errors import InvalidArgumentError as InvalidArgumentError
+    from pointsman._errors import InvalidTypeError as InvalidTypeError
+    from pointsman._errors import PointsmanError as PointsmanError
+    from pointsman._errors import PoolBrokenError as PoolBrokenError
+    from pointsman._errors import RemoteError as RemoteError
+    from pointsman._errors import RunningLoopError as RunningLoopError
+    from pointsman._errors import UnreadableError as UnreadableError
+    from pointsman._errors import WorkerDied as WorkerDied
+    from pointsman._executor import Executor as Executor
+    from pointsman._future import Future as Future
+    from pointsman._options import options as options
+    from pointsman._plan import Plan as Plan
+
+    __version__: str
+
+_HOME = {
+    "execute": "_api",
+    "map": "_api",
+    "optimize": "_api",
+    "run": "_api",
+    "submit": "_api",
+    "CallTimeoutError": "_errors",
+    "CannotTravelError": "_errors",
+    "InvalidArgumentError": "_errors",
+    "InvalidTypeError": "_errors",
+    "PointsmanError": "_errors",
+    "PoolBrokenError": "_errors",
+    "RemoteError": "_errors",
+    "RunningLoopError": "_errors",
+    "UnreadableError": "_errors",
+    "WorkerDied": "_errors",
+    "Executor": "_executor",
+    "Future": "_future",
+    "options": "_options",
+    "Plan": "_plan",
+    "__version__": "_native",
+}
+
+__all__ = [
+    "CallTimeoutError",
+    "CannotTravelError",
+    "Executor",
+    "Future",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "Plan",
+    "PointsmanError",
+    "PoolBrokenError",
+    "RemoteError",
+    "RunningLoopError",
+    "UnreadableError",
+    "WorkerDied",
+    "__version__",
+    "execute",
+    "map",
+    "optimize",
+    "options",
+    "run",
+    "submit",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,255 @@
+"""The public functions: the whole way of a job on one screen.
+
+call -> measure -> planner -> Plan -> backend -> results, in order, each input computed once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pointsman._engine import Run
+from pointsman._job import Job, check_callable, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pointsman._executor import Executor
+    from pointsman._future import Future
+    from pointsman._plan import Plan
+
+T = TypeVar("T")
+
+
+def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """Call `fn` and return its value. A coroutine function is run to its end.
+
+    Raises
+    ------
+    RunningLoopError
+        If `fn` is a coroutine function and this thread's event loop is running: `await` it there.
+
+    """
+    if _is_coroutine_function(fn):
+        return _run_coroutine(fn, args, kwargs)
+    check_callable(fn)
+    return fn(*args, **kwargs)
+
+
+def submit(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    """Start a call in the background and return its future.
+
+    Never raises for its data: what cannot be run or cannot travel is an error in the future.
+    """
+    return _default_executor().submit(fn, *args, **kwargs)
+
+
+def map(  # noqa: A001 - the standard name and the documented options
+    fn: Callable[..., T],
+    /,
+    *iterables: Iterable[Any],
+    backend: str = "auto",
+    max_workers: int | None = None,
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+    on_error: str = "raise",
+) -> Iterator[T]:
+    """Yield the results of `fn` over the inputs, in order, lazily.
+
+    Parameters
+    ----------
+    fn
+        Called with one item of each iterable.
+    iterables
+        The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
+    backend
+        "auto" decides by measuring the first calls; "inline", "threads", "processes" do as they say.
+    max_workers
+        Calls that run at a time at most; None leaves it to the planner.
+    chunksize
+        Calls that travel together to a worker process; None sizes chunks by measured cost.
+    buffersize
+        Inputs ahead of the results taken, at most.
+    on_error
+        "raise" stops at the first exception; "return" gives exceptions as results.
+
+    """
+    job = Job(
+        fn,
+        iterables,
+        backend=backend,
+        max_workers=max_workers,
+        chunksize=chunksize,
+        buffersize=buffersize,
+        on_error=on_error,
+        lazy=True,
+    )
+    return _flatten(Run(job).stream())
+
+
+def execute(
+    func: Callable[[Any], T],
+    data: Iterable[Any],
+    *,
+    backend: str = "auto",
+    max_workers: int | None = None,
+    chunksize: int | None = None,
+    on_error: str = "raise",
+    plan: Plan | None = None,
+    sample_size: int | None = None,
+    target_chunk_duration: float | None = None,
+    verbose: bool = False,
+    return_optimization_result: bool = False,
+    progress_callback: Callable[[str, float], object] | None = None,
+) -> Any:
+    """Return the list of `func(item)` for every item of `data`, run wherever that is fastest.
+
+    Parameters
+    ----------
+    func, data
+        The function and its inputs. Each input is computed exactly once.
+    backend
+        "auto" decides by measuring the first calls; "inline", "threads", "processes" do as they say.
+    max_workers
+        Calls that run at a time at most; None leaves it to the planner.
+    chunksize
+        Calls that travel together to a worker process; None sizes chunks by measured cost.
+    on_error
+        "raise" stops at the first exception, in the order of the inputs; "return" gives exceptions as results.
+    plan
+        A plan from `optimize`, followed instead of measuring again.
+    sample_size
+        Calls to measure before deciding; None measures until a call's cost is known well enough.
+    target_chunk_duration
+        Seconds of work in a chunk at most.
+    verbose
+        Print the decision to standard error.
+    return_optimization_result
+        Return the pair of the results and the plan.
+    progress_callback
+        Called on this thread with a phase ("measuring", "running", "done") and the share of the calls finished.
+
+    Raises
+    ------
+    Whatever `func` raises, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
+
+    """
+    job = Job(
+        func,
+        (data,),
+        backend=backend,
+        max_workers=max_workers,
+        chunksize=chunksize,
+        on_error=on_error,
+        sample_size=sample_size,
+        target_chunk_duration=target_chunk_duration,
+    )
+    total = job.source.left()
+    running = Run(job, plan)
+    results: list[T] = []
+    shown = False
+    for values in running.stream():
+        results += values
+        if progress_callback is not None:
+            progress_callback(
+                "measuring" if running.plan is None else "running", len(results) / total if total else 0.0
+            )
+        if verbose and not shown and running.plan is not None:
+            shown = True
+            _show(running.plan)
+    if progress_callback is not None:
+        progress_callback("done", 1.0)
+    if verbose and not shown and running.plan is not None:
+        _show(running.plan)
+    if return_optimization_result:
+        return results, running.plan
+    return results
+
+
+def optimize(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str = "auto",
+    max_workers: int | None = None,
+    chunksize: int | None = None,
+    sample_size: int | None = None,
+    target_chunk_duration: float | None = None,
+    verbose: bool = False,
+    progress_callback: Callable[[str, float], object] | None = None,
+) -> Plan:
+    """Measure a few calls and return the plan for the rest, without running it.
+
+    The options are those of `execute`. If `data` can be iterated only once, `plan.data` gives back every input, the
+    measured ones included.
+    """
+    from itertools import chain
+
+    job = Job(
+        func,
+        (data,),
+        backend=backend,
+        max_workers=max_workers,
+        chunksize=chunksize,
+        sample_size=sample_size,
+        target_chunk_duration=target_chunk_duration,
+    )
+    once = iter(data) is data
+    kept = job.source.keep() if once else []
+    running = Run(job)
+    if progress_callback is not None:
+        progress_callback("measuring", 0.0)
+    plan = running.prepare()
+    plan.data = chain(kept, data) if once else data
+    if progress_callback is not None:
+        progress_callback("done", 1.0)
+    if verbose:
+        _show(plan)
+    return plan
+
+
+def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:
+    for batch in batches:
+        yield from batch
+
+
+def _show(plan: Plan) -> None:
+    import sys
+
+    sys.stderr.write(f"{plan}\n")
+
+
+def _is_coroutine_function(fn: Any) -> bool:
+    code = getattr(fn, "__code__", None)
+    return code is not None and bool(code.co_flags & 0x80)
+
+
+def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(fn(*args, **kwargs))
+    from pointsman._errors import RunningLoopError
+
+    name = name_of(fn)
+    message = (
+        f"{name} is a coroutine function and the event loop of this thread is running: "
+        f"write `await {name}(...)` here, or call run() from a plain thread"
+    )
+    raise RunningLoopError(message)
+
+
+_executor: Executor | None = None
+_owner = 0
+
+
+def _default_executor() -> Executor:
+    import os
+
+    global _executor, _owner
+    if _executor is None or _owner != os.getpid():
+        from pointsman._executor import Executor
+
+        _executor, _owner = Executor(), os.getpid()
+    return _executor

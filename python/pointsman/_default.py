@@ -1,0 +1,79 @@
+"""The pools that belong to the program rather than to an executor.
+
+They are made when first needed, kept warm, and made anew after a fork.
+
+Does not know jobs or plans.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pointsman._pool import Processes
+    from pointsman.backends.threads import Threads
+
+# More threads than any plan asks for at one time; they end when idle.
+_MOST_THREADS = 1024
+
+_threads: Threads | None = None
+_processes: dict[int, Processes] = {}
+_owner = 0
+
+
+def _check_owner() -> None:
+    global _owner, _threads
+    if _owner != os.getpid():
+        # In a forked child the threads do not exist and the workers belong to the parent.
+        _owner, _threads = os.getpid(), None
+        _processes.clear()
+
+
+def threads() -> Threads:
+    """The program's thread pool."""
+    global _threads  # noqa: PLW0603 - the state of this module
+    _check_owner()
+    if _threads is None:
+        from pointsman.backends.threads import Threads
+
+        _threads = Threads(_MOST_THREADS, name="pointsman")
+    return _threads
+
+
+def threads_running() -> int:
+    """Threads of the program's pool that are alive."""
+    _check_owner()
+    return 0 if _threads is None else len(_threads.threads)
+
+
+def processes(count: int, threads_each: int, cores: float) -> Processes:
+    """The program's pool of worker processes with this many threads each, grown to `count` processes."""
+    _check_owner()
+    pool = _processes.get(threads_each)
+    if pool is None or pool.closed:
+        from pointsman._pool import Processes
+
+        _processes[threads_each] = pool = Processes(count, threads_each, cores=cores)
+    else:
+        pool.grow(count)
+    return pool
+
+
+def processes_running(threads_each: int = 1) -> int:
+    """Worker processes of the program's pool that are alive."""
+    _check_owner()
+    pool = _processes.get(threads_each)
+    return 0 if pool is None or pool.closed else pool.size
+
+
+def shutdown() -> None:
+    """End the program's worker processes and idle threads now instead of at exit; the next job starts new ones."""
+    global _threads  # noqa: PLW0603 - the state of this module
+    _check_owner()
+    for pool in _processes.values():
+        pool.shutdown(kill=True)
+    _processes.clear()
+    if _threads is not None:
+        _threads.shutdown()
+        _threads = None

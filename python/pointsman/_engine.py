@@ -1,0 +1,333 @@
+"""Runs a job: measures the first calls, asks for a plan, and runs the rest as planned.
+
+Does not know how a backend runs calls, or what the public functions look like. Results come out in order, each input is
+computed once: the measured calls are the job's own.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _default, _native, _planner
+from pointsman import _pilot as pilots
+from pointsman._errors import CannotTravelError
+from pointsman._measure import Meter
+from pointsman._plan import Actual, Plan
+from pointsman.backends import inline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pointsman._job import Job
+    from pointsman.backends.processes import ProcessRun
+    from pointsman.backends.threads import ThreadRun
+
+# Seconds of work below which nothing can be gained by going elsewhere: two threads cost that much to start.
+_TRIFLE = 0.5e-3
+# Seconds of measured calls after which the figures are good enough to decide: the probe is within 5 points after 5 ms
+# (FEASIBILITY F).
+_ENOUGH = 4e-3
+# A single call this long is measured well by itself.
+_LONG_CALL = 1e-3
+# Work below which the function is not read for what it writes: no process would be started for it anyway.
+_WORTH_READING = 5e-3
+# A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
+_DRIFT = 3.0
+
+
+class Run:
+    """A job on its way: its results as a stream, and what was decided."""
+
+    def __init__(self, job: Job, plan: Plan | None = None) -> None:
+        self.job = job
+        self.plan = plan
+        self.delivered = 0
+        self._total = job.source.left()
+        self._given = plan
+        self._meter: Meter | None = None
+        self._struck: dict[str, str] = {}
+        self._hints: tuple[str, ...] = ()
+        self._arguments: list[Any] = []
+        self._results: list[Any] = []
+        # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
+        self._lock = threading.Lock()
+        self._running: tuple[list[Any], Iterator[Any]] | None = None
+        self._early: ThreadRun | ProcessRun | None = None
+        self._begun = 0
+
+    def stream(self) -> Iterator[list[Any]]:
+        """Yield lists of results in order; raise what a call raised after the results before it."""
+        began = perf_counter()
+        try:
+            for values in self._stream():
+                self.delivered += len(values)
+                yield values
+        finally:
+            if self._meter is not None:
+                self._meter.close()
+        if self.plan is not None:
+            self.plan.actual = Actual(seconds=perf_counter() - began, calls=self.delivered, backend=self.plan.backend)
+
+    def prepare(self) -> Plan:
+        """Measure and decide without running the rest; the results of the measured calls are dropped."""
+        self.plan = self._fixed()
+        if self.plan is None:
+            for values in self._sample(watched=False):
+                self.delivered += len(values)
+            self.plan = self.decide()
+            if self._meter is not None:
+                self._meter.close()
+        return self.plan
+
+    def _stream(self) -> Iterator[list[Any]]:
+        """Measure, decide and run; and again, if the calls turn out to cost something else."""
+        source = self.job.source
+        self.plan = self._given or self._fixed()
+        while True:
+            if self.plan is None:
+                yield from self._sample(watched=True)
+                if self._early is None:
+                    self.plan = self.decide()
+            if self._early is None:
+                yield from self._follow()
+            if self._early is not None:
+                yield from self._early.stream()
+                return
+            if source.ended:
+                return
+            self.plan = None
+
+    def _fixed(self) -> Plan | None:
+        """Return the plan that follows from the options alone, without measuring anything."""
+        job = self.job
+        if job.backend == "processes":
+            import math
+
+            from pointsman._machine import facts
+
+            return _said(job, "processes", job.max_workers or max(1, math.ceil(facts().cores)))
+        if job.backend == "threads" and job.max_workers is not None:
+            return _said(job, "threads", job.max_workers)
+        if job.backend == "inline" or job.max_workers == 1:
+            return _said(job, "inline", 1)
+        return None
+
+    def _sample(self, *, watched: bool) -> Iterator[list[Any]]:
+        """Run the first calls here, measured, until it is known what a call is like. Their results count."""
+        job, source = self.job, self.job.source
+        if self._meter is not None:
+            self._meter.close()
+        meter = self._meter = Meter()
+        count, wanted = 1, job.sample_size
+        while items := source.take(count if wanted is None else min(count, wanted - meter.calls)):
+            self._arguments = items[:3]
+            for results in self._batch(items, look=True, watched=watched):
+                self._results = results[:3]
+                yield results
+            if self._early is not None:
+                return
+            left = source.left()
+            if wanted is not None:
+                if meter.calls >= wanted:
+                    return
+            elif (
+                meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL or (left is not None and left * meter.mean < _TRIFLE)
+            ):
+                return
+            count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
+
+    def _batch(self, items: list[Any], *, look: bool, watched: bool) -> Iterator[list[Any]]:
+        """Run a batch on this thread and yield its results.
+
+        With `look` what it took is measured. With `watched`, a call that lasts is looked at while it runs, and others
+        are started beside it.
+        """
+        job, meter = self.job, self._meter
+        watched = watched and job.backend == "auto" and job.source.sized and not job.lazy and _has_gil()
+        iterator = iter(items)
+        results: list[Any] = []
+        if watched:
+            self._running, self._begun = (items, iterator), 0
+            pilots.watch(self, pilots.FIRST if look else inline.LATE)
+        if meter is not None:
+            meter.begin(look=look)
+        try:
+            results = inline.run_batch(
+                job.function, iterator, results, star=job.source.star, keep_going=job.keep_going, whole=not job.lazy
+            )
+        except BaseException:
+            if self._early is not None:
+                self._early.stop()
+            yield results
+            raise
+        finally:
+            if watched:
+                self._land()
+            if meter is not None:
+                meter.end(max(1, len(results)), keep=look)
+        yield results
+
+    def _land(self) -> None:
+        """Let no look at the batch begin after this."""
+        pilots.land(self)
+        # A look that is under way is let finish.
+        with self._lock:
+            self._running = None
+
+    def _follow(self) -> Iterator[list[Any]]:
+        """Run what is left as planned; a plain loop ends early when another look is due."""
+        job = self.job
+        while self.plan is not None and self.plan.backend != "inline":
+            try:
+                yield from self._open(self.plan).stream()
+            except CannotTravelError as why:
+                # Where the user asked for processes this is the answer; where we chose them it is our mistake.
+                if job.backend != "auto" or job.source.ended:
+                    raise
+                self._struck["processes"] = str(why)
+                self.plan = self.decide()
+            else:
+                return
+        yield from self._inline()
+
+    def _inline(self) -> Iterator[list[Any]]:
+        """Run what is left here, until it is done or the calls cost something else than was measured."""
+        job, source = self.job, self.job.source
+        expected = self._mean()
+        count = inline.first_count(job, expected or 0.0)
+        while items := source.take(count):
+            made = 1
+            began = perf_counter()
+            for results in self._batch(items, look=False, watched=True):
+                took, made = perf_counter() - began, max(1, len(results))
+                yield results
+            if self._early is not None:
+                return
+            if job.backend == "auto" and expected and took > _ENOUGH and took / made > _DRIFT * expected:
+                return
+            count = inline.next_count(job, made, took)
+
+    def decide(self, *, left: int | None = None, seen: _native.Observation | None = None) -> Plan:
+        """Ask the planner about the calls that are left; `seen` is what a batch that still runs tells."""
+        job, meter = self.job, self._meter
+        left = job.source.left() if left is None else left
+        if meter is None or (meter.calls == 0 and seen is None):
+            return _said(job, "inline", 1)
+        backends = ["inline", "threads"] if job.backend == "threads" else None
+        mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
+        expected = mean * (left if left is not None else 1 << 20)
+        if expected < _TRIFLE and backends is None:
+            plan = _said(job, "inline", 1)
+            plan.calls = self._total
+            plan.reasons = ("too little is left to gain anything",)
+            return plan
+        if backends is None and expected > _WORTH_READING and "processes" not in self._struck:
+            self._judge()
+        if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
+            meter.size(self._arguments, self._results)
+        plan = _planner.decide(
+            meter.observation() if seen is None else seen,
+            calls=left,
+            max_workers=job.max_workers,
+            chunksize=job.chunksize,
+            threads_running=_default.threads_running(),
+            processes_running=_default.processes_running(),
+            caller_shares=True,
+            struck=self._struck,
+            backends=backends,
+            target_chunk_seconds=job.target,
+            function=job.name,
+            all_calls=self._total,
+        )
+        if self._hints:
+            plan.reasons = (*plan.reasons, f"the code itself suggests: {', '.join(self._hints)}")
+        if meter.threads > 0:
+            plan.warnings = (
+                *plan.warnings,
+                (
+                    f"nested parallelism: a call starts up to {meter.threads} threads of its own; "
+                    f"workers times threads should stay near the core count"
+                ),
+            )
+        return plan
+
+    def _judge(self) -> None:
+        from pointsman._meaning import judge
+
+        verdict = judge(self.job.function)
+        self._hints = verdict.hints
+        if not verdict.may_travel:
+            self._struck["processes"] = "; ".join(verdict.reasons)
+
+    def _open(self, plan: Plan) -> ThreadRun | ProcessRun:
+        """Make the run of a plan that is not inline."""
+        if plan.backend == "threads":
+            from pointsman.backends.threads import ThreadRun
+
+            return ThreadRun(self.job, plan)
+        from pointsman.backends.processes import ProcessRun
+
+        return ProcessRun(self.job, plan, self._mean())
+
+    def _mean(self) -> float | None:
+        return self._meter.mean if self._meter is not None and self._meter.calls else None
+
+    def checkpoint(self) -> bool:
+        """Look at a batch that still runs, from the pilot's thread; whether to look again later.
+
+        A long first call is reason enough to start others: waiting until it is over would cost its whole length.
+        """
+        with self._lock:
+            meter, source = self._meter, self.job.source
+            seen = meter.peek() if meter is not None and self._running is not None else None
+            if meter is None or self._running is None or seen is None:
+                return False
+            items, iterator = self._running
+            unreached = iterator.__length_hint__()  # type: ignore[attr-defined]
+            left = (source.left() or 0) + unreached if self._early is None else self._early.growable()
+            if not left:
+                return False
+            # One call that does not end, or many that do? A call that was there at the last look has lasted since.
+            begun = len(items) - unreached
+            stuck = begun in (1, self._begun)
+            self._begun = begun
+            try:
+                meter.size(items[-1:], [])
+                # The call that runs is one of those to be planned for: the caller is busy with it.
+                plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
+                if plan.backend == "inline":
+                    return True
+                if self._early is not None:
+                    if self.plan is not None and plan.backend == self.plan.backend:
+                        self._early.grow(plan)
+                    return True
+                # What the caller's loop has not reached is anybody's.
+                source.put_back(_native.cut(items, iterator))
+                run = self._open(plan)
+                run.start()
+                self.plan, self._early = plan, run
+            except CannotTravelError as why:
+                self._struck["processes"] = str(why)
+            return True
+
+
+def _said(job: Job, backend: str, workers: int) -> Plan:
+    """Return the plan that the options dictate."""
+    asked = f"backend={job.backend!r} and max_workers={job.max_workers!r} were asked for"
+    return Plan(
+        backend=backend,
+        max_workers=workers,
+        processes=workers if backend == "processes" else 0,
+        chunksize=job.chunksize or 1,
+        function=job.name,
+        calls=job.source.left(),
+        reasons=(asked,) if job.backend != "auto" else (),
+    )
+
+
+def _has_gil() -> bool:
+    from pointsman._machine import facts
+
+    return facts().gil

@@ -1,0 +1,120 @@
+"""Every exception that a caller can catch.
+
+Each is a `PointsmanError`, and also the built-in or standard class that users catch today.
+"""
+
+from __future__ import annotations
+
+from _pickle import PicklingError, UnpicklingError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
+
+__all__ = [
+    "CallTimeoutError",
+    "CannotTravelError",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "PointsmanError",
+    "PoolBrokenError",
+    "RemoteError",
+    "RunningLoopError",
+    "UnreadableError",
+    "WorkerDied",
+]
+
+
+class PointsmanError(Exception):
+    """Base class of all errors that pointsman itself raises."""
+
+
+class InvalidArgumentError(PointsmanError, ValueError):
+    """An argument has a value that makes no sense. The message names it and what is allowed."""
+
+
+class InvalidTypeError(PointsmanError, TypeError):
+    """An argument is of the wrong type, such as a function that is not callable."""
+
+
+class CannotTravelError(PointsmanError, PicklingError):
+    """A function, an argument or a result cannot be pickled, so it cannot go to or come from another process."""
+
+
+class UnreadableError(PointsmanError, UnpicklingError):
+    """A result arrived but cannot be unpickled here."""
+
+
+class RemoteError(PointsmanError):
+    """A call raised an exception that cannot be pickled or unpickled; the message and the cause have its text."""
+
+
+class CallTimeoutError(PointsmanError, TimeoutError):
+    """A call took longer than its timeout."""
+
+
+class RunningLoopError(PointsmanError, RuntimeError):
+    """A coroutine function was to be run to its end on a thread whose event loop is running."""
+
+
+class PoolBrokenError(PointsmanError, RuntimeError):
+    """The workers of a pool cannot be started, so its calls cannot be run."""
+
+
+class _RemoteTraceback(Exception):  # noqa: N818 - shown in tracebacks as the standard library shows its own
+    """Carries the text of a worker's traceback; it stands as the cause of the exception that the caller sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+if TYPE_CHECKING:
+
+    class WorkerDied(PointsmanError, BrokenProcessPool):  # noqa: N818 - the name that the design gives it
+        """A worker process died while it ran the call.
+
+        `cause` is "signal", "exit", "timeout", "cancelled", "memory", "shutdown" or "unknown"; `number` the signal or
+        the exit code; `index` the place of the call's input in a job.
+        """
+
+        cause: str
+        number: int
+        pid: int
+        function: str
+        index: int | None
+
+        def __init__(
+            self, message: str, cause: str, number: int, pid: int, function: str, index: int | None
+        ) -> None: ...
+
+
+def _make_worker_died() -> type:
+    # `concurrent.futures.process` imports all of multiprocessing: not before a worker has died.
+    from concurrent.futures.process import BrokenProcessPool
+
+    def init(self: WorkerDied, message: str, *details: object) -> None:
+        PointsmanError.__init__(self, message, *details)
+        self.cause, self.number, self.pid, self.function, self.index = details  # type: ignore[assignment]
+
+    def text(self: WorkerDied) -> str:
+        return str(self.args[0])
+
+    body = {
+        "__init__": init,
+        "__str__": text,
+        "__module__": __name__,
+        "__doc__": "A worker process died while it ran the call.",
+    }
+    return type("WorkerDied", (PointsmanError, BrokenProcessPool), body)
+
+
+def __getattr__(name: str) -> object:
+    if name == "WorkerDied":
+        globals()[name] = made = _make_worker_died()
+        return made
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

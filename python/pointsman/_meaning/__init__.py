@@ -1,0 +1,133 @@
+"""Judges whether a function means the same in another process, by reading it.
+
+Moving a call changes what the program means when the call writes to memory that others read, or needs something
+that cannot travel.  `judge` looks at the function's bytecode, its captured variables, the globals that it reaches
+and the object that it is bound to, and goes on into functions of the same project.  It never runs any of them.
+
+Does not know: what a call costs, whether arguments can be pickled (pickling tells), which backend will run it.
+
+What it cannot see, and takes as harmless: methods of arguments whose class is unknown and whose name tells
+nothing (pass a sample of the arguments), operators of the user's classes, what a library does to its arguments
+beyond the names it knows, and whether others change a global that is only read.
+
+Invariants:
+
+I1. Doubt keeps the call here: whatever cannot be read is not allowed to travel.
+I2. `judge` does not raise, and runs no code of the user's.
+I3. A kept verdict is used only while everything it rests on is the same object; it keeps nothing alive.
+"""
+
+from __future__ import annotations
+
+import weakref
+from types import MethodType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._frames import Rest
+
+    _Kept = tuple[tuple["weakref.ref[Any]", ...], dict[tuple[type, ...], tuple["Verdict", list[Rest]]]]
+
+__all__ = ["Verdict", "judge"]
+
+
+class Verdict:
+    """The answer about one function."""
+
+    __slots__ = ("hints", "may_travel", "reasons")
+
+    may_travel: bool
+    """Whether an automatic choice may run the call in another process."""
+    reasons: tuple[str, ...]
+    """Why not: each names the function and the variable."""
+    hints: tuple[str, ...]
+    """What the names in the code promise of the work ("sleeps", "sockets", "numpy", ...): a weak prior."""
+
+    def __init__(self, reasons: tuple[str, ...] = (), hints: tuple[str, ...] = ()) -> None:
+        object.__setattr__(self, "may_travel", not reasons)
+        object.__setattr__(self, "reasons", reasons)
+        object.__setattr__(self, "hints", hints)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        message = f"a Verdict does not change: cannot set {name!r}"
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> None:
+        message = f"a Verdict does not change: cannot delete {name!r}"
+        raise AttributeError(message)
+
+    def __repr__(self) -> str:
+        return f"Verdict(may_travel={self.may_travel}, reasons={self.reasons!r}, hints={self.hints!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Verdict):
+            return NotImplemented
+        return (self.reasons, self.hints) == (other.reasons, other.hints)
+
+    def __hash__(self) -> int:
+        return hash((self.reasons, self.hints))
+
+
+_kept: dict[tuple[int, ...], _Kept] = {}
+_PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None)))
+
+
+def judge(func: Callable[..., Any], samples: tuple[object, ...] = ()) -> Verdict:
+    """Whether calls of `func` mean the same in another process.
+
+    `samples` are the positional arguments of one call, if known. They are looked at, not changed; with them
+    `x += 1` on a number is told from `x += [1]` on a list, and methods of the arguments are followed.
+    """
+    try:
+        kinds = tuple(map(type, samples))
+        owners = (func.__self__, func.__func__) if isinstance(func, MethodType) else (func,)
+        key = tuple(map(id, owners))
+        if _PLAIN.issuperset(kinds):
+            verdict = _recall(key, owners, kinds)
+            if verdict is not None:
+                return verdict
+        verdict, rests_on = _look(func, samples)
+        if _PLAIN.issuperset(kinds):
+            _keep(key, owners, kinds, verdict, rests_on)
+    except Exception as error:  # noqa: BLE001 - I1 and I2
+        name = getattr(func, "__qualname__", None) or type(func).__name__
+        return Verdict((f"`{name}` cannot be read: {str(error) or type(error).__name__}",))
+    return verdict
+
+
+def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest]]:
+    from ._entry import Judgement
+
+    walk = Judgement(samples)
+    walk.judge(func)
+    return Verdict(tuple(walk.reasons), tuple(walk.hints)), walk.rests_on
+
+
+def _recall(key: tuple[int, ...], owners: tuple[object, ...], kinds: tuple[type, ...]) -> Verdict | None:
+    """The verdict kept for these objects, if it still holds (I3)."""
+    kept = _kept.get(key)
+    if kept is None or any(ref() is not owner for ref, owner in zip(kept[0], owners, strict=True)):
+        return None
+    found = kept[1].get(kinds)
+    if found is None:
+        return None
+    from ._frames import still_holds
+
+    return found[0] if all(map(still_holds, found[1])) else None
+
+
+def _keep(
+    key: tuple[int, ...], owners: tuple[object, ...], kinds: tuple[type, ...], verdict: Verdict, rests_on: list[Rest]
+) -> None:
+    """Keep a verdict as long as its objects live; those that cannot be watched are read again each time."""
+    kept = _kept.get(key)
+    if kept is None or any(ref() is not owner for ref, owner in zip(kept[0], owners, strict=True)):
+        try:
+            refs = tuple(weakref.ref(owner, lambda _gone: _kept.pop(key, None)) for owner in owners)
+        except TypeError:
+            return
+        kept = _kept[key] = (refs, {})
+    kept[1][kinds] = (verdict, rests_on)

@@ -1,0 +1,144 @@
+"""Judges one function: follows it as a caller from outside would call it.
+
+Does not know: bytecode, how a call inside is followed.
+
+Invariants:
+
+I1. An argument that nobody gave counts as the caller's: writing to it is a strike.
+I2. What is known of an argument comes from a sample, from its annotation, or from the class of its default.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING
+
+from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, package_of
+from ._origins import FRESH, UNKNOWN, Holder, Instance, Origin, Origins, instance_dict, is_plain
+from ._tables import METHOD_WRITES
+from ._types import HINT_MODULES
+
+if TYPE_CHECKING:
+    from ._frames import Arguments, Keywords
+
+# From 3.14 on, asking for annotations may run code.
+_LAZY_ANNOTATIONS = sys.version_info >= (3, 14)
+_BUILTIN_HINTS: dict[str, type] = {cls.__name__: cls for cls in (int, float, complex, bool, str, bytes)}
+
+
+class Judgement(Walk):
+    """One walk from the function that is judged."""
+
+    def __init__(self, samples: tuple[object, ...] = ()) -> None:
+        super().__init__()
+        self.samples = samples
+        self.bound = 0
+
+    def judge(self, func: object) -> None:
+        """Follow `func` as it would be called from outside."""
+        args: Arguments = []
+        kwargs: Keywords = {}
+        target = func
+        self.names.append(name_of(func))
+        while isinstance(target, partial | MethodType):
+            if isinstance(target, partial):
+                args = [*(self._bound(value, "argument") for value in target.args), *args]
+                kwargs = {**{name: self._bound(value, name) for name, value in target.keywords.items()}, **kwargs}
+                target = target.func
+            else:
+                args = [self._bound(target.__self__, "self"), *args]
+                target = target.__func__
+        if isinstance(target, FunctionType):
+            for origins, name in zip(args, target.__code__.co_varnames, strict=False):
+                origins[0].expression = name
+        self.bound = len(args)
+        inside = target
+        while not isinstance(inside, FunctionType) and "__wrapped__" in instance_dict(inside):
+            inside = instance_dict(inside)["__wrapped__"]
+        if isinstance(inside, type) and inside.__module__ in sys.modules:
+            file = str(getattr(sys.modules[inside.__module__], "__file__", None) or STANDARD)
+            self.package = "" if file.startswith(STANDARD) else inside.__module__.partition(".")[0]
+        if isinstance(inside, FunctionType):
+            self._kind(inside)
+            by_name = trusted(inside)
+            self.only_bound = by_name and isinstance(func, MethodType)
+            if self.only_bound and inside.__name__ in METHOD_WRITES:
+                self.strike("changes its argument")
+            if not by_name or self.only_bound:
+                self.top, self.package = inside, package_of(inside)
+                self.call(Origin(inside), args, kwargs, ())
+                return
+        self.hint(Origin(inside))
+        samples = [(Origin(value, "its argument", str(place)),) for place, value in enumerate(self.samples, 1)]
+        rest = [(Origin(UNKNOWN, "its argument", str(place)),) for place in range(len(samples) + 1, 4)]
+        given = [*args, *samples, *rest]
+        self.call(Origin(inside, "the object", self.name), given, kwargs, ())
+
+    def _bound(self, value: object, name: str) -> Origins:
+        origin = Origin(value, "its bound", name)
+        self.touch(origin, deep=2)
+        return (origin,)
+
+    def _kind(self, function: FunctionType) -> None:
+        flags = function.__code__.co_flags
+        if flags & (GENERATOR | ASYNC_GENERATOR):
+            self.strike("is a generator function, and a generator cannot travel")
+        if flags & COROUTINE:
+            self.hints["coroutine"] = None
+        for value in function.__defaults__ or ():
+            self.touch(Origin(value, "a default argument", ""), deep=2)
+
+    def bind(
+        self, function: FunctionType, args: Arguments, kwargs: Keywords, star: Origins, defaults: Keywords
+    ) -> Keywords:
+        """Take the arguments that are missing in a call from outside to be the caller's (I1)."""
+        if function is not self.top:
+            return super().bind(function, args, kwargs, star, defaults)
+        code = function.__code__
+        named = code.co_argcount + code.co_kwonlyargcount
+        for name in code.co_varnames[len(args) : named]:
+            defaults[name] = (self._argument(function, name, defaults),)
+        bound = super().bind(function, args, kwargs, star, defaults)
+        # The tuple of `*args` and the dict of `**kwargs` are made for the call; what is in them is not.
+        for rest in code.co_varnames[named : len(bound)]:
+            bound[rest] = (Origin(Holder((Origin(UNKNOWN, "its argument", rest), *bound[rest]))),)
+        return bound
+
+    def _argument(self, function: FunctionType, name: str, defaults: Keywords) -> Origin:
+        """What is known of an argument of the judged function: a sample, its annotation, or its default's class."""
+        position = function.__code__.co_varnames.index(name) - self.bound
+        if 0 <= position < len(self.samples):
+            return Origin(self.samples[position], "its argument", name)
+        hint = _annotation(function, name)
+        default = defaults.get(name, (FRESH,))[0].obj
+        if hint is None and default is not None and is_plain(default):
+            hint = type(default)
+        known = default if hint is None and default is not None else UNKNOWN if hint is None else Instance(hint)
+        return Origin(known, "its argument", name)
+
+
+def trusted(function: FunctionType) -> bool:
+    """Whether a function that is judged itself is taken at its name: those of well-known libraries."""
+    return (
+        function.__code__.co_filename.startswith(STANDARD) and "-packages" not in function.__code__.co_filename
+    ) or (package_of(function) in HINT_MODULES)
+
+
+def name_of(func: object) -> str:
+    """The name that reasons call a callable by."""
+    while isinstance(func, partial):
+        func = func.func
+    name = getattr(func, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(func).__qualname__
+
+
+def _annotation(function: FunctionType, name: str) -> type | None:
+    """The class that an argument is annotated with, if it is one plain name."""
+    if _LAZY_ANNOTATIONS:
+        return None
+    hint = function.__annotations__.get(name)
+    if isinstance(hint, str):
+        hint = function.__globals__.get(hint, _BUILTIN_HINTS.get(hint))
+    return hint if isinstance(hint, type) else None

@@ -1,0 +1,368 @@
+"""Follows a call into everything it reaches, and collects what would change in another process.
+
+Does not know: bytecode (`_read` does), how verdicts are kept, what a library's function does inside.
+
+Invariants:
+
+I1. No code of the user's runs: objects are looked at, never called (`_origins` I1).
+I2. A function is followed once for each way of binding its arguments, and beyond a fixed amount of work the
+    walk stops and says so. So following ends, and when in doubt the answer is to stay.
+I3. Only functions of the project are followed. A library's function is taken at its name (`_library`).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType
+from typing import TYPE_CHECKING
+
+from ._frames import Frame, bind, captured_values
+from ._library import Library, is_bound, is_readable, qualified_name
+from ._origins import (
+    FRESH,
+    UNKNOWN,
+    Holder,
+    Inner,
+    Instance,
+    Made,
+    Origin,
+    Origins,
+    Super,
+    cannot_travel,
+    class_attribute,
+    class_of,
+    instance_dict,
+    is_plain,
+    parts_of,
+    unique,
+)
+from ._read import read
+from ._resolve import super_attribute
+from ._tables import MUTATORS
+from ._values import EMPTY, ITEM, TRUE, Call, Value
+
+if TYPE_CHECKING:
+    from ._frames import Arguments, Keywords
+
+_NEW_LOCALS = 0x02
+GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200
+_ENOUGH_REASONS, _DEEPEST = 4, 24
+# In bytes of bytecode; a frame costs about as much as a hundred of them.
+_FRAME_WORK, _MOST_WORK = 100, 100_000
+STANDARD = os.__file__.removesuffix("os.py")
+_MAPPINGS = frozenset((dict, MappingProxyType))
+_WITH_DEFAULT = frozenset((".get", ".pop"))
+_OPERATORS = "add and floordiv lshift matmul mul mod or pow rshift sub truediv xor".split()  # noqa: SIM905 - a line, not 13
+_INPLACE = tuple(f"__i{name}__" for name in _OPERATORS)
+
+
+class Walk(Library):
+    """One walk, from one function over all that it calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top: FunctionType | None = None
+        self.package = ""
+        self.entered: dict[object, Origins] = {}
+        self.work = 0
+
+    # Entering functions.
+
+    def is_project(self, function: FunctionType) -> bool:
+        """Whether the function belongs to the program, and not to an installed library (I3)."""
+        if function is self.top or (self.package and self.package == package_of(function)):
+            return True
+        file = function.__code__.co_filename
+        if file.startswith("<"):
+            file = str(function.__globals__.get("__file__", ""))
+        return not (file.startswith(STANDARD) or "site-packages" in file or "dist-packages" in file)
+
+    def enter(self, function: FunctionType, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
+        """Follow a call of a function of the project; returns what it hands back."""
+        defaults: Keywords = {}
+        code = function.__code__
+        given = function.__defaults__ or ()
+        with_default = code.co_varnames[code.co_argcount - len(given) : code.co_argcount]
+        for name, value in zip(with_default, given, strict=False):
+            defaults[name] = (Origin(value, "the default of", name),)
+        for name, value in (function.__kwdefaults__ or {}).items():
+            defaults[name] = (Origin(value, "the default of", name),)
+        bound = self.bind(function, args, kwargs, star, defaults)
+        self.rest("code", function, "", code)
+        frame = Frame(read(code), function, bound)
+        return self._run(frame, (id(code), *map(id, function.__closure__ or ())))
+
+    def bind(
+        self, function: FunctionType, args: Arguments, kwargs: Keywords, star: Origins, defaults: Keywords
+    ) -> Keywords:
+        """Give the variables of a called function what they stand for."""
+        return bind(function.__code__, args, kwargs, star, defaults)
+
+    def enter_inner(self, inner: Inner, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
+        """Follow a call of a function defined inside another one."""
+        held = self.resolve(inner.frame, inner.frame.facts.defaults.get(inner.site, EMPTY))
+        bound = bind(inner.code, args, kwargs, star, dict.fromkeys(inner.code.co_varnames, held or (FRESH,)))
+        frame = Frame(read(inner.code), inner.frame.function, bound, inner.frame)
+        return self._run(frame, (id(inner.code), id(inner.frame)))
+
+    def _run(self, frame: Frame, identity: tuple[int, ...]) -> Origins:
+        key = (identity, tuple((name, self._signature(origins)) for name, origins in frame.args.items()))
+        known = self.entered.get(key)
+        if known is not None:
+            return known
+        self.entered[key] = ()
+        if len(self.reasons) >= _ENOUGH_REASONS:
+            return ()
+        self.work += _FRAME_WORK + len(frame.facts.code.co_code)
+        if self.work > _MOST_WORK or len(self.names) >= _DEEPEST:
+            self.strike("calls more functions than can be followed", frame.name)
+            return ()
+        self.names.append(frame.name)
+        try:
+            found = self._effects(frame)
+        finally:
+            self.names.pop()
+        self.entered[key] = found
+        return found
+
+    def _signature(self, origins: Origins) -> frozenset[object]:
+        """What makes a difference of an argument: not what was made inside, nor what cannot be written to."""
+        marks: set[object] = set()
+        for origin in origins:
+            obj = origin.obj
+            if isinstance(obj, Made):
+                held = Holder(self.items(origin)).identity
+                if held:
+                    marks.add((None, held))
+            elif isinstance(obj, Inner):
+                marks.add((id(obj.code), id(obj.frame)))
+            elif origin is not FRESH and not is_plain(obj):
+                marks.add(origin.identity)
+        return frozenset(marks)
+
+    def _effects(self, frame: Frame) -> Origins:
+        facts = frame.facts
+        self._assignments(frame)
+        by_value = frame.function.__globals__.get("__name__") == "__main__"
+        for ref in facts.loads:
+            deep = 2 if ref[0] == "free" or (by_value and ref[0] == "global") else 0
+            for origin in self.resolve_ref(frame, ref):
+                self.touch(origin, deep)
+        for site in sorted(facts.calls):
+            self.result(frame, site)
+        if not facts.code.co_flags & _NEW_LOCALS:
+            # The body of a class: its methods may be called by whoever gets hold of an object.
+            for site in facts.inner:
+                self.enter_inner(Inner(frame, site), [], {}, ())
+        if facts.code.co_flags & (GENERATOR | ASYNC_GENERATOR):
+            return (Origin(Holder(self.resolve(frame, facts.yields))),)
+        return self.resolve(frame, facts.returns)
+
+    def _assignments(self, frame: Frame) -> None:
+        facts = frame.facts
+        for name in facts.global_writes:
+            self.strike(f"assigns the global variable `{name}`")
+        for name in facts.free_writes:
+            if frame.owner(name) is None:
+                self.strike(f"assigns the captured variable `{name}`")
+        for verb, value in facts.writes:
+            for origin in self.resolve(frame, value):
+                self.write(verb, origin)
+        for operator, value in facts.inplace:
+            for ref in value - facts.scalars:
+                for origin in self.resolve_ref(frame, ref):
+                    self._inplace(operator, origin)
+
+    def _inplace(self, operator: int, origin: Origin) -> None:
+        cls = class_of(origin.obj)
+        if not origin.shared or (cls is not None and class_attribute(cls, _INPLACE[operator]) is UNKNOWN):
+            return
+        self.strike(f"changes {origin} in place" if cls else f"may change {origin} in place")
+
+    # Calls.
+
+    def result(self, frame: Frame, site: int) -> Origins:
+        """Follow the call at `site`, once; returns what it hands back."""
+        known = frame.results.get(site)
+        if known is not None:
+            return known
+        frame.results[site] = ()
+        call = frame.facts.calls[site]
+        args = [self.resolve(frame, value) for value in call.args]
+        kwargs = {name: self.resolve(frame, value) for name, value in call.kwargs.items()}
+        star = self.resolve(frame, call.star)
+        self._passed_methods(frame, call)
+        found: list[Origin] = []
+        if not call.callee:
+            self.callbacks(args, kwargs, star, ())
+        for ref in call.callee:
+            kind, root, steps = ref
+            if steps and steps[-1].startswith("."):
+                for receiver in self.resolve_ref(frame, (kind, root, steps[:-1])):
+                    if call.kwargs.get("inplace") is TRUE:
+                        self.write("changes in place", receiver)
+                    handed = self.method(receiver, steps[-1][1:], args, kwargs, star)
+                    found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
+            else:
+                for origin in self.resolve_ref(frame, ref):
+                    found += self.call(origin, args, kwargs, star)
+        for origin in kwargs.get("out", ()):
+            self.write("writes its result to", origin)
+        frame.results[site] = unique(found) or (FRESH,)
+        return frame.results[site]
+
+    def _passed_methods(self, frame: Frame, call: Call) -> None:
+        """A method that changes its object, handed to somebody else, is taken as called."""
+        values: list[Value] = [*call.args, *call.kwargs.values(), call.star]
+        for value in values:
+            for kind, root, steps in value:
+                if steps and steps[-1].startswith(".") and steps[-1][1:] in MUTATORS:
+                    for receiver in self.resolve_ref(frame, (kind, root, steps[:-1])):
+                        self.method(receiver, steps[-1][1:], [], {}, ())
+
+    def call(  # noqa: C901 - one branch for each kind of callable
+        self, origin: Origin, args: Arguments, kwargs: Keywords, star: Origins
+    ) -> Origins:
+        """Follow a call of `origin` itself."""
+        obj = origin.obj
+        if isinstance(obj, FunctionType) and self.is_project(obj):
+            return self.enter(obj, args, kwargs, star)
+        if isinstance(obj, Inner):
+            return self.enter_inner(obj, args, kwargs, star)
+        if isinstance(obj, MethodType):
+            return self._bound_method(obj, origin, args, kwargs, star)
+        if isinstance(obj, staticmethod | classmethod):
+            return self.call(Origin(obj.__func__), args, kwargs, star)
+        if isinstance(obj, type):
+            return self.construct(obj, args, kwargs, star)
+        if isinstance(obj, partial):
+            given: Arguments = [(Origin(value, "a bound argument of", origin.expression),) for value in obj.args]
+            return self.call(Origin(obj.func, origin.intro, origin.expression), [*given, *args], kwargs, star)
+        call = class_attribute(class_of(obj) or object, "__call__")
+        if isinstance(call, FunctionType) and self.is_project(call):
+            return self.enter(call, [(origin,), *args], kwargs, star)
+        if isinstance(obj, MethodWrapperType) or (isinstance(obj, BuiltinFunctionType) and is_bound(obj)):
+            receiver = Origin(obj.__self__, origin.intro or "the object", origin.expression)
+            if origin.intro == "the object":
+                receiver = Origin(obj.__self__, f"its bound {type(obj.__self__).__name__}")
+            self.touch(receiver, deep=0)
+            return self.method(receiver, obj.__name__, args, kwargs, star)
+        if qualified_name(obj) == "operator.methodcaller":
+            return self._method_caller(obj, args)
+        self.callbacks(args, kwargs, star, ())
+        return unique([*self._wrapped(origin, args, kwargs, star), *self.library(origin, args, kwargs, star)])
+
+    def _bound_method(
+        self, method: MethodType, origin: Origin, args: Arguments, kwargs: Keywords, star: Origins
+    ) -> Origins:
+        function = method.__func__
+        expression = f"{origin.expression or method.__name__}.__self__"
+        bound = Origin(method.__self__, origin.intro or "the object of", expression)
+        if isinstance(function, FunctionType) and not self.is_project(function):
+            self.callbacks(args, kwargs, star, self.items(bound))
+            return self.method_by_name(bound, function.__name__, args, star)
+        return self.call(Origin(function), [(bound,), *args], kwargs, star)
+
+    def _wrapped(self, origin: Origin, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
+        """A library's callable may be a wrapper: follow the functions of the project that it holds."""
+        obj = origin.obj
+        held = [*instance_dict(obj).values(), *captured_values(obj)]
+        inside = [part for each in held for part in (_values_of(each) if type(each) in _MAPPINGS else (each,))]
+        handed: list[Origin] = []
+        for each in inside:
+            if self.may_be_followed(each):
+                handed += self.call(Origin(each), args, kwargs, star)
+        if handed and qualified_name(obj) == "functools._lru_cache_wrapper":
+            handed.append(Origin(UNKNOWN, "the cached result of", origin.expression or self.name))
+        elif not handed and not is_readable(obj):
+            self.strike(f"calls {origin}, which cannot be read")
+        return tuple(handed)
+
+    def _method_caller(self, obj: object, args: Arguments) -> Origins:
+        name = obj.__reduce__()[1][0]
+        found = [handed for origin in args[0] for handed in self.method(origin, str(name), [], {}, ())] if args else []
+        return tuple(found)
+
+    def construct(self, cls: type, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
+        """Follow the making of an object."""
+        made = Origin(Instance(cls))
+        for name in ("__new__", "__init__"):
+            function = class_attribute(cls, name)
+            first = (Origin(cls, "the class", cls.__name__),) if name == "__new__" else (made,)
+            function = function.__func__ if isinstance(function, staticmethod) else function
+            if isinstance(function, FunctionType) and self.is_project(function):
+                self.enter(function, [first, *args], kwargs, star)
+        self.callbacks(args, kwargs, star, ())
+        return self.constructed(cls, args, kwargs, star) or (made,)
+
+    def method(self, receiver: Origin, name: str, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
+        """Follow a call of a method, found by the class of its object if that is known."""
+        obj = receiver.obj
+        if isinstance(obj, Super):
+            found = super_attribute(obj, name)
+            if isinstance(found, FunctionType) and self.is_project(found):
+                return self.enter(found, [(obj.instance,), *args], kwargs, star)
+            return self.method_by_name(obj.instance, name, args, star)
+        found = self.find_method(receiver, name)
+        if found is None:
+            others = self.items(receiver)
+            self.callbacks(args, kwargs, star, others)
+            return self.method_by_name(receiver, name, args, star)
+        function, with_self = found
+        if isinstance(function.obj, FunctionType) and self.is_project(function.obj):
+            first: Arguments = [(with_self,)] if with_self is not None else []
+            return self.enter(function.obj, [*first, *args], kwargs, star)
+        if with_self is not None:
+            self.callbacks(args, kwargs, star, self.items(receiver))
+            return self.method_by_name(receiver, name, args, star)
+        return self.call(function, args, kwargs, star)
+
+    def getter(self, function: FunctionType, origin: Origin) -> Origins | None:
+        """Follow a property of the project."""
+        return self.enter(function, [(origin,)], {}, ()) if self.is_project(function) else None
+
+    def callbacks(self, args: Arguments, kwargs: Keywords, star: Origins, others: Origins) -> None:
+        """Follow the functions handed to a call: they may be called with what else it was given."""
+        given = [*args, *kwargs.values(), star]
+        functions = [origin for origins in given for origin in origins if self.may_be_followed(origin.obj)]
+        if not functions:
+            return
+        rest = [origin for origins in given for origin in origins if not self.may_be_followed(origin.obj)]
+        items = unique([*others, *rest, *(item for origin in rest for item in self.items(origin, ITEM))])
+        for function in functions:
+            self.call(function, [], {}, items or (FRESH,))
+
+    def may_be_followed(self, obj: object) -> bool:
+        """Whether `obj` is a function of the project, or a method of one."""
+        if isinstance(obj, MethodType):
+            obj = obj.__func__
+        return isinstance(obj, Inner) or (isinstance(obj, FunctionType) and self.is_project(obj))
+
+    def touch(self, origin: Origin, deep: int) -> None:
+        """Something is read: it may be a thing that cannot travel, and it may say what the work is."""
+        self.hint(origin)
+        if origin.shared:
+            word = cannot_travel(origin.obj, deep)
+            if word:
+                self.strike(f"uses {origin}: {word} cannot be shared with another process")
+
+
+def _values_of(mapping: object) -> list[object]:
+    """The first values of a dict, or of a view of one: a registry of functions, perhaps."""
+    return parts_of(dict(mapping)) if isinstance(mapping, MappingProxyType) else parts_of(mapping)
+
+
+def package_of(function: FunctionType) -> str:
+    """The first part of the name of the function's module."""
+    return str(function.__globals__.get("__name__", "")).partition(".")[0]
+
+
+def like_default(handed: Origins, call: Call) -> Origins:
+    """What `row.get("count", 0)` hands back is taken to be what its default is."""
+    if call.default is None:
+        return handed
+    known = Instance(call.default)
+    return tuple(
+        Origin(known, origin.intro, origin.expression) if origin.obj is UNKNOWN else origin for origin in handed
+    )

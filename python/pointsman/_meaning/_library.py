@@ -1,0 +1,236 @@
+"""What calls of things that are not followed do: library functions, built-in types, methods known by name only.
+
+Does not know: bytecode, functions of the project.
+
+Invariants:
+
+I1. A strike names the function that does it and the thing it is done to.
+I2. A method of an unknown object counts by its name; the result of an unknown method is new, its parts are not.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from ._origins import (
+    FRESH,
+    UNKNOWN,
+    Copied,
+    Holder,
+    Instance,
+    Made,
+    Named,
+    Origin,
+    Origins,
+    Row,
+    attribute,
+    class_attribute,
+    class_of,
+    full_name,
+    instance_dict,
+    is_plain,
+    unique,
+)
+from ._resolve import Resolver
+from ._tables import (
+    ALIAS_RESULT,
+    FUNCTION_WRITES,
+    HOLDS_RESULT,
+    METHOD_ALIAS,
+    METHOD_HOLDS,
+    METHOD_WRITES,
+    MUTATORS,
+    PROCESS_STATE,
+    SHARED_RESULT,
+    VERBS,
+)
+from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
+
+_MOST_REASONS = 12
+_CHANGES_STATE = {name: why for why, names in PROCESS_STATE.items() for name in names}
+
+
+def is_bound(obj: BuiltinFunctionType) -> bool:
+    """Whether a built-in callable is a method of an object, and not a function of a module."""
+    return obj.__self__ is not None and not isinstance(obj.__self__, ModuleType)
+
+
+def qualified_name(obj: object) -> str:
+    """The name that a library's function or class is known by, without the underscores of its C module."""
+    if isinstance(obj, Named):
+        return obj.name
+    if isinstance(obj, FunctionType | type | BuiltinFunctionType):
+        module, name = obj.__module__, obj.__qualname__
+        if module is None and isinstance(obj, BuiltinFunctionType):
+            module = type(obj.__self__).__module__
+    elif obj is UNKNOWN or isinstance(obj, Instance | Holder | Made):
+        return ""
+    else:
+        module, name = type(obj).__module__, type(obj).__qualname__
+    first, dot, rest = str(module).lstrip("_").partition(".")
+    return f"{'os' if first in {'posix', 'nt'} else first}{dot}{rest}.{name}"
+
+
+class Library(Resolver):
+    """The part of a walk that takes things at their name, and keeps the reasons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: dict[str, None] = {}
+        self.hints: dict[str, None] = {}
+        self.names: list[str] = []
+        self.only_bound = False
+        """Set while a library's own method is judged: only what it does to its object counts."""
+
+    @property
+    def name(self) -> str:
+        """The function that is being read."""
+        return self.names[-1] if self.names else "the function"
+
+    def strike(self, what: str, who: str = "") -> None:
+        """Something that would be different in another process."""
+        if len(self.reasons) < _MOST_REASONS and not (self.only_bound and len(self.names) > 1):
+            self.reasons[f"`{who or self.name}` {what}"] = None
+
+    def write(self, verb: str, origin: Origin) -> None:
+        """Strike if `origin` can be written to, and is seen by others."""
+        if not origin.shared or is_plain(origin.obj):
+            return
+        if self.only_bound and origin.intro == "its bound" and not _is_harmless(class_of(origin.obj)):
+            self.reasons[f"`{self.names[0]}` {verb} {origin}"] = None
+        self.strike(f"{verb} {origin}")
+
+    def hint(self, origin: Origin) -> None:
+        """Note what kind of work the name of `origin` promises."""
+        if isinstance(origin.obj, ModuleType):
+            return
+        name = qualified_name(origin.obj)
+        hint = HINT_NAMES.get(name) or HINT_MODULES.get(name.partition(".")[0])
+        if hint:
+            self.hints[hint] = None
+
+    def library(self, function: Origin, args: list[Origins], kwargs: dict[str, Origins], star: Origins) -> Origins:
+        """A call of something that is not followed."""
+        name = qualified_name(function.obj)
+        self.hint(function)
+        given = (*args, *kwargs.values(), star)
+        why = _CHANGES_STATE.get(name)
+        own_names = name.startswith("builtins.e") and len(args) > 1 and not any(origin.shared for origin in args[1])
+        if why and not own_names:
+            self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
+        place = FUNCTION_WRITES.get(name)
+        if place is not None:
+            for origin in args[place] if place < len(args) else star:
+                self.write("advances" if name.endswith("next") else "changes", origin)
+        # The name of a C descriptor, as in `list.append(seen, item)`.
+        if name.rpartition(".")[2] == "method_descriptor" and getattr(function.obj, "__name__", "") in MUTATORS:
+            for origin in args[0] if args else star:
+                self.write(VERBS.get(getattr(function.obj, "__name__", ""), "changes"), origin)
+        shared = SHARED_RESULT.get(name)
+        if shared:
+            return (Origin(UNKNOWN, shared),)
+        if name in ALIAS_RESULT:
+            own = [origin for origins in given for origin in origins]
+            return unique([*own, *(item for origin in own for item in self.items(origin))])
+        if name == "copy.copy" and args:
+            return (Origin(Copied(args[0], self.parts(given))),)
+        if name in HOLDS_RESULT:
+            return (Origin(Holder(self.parts(given))),)
+        return (FRESH,)
+
+    def parts(self, given: tuple[Origins, ...]) -> Origins:
+        """All that the arguments of a call hold."""
+        return unique(item for origins in given for origin in origins for item in self.items(origin))
+
+    def constructed(self, cls: type, args: list[Origins], kwargs: dict[str, Origins], star: Origins) -> Origins:
+        """The object that calling a class of a library makes, if its parts matter."""
+        name = qualified_name(cls)
+        if cls is enumerate and args:
+            return (Origin(Holder((Origin(Row((FRESH,), self.parts((args[0],)))),))),)
+        if cls is zip and not star:
+            return (Origin(Holder((Origin(Row(*(self.parts((each,)) for each in args))),))),)
+        if cls is type and len(args) == 1:
+            return tuple(self._attribute(args[0][0] if args[0] else FRESH, ".__class__"))
+        if name in ALIAS_RESULT:
+            return unique([*(origin for origins in args for origin in origins), *star])
+        if name in HOLDS_RESULT:
+            named = tuple(origin for origins in kwargs.values() for origin in origins)
+            return (Origin(Holder(unique([*self.parts((*args, star)), *named]))),)
+        return ()
+
+    def find_method(self, receiver: Origin, name: str) -> tuple[Origin, Origin | None] | None:
+        """The function that a method call ends in, and the object it gets; None if only the name is known."""
+        obj = receiver.obj
+        if isinstance(obj, ModuleType | Named):
+            found = attribute(obj, name)
+            if found is UNKNOWN and isinstance(obj, ModuleType):
+                found = Named(f"{obj.__name__}.{name}")
+            return receiver.part(f".{name}", found), None
+        cls = obj if isinstance(obj, type) else class_of(obj)
+        if cls is None:
+            return None
+        if cls is not obj and name in instance_dict(obj):
+            return receiver.part(f".{name}", instance_dict(obj)[name]), None
+        found = class_attribute(cls, name)
+        if isinstance(found, classmethod):
+            return Origin(found.__func__), Origin(cls, "the class", cls.__name__)
+        if isinstance(found, staticmethod):
+            return Origin(found.__func__), None
+        wrapped = instance_dict(found).get("__wrapped__") if not isinstance(found, type) else None
+        function = found if isinstance(found, FunctionType) else wrapped
+        if isinstance(function, FunctionType):
+            return Origin(function), None if cls is obj else receiver
+        if isinstance(found, type):
+            return Origin(found), None
+        return None
+
+    def method_by_name(self, receiver: Origin, name: str, args: list[Origins], star: Origins) -> Origins:
+        """A call of a method of which only the name is known, or that a built-in type has."""
+        obj = receiver.obj
+        # `list.append(seen, 1)`, `random.shuffle(cards)` and `numpy.add.at(array, ...)` change their first argument.
+        of_class = isinstance(obj, type) and name in MUTATORS
+        if of_class or name in METHOD_WRITES or (name == "at" and type(obj).__name__ == "ufunc"):
+            for origin in args[0] if args else star:
+                self.write(VERBS.get(name, f"calls `{name}` on"), origin)
+        elif name in MUTATORS and _changes(obj, name):
+            self.write(VERBS.get(name, f"calls `{name}` on"), receiver)
+        return self._handed_out(receiver, name)
+
+    def _handed_out(self, receiver: Origin, name: str) -> Origins:
+        """What a method known by name hands back."""
+        obj = receiver.obj
+        if is_plain(obj):
+            return (FRESH,)
+        if name in METHOD_ALIAS:
+            return (receiver,) if name in {"__enter__", "__iter__"} else self.items(receiver)
+        if name == "items":
+            return (Origin(Holder((Origin(Row((FRESH,), self.items(receiver))),))),)
+        if name in METHOD_HOLDS or receiver.shared or isinstance(obj, Made | Holder):
+            return (Origin(Holder(self.items(receiver))),)
+        return (FRESH,)
+
+
+def _changes(obj: object, name: str) -> bool:
+    """Whether the method of this name changes `obj`, as far as its class tells."""
+    cls = class_of(obj)
+    if cls is None:
+        return True
+    if is_plain(obj) or obj is sys.stdout or obj is sys.stderr:
+        return False
+    if _is_harmless(cls):
+        return name in HARMLESS_EVEN_SO
+    return class_attribute(cls, name) is not UNKNOWN or class_attribute(cls, "__getattr__") is not UNKNOWN
+
+
+def _is_harmless(cls: type | None) -> bool:
+    return cls is not None and any(full_name(base) in HARMLESS_TYPES for base in cls.__mro__)
+
+
+def is_readable(obj: object) -> bool:
+    """Whether a callable that is not followed is of a kind whose name says what it does, and no unknown wrapper."""
+    cls = class_of(obj)
+    if cls is None or isinstance(obj, FunctionType | BuiltinFunctionType):
+        return True
+    first = cls.__module__.partition(".")[0]
+    return first in sys.stdlib_module_names or first in HINT_MODULES or "cython" in cls.__name__

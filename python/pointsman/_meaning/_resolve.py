@@ -1,0 +1,205 @@
+"""Finds what the references of a function stand for, in one frame: one way of calling it.
+
+Does not know: what calls do (`_follow` does), what is harmful.
+
+Invariants:
+
+I1. Each reference of a frame is resolved once; a thing that is defined by itself adds nothing to itself.
+I2. Every function, global, cell and attribute that an answer rests on is in `rests_on`, so that an answer can be
+    checked for age. What is kept there keeps nothing alive.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import weakref
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING
+
+from ._frames import captured_by, token
+from ._origins import (
+    FRESH,
+    UNKNOWN,
+    Copied,
+    Holder,
+    Inner,
+    Instance,
+    Made,
+    Named,
+    Origin,
+    Origins,
+    Row,
+    Super,
+    attribute,
+    class_of,
+    instance_dict,
+    is_plain,
+    parts_of,
+    unique,
+)
+from ._values import FAR, FULL_SLICE, ITEM, SLICE, Ref, Value
+
+if TYPE_CHECKING:
+    from ._frames import Frame, Rest
+
+
+class Resolver:
+    """The part of a walk that answers what a reference stands for."""
+
+    def __init__(self) -> None:
+        self.rests_on: list[Rest] = []
+
+    def result(self, frame: Frame, site: int) -> Origins:
+        """What the call at `site` hands back."""
+        raise NotImplementedError
+
+    def getter(self, function: FunctionType, origin: Origin) -> Origins | None:
+        """What a property hands back, if its function is followed."""
+        raise NotImplementedError
+
+    def resolve(self, frame: Frame, value: Value) -> Origins:
+        """Everything that `value` may stand for."""
+        if not value:
+            return ()
+        return unique(origin for ref in value for origin in self.resolve_ref(frame, ref))
+
+    def resolve_ref(self, frame: Frame, ref: Ref) -> Origins:
+        """Everything that `ref` may stand for."""
+        known = frame.memo.get(ref)
+        if known is not None:
+            return known
+        frame.memo[ref] = ()
+        kind, root, steps = ref
+        if steps:
+            before = self.resolve_ref(frame, (kind, root, steps[:-1]))
+            found = unique(after for origin in before for after in self.step(origin, steps[-1]))
+        else:
+            found = self.root(frame, kind, root)
+        frame.memo[ref] = found
+        return found
+
+    def root(self, frame: Frame, kind: str, root: str | int) -> Origins:
+        """What the root of a reference stands for."""
+        if isinstance(root, int):
+            if kind == "call":
+                held = (Origin(Made(frame, root)),) if root in frame.facts.made else ()
+                return self.result(frame, root) + held
+            if kind == "made":
+                return (Origin(Made(frame, root)),)
+            return (Origin(Inner(frame, root)),)
+        if kind == "arg":
+            return frame.args.get(root, (FRESH,))
+        if kind == "global":
+            return (self._global(frame, root),)
+        if kind == "free":
+            return self.captured(frame, root)
+        if kind == "module":
+            return (Origin(sys.modules.get(root) or Named(root), "the module", root),)
+        if kind == "super":
+            return self._super(frame)
+        return ()
+
+    def rest(self, kind: str, owner: object, name: str, found: object) -> None:
+        """Note that an answer rests on `name` of `owner` being `found`."""
+        try:
+            self.rests_on.append((kind, weakref.ref(owner), name, token(found)))
+        except TypeError:
+            # An owner that cannot be watched belongs to one that is, or lives on a stack.
+            return
+
+    def _global(self, frame: Frame, name: str) -> Origin:
+        obj = frame.function.__globals__.get(name, UNKNOWN)
+        self.rest("global", frame.function, name, obj)
+        if obj is not UNKNOWN:
+            return Origin(obj, "the global", name)
+        obj = builtins.__dict__.get(name, UNKNOWN)
+        return Origin(obj, "the global" if obj is UNKNOWN else "the builtin", name)
+
+    def captured(self, frame: Frame, name: str) -> Origins:
+        """What a captured variable stands for."""
+        owner = frame.owner(name)
+        if owner is not None:
+            return self.resolve(owner, owner.facts.cells.get(name, frozenset())) or (FRESH,)
+        obj = captured_by(frame.function, name)
+        self.rest("captured", frame.function, name, obj)
+        return (Origin(obj, "the captured", name),)
+
+    def _super(self, frame: Frame) -> Origins:
+        code = frame.facts.code
+        if not code.co_argcount:
+            return (FRESH,)
+        after = next((origin.obj for origin in self.captured(frame, "__class__")), None)
+        found = []
+        for origin in frame.args.get(code.co_varnames[0], ()):
+            cls = origin.obj if isinstance(origin.obj, type) else class_of(origin.obj)
+            if isinstance(after, type):
+                cls = cls if cls is not None and issubclass_safe(cls, after) else after
+                found.append(Origin(Super(after, cls, origin), origin.intro, origin.expression))
+        return tuple(found) or (FRESH,)
+
+    def step(self, origin: Origin, step: str) -> Origins:
+        """The part of `origin` that one step leads to."""
+        if step == FAR:
+            return (origin.part("", UNKNOWN) if origin.shared else FRESH,)
+        if step.startswith("."):
+            return self._attribute(origin, step)
+        if step in {SLICE, FULL_SLICE}:
+            cls = class_of(origin.obj)
+            copied = cls in {list, tuple, str, bytes} or (cls is None and step == FULL_SLICE)
+            if isinstance(origin.obj, Made | Holder) or copied:
+                return (Origin(Holder(self.items(origin))),)
+            return (origin.part("[]", origin.obj) if origin.shared else FRESH,)
+        return self.items(origin, step)
+
+    def items(self, origin: Origin, step: str = ITEM) -> Origins:
+        """What iterating over, indexing or unpacking `origin` gives."""
+        obj = origin.obj
+        if isinstance(obj, Row) and step.startswith("#"):
+            place = int(step[1:])
+            return obj.columns[place] if place < len(obj.columns) else ()
+        if isinstance(obj, Holder):
+            return obj.parts
+        if isinstance(obj, Made):
+            return self.resolve(obj.frame, obj.frame.facts.made.get(obj.site, frozenset()))
+        if is_plain(obj) or not origin.shared or isinstance(obj, type | ModuleType | FunctionType):
+            return (FRESH,)
+        return tuple(origin.part(step, part) for part in parts_of(obj))
+
+    def _attribute(self, origin: Origin, step: str) -> Origins:
+        obj, name = origin.obj, step[1:]
+        if isinstance(obj, Copied):
+            return unique(part for whole in obj.whole if whole.shared for part in self._attribute(whole, step))
+        if isinstance(obj, Made | Holder) or (is_plain(obj) and name != "__class__"):
+            return (FRESH,)
+        if isinstance(obj, Super):
+            return (Origin(super_attribute(obj, name), origin.intro, origin.expression),)
+        if name == "__class__":
+            return (Origin(class_of(obj) or UNKNOWN, "the class of", origin.expression or "a local object"),)
+        found = attribute(obj, name)
+        if isinstance(found, property) and isinstance(found.fget, FunctionType):
+            handed = self.getter(found.fget, origin)
+            return handed if handed is not None else (origin.part(step, UNKNOWN),)
+        if isinstance(obj, ModuleType):
+            self.rest("attribute", obj, name, found)
+        elif isinstance(obj, Instance) and not origin.shared and isinstance(found, list | dict | set):
+            return (Origin(found, "the class attribute", f"{obj.cls.__name__}.{name}"),)
+        elif name in instance_dict(obj):
+            self.rest("attribute", obj, name, found)
+        return (origin.part(step, found),)
+
+
+def issubclass_safe(cls: type, base: type) -> bool:
+    """Whether `base` is among the classes of `cls`, by looking only."""
+    return any(each is base for each in cls.__mro__)
+
+
+def super_attribute(obj: Super, name: str) -> object:
+    """The attribute of the classes behind `obj.after`."""
+    classes = obj.cls.__mro__
+    position = next((index for index, cls in enumerate(classes) if cls is obj.after), -1)
+    for cls in classes[position + 1 :]:
+        found = cls.__dict__.get(name, UNKNOWN)
+        if found is not UNKNOWN:
+            return found
+    return UNKNOWN

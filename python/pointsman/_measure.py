@@ -1,0 +1,158 @@
+"""Measures calls while they run: GIL-held, GIL-free and waiting seconds, and the bytes that would travel.
+
+The only module that reads clocks for a decision, and the only one that sizes values. Does not know plans or backends.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from pointsman import _native
+
+_idle_probes: list[_native.Probe] = []
+
+# Values of a sample that are pickled to learn their size, and the most seconds that may take.
+_SIZED = 3
+_SIZING_SECONDS = 0.5e-3
+
+
+class Meter:
+    """Adds up what was seen of a function's calls."""
+
+    __slots__ = (
+        "argument_bytes",
+        "calls",
+        "cpu",
+        "flip",
+        "held",
+        "longest",
+        "other_cpu",
+        "pack",
+        "probe",
+        "result_bytes",
+        "samples",
+        "squares",
+        "threads",
+        "wall",
+    )
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.wall = self.cpu = self.held = self.other_cpu = self.flip = 0.0
+        self.longest = 0.0
+        self.squares = 0.0
+        self.argument_bytes = self.result_bytes = 0.0
+        self.pack: float | None = None
+        self.threads = 0
+        self.samples: list[_native.Sample] = []
+        self.probe = _idle_probes.pop() if _idle_probes else _native.Probe()
+
+    def close(self) -> None:
+        """Give the probe back for the next job."""
+        _idle_probes.append(self.probe)
+
+    def begin(self, *, look: bool) -> None:
+        """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
+        self.probe.begin(100e-6 if look else float("inf"))
+
+    def end(self, calls: int, *, keep: bool) -> None:
+        """Note, if it is to be kept, what `calls` calls took since `begin`."""
+        sample = self.probe.end()
+        if keep:
+            self._add(sample, calls)
+
+    def _add(self, sample: _native.Sample, calls: int) -> None:
+        mean = sample.wall / calls
+        self.calls += calls
+        self.wall += sample.wall
+        self.cpu += sample.cpu
+        self.held += sample.held
+        self.other_cpu += sample.other_cpu
+        self.squares += calls * mean * mean
+        self.longest = max(self.longest, mean)
+        self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
+        if sample.samples:
+            self.flip = max(self.flip, sample.flip)
+        self.samples.append(sample)
+
+    @property
+    def mean(self) -> float:
+        """Seconds per call."""
+        return self.wall / self.calls if self.calls else 0.0
+
+    def held_share(self) -> float:
+        """Share of the CPU time with the GIL held, by the samples that have looks; else the careful guess 1."""
+        looked = [sample for sample in self.samples if sample.samples]
+        cpu = sum(sample.cpu for sample in looked)
+        return sum(sample.held for sample in looked) / cpu if cpu > 0 else 1.0
+
+    def size(self, arguments: list[Any], results: list[Any]) -> None:
+        """Learn what a call would send and receive, by pickling a few arguments and results."""
+        argument, seconds_in, cut = _sizes(arguments)
+        result, seconds_out, cut_out = _sizes(results)
+        self.argument_bytes, self.result_bytes = argument, result
+        if not cut and not cut_out:
+            self.pack = seconds_in + seconds_out
+
+    def observation(self, *, partial: bool = False) -> _native.Observation:
+        """Return the figures per call, as the planner takes them."""
+        calls = max(1, self.calls)
+        cpu, wall = self.cpu / calls, self.wall / calls
+        held = min(1.0, self.held_share()) * cpu
+        variance = max(0.0, self.squares / calls - wall * wall)
+        return _native.Observation(
+            calls=calls,
+            held=held,
+            free=max(0.0, cpu - held),
+            wait=max(0.0, wall - cpu),
+            cv=variance**0.5 / wall if wall > 0 else 0.0,
+            longest=self.longest,
+            argument_bytes=self.argument_bytes,
+            result_bytes=self.result_bytes,
+            pack=self.pack,
+            other_threads=max(0.0, self.other_cpu / calls),
+            flip=self.flip,
+            partial=partial,
+        )
+
+    def peek(self) -> _native.Sample | None:
+        """Return the figures of the call that runs now, from another thread; None if none does."""
+        return self.probe.peek()
+
+    def partial(self, sample: _native.Sample, calls: int, *, partial: bool) -> _native.Observation:
+        """Return what is known of a batch that still runs, in its `calls`th call; with `partial` lower bounds."""
+        held = sample.held_share * sample.cpu if sample.samples else sample.cpu
+        return _native.Observation(
+            calls=calls,
+            held=held / calls,
+            free=max(0.0, sample.cpu - held) / calls,
+            wait=max(0.0, sample.wall - sample.cpu) / calls,
+            longest=sample.wall / calls,
+            argument_bytes=self.argument_bytes,
+            result_bytes=self.result_bytes,
+            other_threads=max(0.0, sample.other_cpu) / calls,
+            flip=sample.flip,
+            partial=partial,
+        )
+
+
+def _sizes(values: list[Any]) -> tuple[float, float, bool]:
+    """Mean bytes and mean seconds of pickling a few values, and whether some could not be pickled at all."""
+    from pointsman._transport import dumps_anyway, dumps_with_buffers
+
+    total, count, cut = 0, 0, False
+    began = perf_counter()
+    for value in values[:_SIZED]:
+        try:
+            total += dumps_with_buffers(value)
+        except Exception:  # noqa: BLE001 - it may travel by value all the same
+            try:
+                total += len(dumps_anyway(value))
+            except Exception:  # noqa: BLE001 - then it cannot travel; the planner hears of it elsewhere
+                cut = True
+        count += 1
+        if perf_counter() - began > _SIZING_SECONDS:
+            break
+    seconds = perf_counter() - began
+    return (total / count, seconds / count, cut) if count else (0.0, 0.0, False)

@@ -1,0 +1,134 @@
+"""Packs what a call raised in a worker, and rebuilds it where the caller waits.
+
+Does not know how the bytes travel.
+"""
+
+from __future__ import annotations
+
+from _pickle import loads
+from itertools import pairwise
+
+from pointsman import _errors
+from pointsman._transport import dumps_anyway
+
+# (pickled chain of the exception and its causes or None, type name, message, traceback text)
+Packed = tuple[bytes | None, str, str, str]
+
+
+def pack_exception(error: BaseException) -> Packed:
+    """Packs an exception with its causes and its traceback's text; never raises for what the exception does."""
+    import traceback
+
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - a __str__ of the user's may raise anything
+        text = f"{type(error).__qualname__} (its text could not be made)\n"
+    try:
+        chain = _chain(error)
+        pickled: bytes | None = dumps_anyway(chain)
+        # Many exceptions pickle and then cannot be unpickled; better found out here, where the text is at hand.
+        loads(pickled)  # type: ignore[arg-type]
+    except BaseException:  # noqa: BLE001 - as above
+        pickled = None
+    return pickled, type(error).__qualname__, _text(error), text
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    return chain
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a __str__ of the user's may raise anything
+        return "(no text)"
+
+
+def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseException:
+    """Rebuilds the exception; its causes end with the worker's traceback."""
+    pickled, kind, message, text = packed
+    remote = _errors._RemoteTraceback(text)  # noqa: SLF001 - shared by the package, not public
+    if pickled is not None:
+        try:
+            chain: list[BaseException] = loads(pickled)
+        except BaseException as why:  # noqa: BLE001 - unpickling runs the user's code
+            reason = f"its class cannot be rebuilt here ({type(why).__name__}: {why})"
+        else:
+            for error, cause in pairwise(chain):
+                error.__cause__ = cause
+            chain[-1].__cause__ = remote
+            return chain[0]
+    else:
+        reason = "it cannot be pickled and unpickled"
+    error = _errors.RemoteError(
+        f"{_call(function, index)} raised {kind}: {message}\n{reason[0].upper()}{reason[1:]}, so this error stands for it; "
+        f"give the class an __init__ that can be called with its args, or raise a built-in exception"
+    )
+    error.__cause__ = remote
+    return error
+
+
+def _call(function: str, index: int | None) -> str:
+    return function if index is None else f"{function} (item {index})"
+
+
+def cancelled() -> BaseException:
+    """The exception of a call that was cancelled."""
+    from concurrent.futures import CancelledError
+
+    return CancelledError()
+
+
+def unreadable_result(why: BaseException, function: str, index: int | None) -> BaseException:
+    """The exception of a call whose result cannot be unpickled here."""
+    error = _errors.UnreadableError(
+        f"the result of {_call(function, index)} arrived but cannot be unpickled here: {type(why).__name__}: {why}; "
+        f"return plain data, or an object whose class both sides can import"
+    )
+    error.__cause__ = why
+    return error
+
+
+def unpackable_result(value: object, why: BaseException) -> BaseException:
+    """The exception of a call whose result cannot be pickled; made in the worker."""
+    error = _errors.CannotTravelError(
+        f"the result, a {type(value).__qualname__}, cannot be pickled: {type(why).__name__}: {why}; "
+        f"return plain data, or use backend='threads'"
+    )
+    error.__cause__ = why
+    return error
+
+
+def worker_died(cause: str, number: int, pid: int, function: str, index: int | None) -> BaseException:
+    """The exception of a call whose worker process died."""
+    import signal
+
+    call = _call(function, index)
+    if cause == "signal":
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        hint = {
+            "SIGKILL": "it may have run out of memory, or was killed from outside",
+            "SIGSEGV": "an extension module that it called crashed",
+            "SIGABRT": "an extension module that it called aborted",
+        }.get(name, "see what sends that signal")
+        what = f"was ended by {name} while it ran {call}; {hint}"
+    elif cause == "exit":
+        what = f"exited with code {number} while it ran {call}; os._exit ends the process, return or raise instead"
+    elif cause == "timeout":
+        what = f"was stopped because {call} took longer than its timeout"
+    elif cause == "cancelled":
+        what = f"was stopped because {call} was cancelled"
+    elif cause == "memory":
+        what = f"was stopped while it ran {call}, because it grew past its memory limit"
+    elif cause == "shutdown":
+        what = f"was stopped by the shutdown of its pool while it ran or was to run {call}"
+    else:
+        what = f"ended while it ran or was to run {call} ({cause})"
+    who = f"the worker process {pid}" if pid > 0 else "the worker process"
+    return _errors.WorkerDied(f"{who} {what}; no other call is touched", cause, number, pid, function, index)

@@ -1,0 +1,73 @@
+"""Looks at a measured call that lasts, while it runs.
+
+One daemon thread for the program, asleep in native code until a measured call has lasted `FIRST` seconds. Does not know
+what is decided: it calls `checkpoint` of the run that it watches.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+
+from pointsman import _native
+
+# Seconds after which a call is looked at for the first time. Arbitrary from 1 to 5 ms: shorter calls are over before
+# others could be started, longer ones waste what others could do meanwhile.
+FIRST = 0.002
+# Each later look comes after this many times as long.
+_FACTOR = 3.0
+
+
+class Watched(Protocol):
+    """What can be looked at."""
+
+    def checkpoint(self) -> bool:
+        """Look at the call that runs; whether to look again."""
+
+
+_alarm: _native.Alarm | None = None
+_watched: Watched | None = None
+_busy = threading.Lock()
+_owner = 0
+
+
+def watch(run: Watched, after: float) -> None:
+    """Look at `run` if its batch lasts `after` seconds. Only one run is watched at a time; others do without."""
+    global _alarm, _watched, _owner  # noqa: PLW0603 - one pilot per process
+    if not _busy.acquire(blocking=False):
+        return
+    if _alarm is None or _owner != os.getpid():
+        _alarm, _owner = _native.Alarm(), os.getpid()
+        threading.Thread(target=_pilot, args=(_alarm,), name="pointsman-pilot", daemon=True).start()
+    _watched = run
+    _alarm.set(after)
+
+
+def land(run: Watched) -> None:
+    """Stop watching `run`."""
+    global _watched  # noqa: PLW0603 - one pilot per process
+    if _watched is run and _alarm is not None:
+        _watched = None
+        _alarm.clear()
+        _busy.release()
+
+
+def _pilot(alarm: _native.Alarm) -> None:
+    after = FIRST
+    while True:
+        if alarm.wait():
+            after = FIRST
+        run = _watched
+        if run is None:
+            continue
+        try:
+            again = run.checkpoint()
+        except Exception:
+            import logging
+
+            logging.getLogger("pointsman").exception("the look at a running call failed; the job goes on without it")
+            again = False
+        if again:
+            after *= _FACTOR
+            alarm.set_again(after)

@@ -1,0 +1,246 @@
+"""The plan: the choice that was made, every other with its predicted seconds, and why.
+
+Does not know how to decide (the native planner does) or how calls are run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_OBSERVED = (
+    "calls",
+    "held",
+    "free",
+    "wait",
+    "cv",
+    "longest",
+    "argument_bytes",
+    "result_bytes",
+    "pack",
+    "other_threads",
+    "flip",
+)
+_CANDIDATE = (
+    "backend",
+    "workers",
+    "processes",
+    "threads_per_worker",
+    "chunksize",
+    "seconds",
+    "start_up",
+    "rate",
+    "limit",
+    "struck_out",
+)
+
+
+class Record:
+    """A frozen bundle of named figures, which compares by value."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, **fields: Any) -> None:
+        object.__setattr__(self, "_fields", fields)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self._fields[name]
+        except KeyError:
+            message = f"{type(self).__name__} has no {name!r}; it has {', '.join(self._fields)}"
+            raise AttributeError(message) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        message = f"{type(self).__name__} cannot be changed"
+        raise AttributeError(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._fields == self._fields
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self._fields)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._fields.items())})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._fields.items()}
+
+
+def _rebuild(kind: type[Record], fields: dict[str, Any]) -> Record:
+    return kind(**fields)
+
+
+class Observation(Record):
+    """What was measured: `held`, `free`, `wait` (seconds per call), sizes (bytes), spread."""
+
+    __slots__ = ()
+
+
+class Candidate(Record):
+    """A possible choice: backend, workers, predicted `seconds` for the calls left, and what limits it."""
+
+    __slots__ = ()
+
+
+class Actual(Record):
+    """What happened: `seconds`, `calls`, and the backend that ran at the end."""
+
+    __slots__ = ()
+
+
+class Plan:
+    """A decision and everything that explains it.
+
+    Attributes
+    ----------
+    backend
+        "inline", "threads" or "processes".
+    max_workers
+        Calls that run at a time; the caller's own thread counts when it takes part.
+    processes, threads_per_worker
+        Worker processes, and the threads in each (or in this process) that run calls.
+    chunksize
+        Calls in the first chunk.
+    workload
+        "cpu-bound", "io-bound", "mixed" or "gil-free".
+    estimated_speedup
+        Predicted seconds of the plain loop over those of this plan.
+    estimated_seconds
+        Predicted seconds for the calls left after measuring.
+    observation
+        The measured figures; None when nothing was measured.
+    candidates
+        Every choice that was priced, the fastest first.
+    reasons, warnings, turning_points
+        Short sentences: why, what to mind, and what would change the answer.
+    data
+        Every input, the measured ones included, when the input could be iterated only once; else the input itself.
+    actual
+        What happened when the plan was run, or None.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: str,
+        max_workers: int,
+        processes: int = 0,
+        threads_per_worker: int = 1,
+        chunksize: int = 1,
+        workload: str = "unknown",
+        estimated_speedup: float = 1.0,
+        estimated_seconds: float | None = None,
+        observation: Observation | None = None,
+        candidates: tuple[Candidate, ...] = (),
+        reasons: tuple[str, ...] = (),
+        warnings: tuple[str, ...] = (),
+        turning_points: tuple[str, ...] = (),
+        function: str = "",
+        calls: int | None = None,
+        caller_shares: bool = False,
+        data: Any = None,
+        actual: Actual | None = None,
+    ) -> None:
+        self.backend = backend
+        self.max_workers = max_workers
+        self.processes = processes
+        self.threads_per_worker = threads_per_worker
+        self.chunksize = chunksize
+        self.workload = workload
+        self.estimated_speedup = estimated_speedup
+        self.estimated_seconds = estimated_seconds
+        self.observation = observation
+        self.candidates = candidates
+        self.reasons = reasons
+        self.warnings = warnings
+        self.turning_points = turning_points
+        self.function = function
+        self.calls = calls
+        self.caller_shares = caller_shares
+        self.data = data
+        self.actual = actual
+
+    @property
+    def executor_type(self) -> str:
+        """The seed's word for the backend: "thread", or "process" (for a serial plan, too)."""
+        return "thread" if self.backend == "threads" else "process"
+
+    @property
+    def n_jobs(self) -> int:
+        """The seed's word for `max_workers`; 1 when serial."""
+        return 1 if self.backend == "inline" else self.max_workers
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the data, as JSON can hold it."""
+        fields = {name: value for name, value in vars(self).items() if name != "data"}
+        for name in ("reasons", "warnings", "turning_points"):
+            fields[name] = list(fields[name])
+        fields["observation"] = self.observation.as_dict() if self.observation is not None else None
+        fields["actual"] = self.actual.as_dict() if self.actual is not None else None
+        fields["candidates"] = [candidate.as_dict() for candidate in self.candidates]
+        return fields
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The plan as JSON, without its data."""
+        import json
+
+        return json.dumps(self.as_dict(), indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that `to_json` wrote.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the text is no plan.
+
+        """
+        import json
+
+        from pointsman._errors import InvalidArgumentError
+
+        try:
+            fields = json.loads(text)
+            observation, actual = fields.pop("observation"), fields.pop("actual")
+            candidates = tuple(Candidate(**candidate) for candidate in fields.pop("candidates"))
+            for name in ("reasons", "warnings", "turning_points"):
+                fields[name] = tuple(fields[name])
+            return cls(
+                observation=Observation(**observation) if observation is not None else None,
+                actual=Actual(**actual) if actual is not None else None,
+                candidates=candidates,
+                **fields,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as why:
+            message = f"this is not a plan in JSON ({type(why).__name__}: {why}); Plan.to_json() writes one"
+            raise InvalidArgumentError(message) from why
+
+    def __repr__(self) -> str:
+        """Return one line with the choice."""
+        workers = f"max_workers={self.max_workers} chunksize={self.chunksize}"
+        return f"<Plan {self.backend} {workers} speedup={self.estimated_speedup:.2f}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Two plans are equal when all figures are; the data is not compared."""
+        return isinstance(other, Plan) and self.as_dict() == other.as_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        """Return the decision as a tree, each branch with the figure that decided it."""
+        from pointsman._drawing import draw
+
+        return draw(self)
+
+    def _repr_html_(self) -> str:
+        from pointsman._drawing import draw_html
+
+        return draw_html(self)

@@ -1,0 +1,92 @@
+"""Asks the native planner, and turns its decision into a plan.
+
+Does not know that backends exist as code: it returns a name and figures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _machine, _native
+from pointsman._plan import _CANDIDATE, _OBSERVED, Candidate, Observation, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CONSTANTS = (
+    "thread_start",
+    "thread_dispatch",
+    "process_first",
+    "process_next",
+    "process_dispatch",
+    "process_dispatch_alone",
+    "bytes_per_second",
+)
+
+
+def machine() -> _native.Machine:
+    """Describe the machine as the planner sees it: its facts now, and the constants measured here or built in."""
+    facts = _machine.facts()
+    return _native.Machine(
+        cores=facts.cores, memory=float(facts.memory_available), gil=facts.gil, **measured_constants()
+    )
+
+
+def measured_constants() -> dict[str, tuple[float, float]]:
+    """The constants that were measured on this machine: value and the time of measuring (Unix seconds)."""
+    constants = _machine.constants()
+    return {name: (constants[name].value, constants[name].measured_at) for name in _CONSTANTS if name in constants}
+
+
+def decide(
+    observation: _native.Observation,
+    *,
+    calls: int | None,
+    max_workers: int | None = None,
+    chunksize: int | None = None,
+    threads_running: int = 0,
+    processes_running: int = 0,
+    caller_shares: bool = True,
+    struck: Mapping[str, str] | None = None,
+    backends: list[str] | None = None,
+    target_chunk_seconds: float = 0.2,
+    function: str = "",
+    all_calls: int | None = None,
+) -> Plan:
+    """Price every candidate for the `calls` that are left and take the cheapest."""
+    decision = _native.decide(
+        observation,
+        machine(),
+        calls=calls,
+        max_workers=max_workers,
+        chunksize=chunksize,
+        threads_running=threads_running,
+        processes_running=processes_running,
+        caller_shares=caller_shares,
+        struck=dict(struck or {}),
+        backends=backends,
+        target_chunk_seconds=target_chunk_seconds,
+    )
+    chosen = decision.candidates[decision.chosen]
+    return Plan(
+        backend=chosen.backend,
+        max_workers=chosen.workers,
+        processes=chosen.processes,
+        threads_per_worker=chosen.threads_per_worker,
+        chunksize=chosen.chunksize,
+        workload=decision.workload,
+        estimated_speedup=decision.speedup,
+        estimated_seconds=decision.seconds,
+        observation=_record(Observation, observation, _OBSERVED),
+        candidates=tuple(_record(Candidate, candidate, _CANDIDATE) for candidate in decision.candidates),
+        reasons=tuple(decision.reasons),
+        warnings=tuple(decision.warnings),
+        turning_points=tuple(decision.turning_points),
+        function=function,
+        calls=all_calls if all_calls is not None else calls,
+        caller_shares=caller_shares and chosen.backend != "inline",
+    )
+
+
+def _record(kind: Any, native: Any, names: tuple[str, ...]) -> Any:
+    return kind(**{name: getattr(native, name) for name in names})

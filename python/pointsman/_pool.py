@@ -1,0 +1,218 @@
+"""Worker processes: starts their zygote, passes on what a worker must know, and ends them in time.
+
+Does not know jobs, plans or futures. The native pool carries calls; this module only brings processes to life.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
+# (an editable install, for example), and then workers must run it too.
+_PLAIN_FINDERS = frozenset(
+    {
+        "BuiltinImporter",
+        "FrozenImporter",
+        "PathFinder",
+        "_SixMetaPathImporter",
+        "DistutilsMetaFinder",
+        "AssertionRewritingHook",
+    }
+)
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
+
+_alive: weakref.WeakSet[Processes] = weakref.WeakSet()
+
+
+class Processes:
+    """A pool of worker processes.
+
+    Parameters
+    ----------
+    processes
+        Worker processes to start.
+    threads
+        Threads in each that run calls.
+    initializer, initargs
+        Called in each worker before its first call.
+
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        threads: int = 1,
+        *,
+        cores: float = 1.0,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        self._lock = threading.Lock()
+        self._collector: threading.Thread | None = None
+        self._closed = False
+        self._owner = os.getpid()
+        self.size = 0
+        self.threads = threads
+        this = weakref.ref(self)
+
+        def start_collector() -> None:
+            pool = this()
+            if pool is not None:
+                pool._start_collector()  # noqa: SLF001 - this class
+
+        self.native = _native.ProcessPool(start_collector)
+        self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
+        self.native.set_zygote(start_zygote())
+        _register_hooks()
+        _alive.add(self)
+        self.grow(processes)
+        self._finalizer = weakref.finalize(self, self.native.shutdown, kill=True)
+        self._finalizer.atexit = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool takes no more calls."""
+        return self._closed
+
+    def grow(self, processes: int) -> None:
+        """Start workers until there are this many."""
+        with self._lock:
+            while self.size < processes:
+                self.native.add_process(self.threads)
+                self.size += 1
+
+    def _start_collector(self) -> None:
+        with self._lock:
+            if self._collector is not None or self._closed:
+                return
+            native, this = self.native, weakref.ref(self)
+
+            def collect() -> None:
+                while (pool := this()) is not None and not pool._closed:  # noqa: SLF001 - this class
+                    del pool
+                    native.collect(0.2)
+                native.collect(0.0)
+
+            self._collector = threading.Thread(target=collect, name="pointsman-collector", daemon=True)
+            self._collector.start()
+
+    def shutdown(self, *, wait: bool = True, cancel: bool = False, kill: bool = False) -> None:
+        """End the workers after the queued calls; with `cancel` these are cancelled, with `kill` all end now."""
+        if self._owner != os.getpid():
+            return
+        if cancel:
+            self.native.cancel_all()
+        self.native.shutdown(kill)
+        if wait:
+            self.native.join(None)
+        self._closed = True
+        collector = self._collector
+        if wait and collector is not None and collector is not threading.current_thread():
+            collector.join()
+        self._finalizer.detach()
+
+
+def _launch_config(
+    lanes: int, cores: float, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> bytes:
+    from _pickle import dumps
+
+    from pointsman._transport import dumps_anyway
+
+    preload = []
+    if "cloudpickle" in sys.modules or initializer is not None or _main_is_script():
+        preload.append("cloudpickle")
+    filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
+    config = {
+        "path": list(sys.path),
+        "directory": _directory(),
+        "environ": dict(os.environ),
+        "argv": list(sys.argv),
+        "preload": preload,
+        "blas_threads": max(1, int(cores // max(1, lanes))),
+        "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
+        "warnings": [],
+    }
+    try:
+        dumps(filters)
+        config["warnings"] = list(filters)
+        return dumps(config)
+    except Exception:  # noqa: BLE001 - a filter with a category that cannot travel
+        config["warnings"] = []
+        return dumps(config)
+
+
+def _main_is_script() -> bool:
+    main = sys.modules.get("__main__")
+    return main is not None and getattr(main, "__spec__", None) is None
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - pathlib is dear to import
+    except OSError:
+        return "/"
+
+
+def start_zygote() -> int:
+    """Start a clean interpreter that forks workers on request; returns the socket to talk to it."""
+    ours, theirs, parent = _native.zygote_descriptors()
+    needs_site = any(
+        type(finder).__name__ not in _PLAIN_FINDERS and getattr(finder, "__name__", "") not in _PLAIN_FINDERS
+        for finder in sys.meta_path
+    )
+    command = [sys.executable, "-P"]
+    if not needs_site:
+        command.append("-S")
+    command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    command += ["-X", "utf8"] if sys.flags.utf8_mode else []
+    command += [
+        "-c",
+        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; zygote(3, 4)",
+    ]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, theirs, 3),
+        (os.POSIX_SPAWN_DUP2, parent, 4),
+    ]
+    try:
+        os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+    finally:
+        os.close(theirs)
+        os.close(parent)
+    return ours
+
+
+_hooked = False
+
+
+def _register_hooks() -> None:
+    global _hooked  # noqa: PLW0603 - once per process
+    if _hooked:
+        return
+    _hooked = True
+    os.register_at_fork(after_in_child=_forget)
+    # Runs before the interpreter waits for its threads, so that none of ours meets a finalizing interpreter.
+    threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+
+
+def _forget() -> None:
+    """In a forked child: the workers belong to the parent."""
+    for pool in list(_alive):
+        pool.native.disown()
+        pool._closed = True  # noqa: SLF001 - this module
+    _alive.clear()
+
+
+def _end_all() -> None:
+    for pool in list(_alive):
+        pool.shutdown(kill=True)

@@ -1,0 +1,118 @@
+"""The programs of the zygote and of the worker processes that it forks.
+
+Does not know the pool, backends or the planner. The zygote is started clean (never a fork of the user's process) and
+stays single-threaded, so that forking it is safe; a worker serves its lanes until the pool closes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _pickle import loads
+from contextlib import suppress
+from typing import Any
+
+from pointsman import _native
+
+_BLAS_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def zygote(socket: int, parent: int) -> None:
+    """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors."""
+    import signal
+
+    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = _native.ZygoteServer(socket, parent)
+    while (request := server.next()) is not None:
+        config: dict[str, Any] = loads(request.config)
+        _prepare(config)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            server.failed(request, str(error))
+            continue
+        if pid == 0:
+            code = 1
+            # The zygote's end of the socket is not this process's.
+            del server
+            try:
+                _serve(request.adopt(), config)
+                code = 0
+            except BaseException:  # noqa: BLE001 - the last frame of a process
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                _flush()
+                os._exit(code)
+        server.launched(request, pid)
+
+
+def _prepare(config: dict[str, Any]) -> None:
+    """Import in the zygote what every worker would import by itself."""
+    sys.path[:] = config["path"]
+    for name in config["preload"]:
+        if name not in sys.modules:
+            # A worker that needs it and cannot have it will report that.
+            with suppress(Exception):
+                __import__(name)
+
+
+def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> None:
+    """Be a worker process: serve every lane, the first on the main thread."""
+    import signal
+
+    host, own, parent = descriptors
+
+    signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+    os.environ.clear()
+    os.environ.update(config["environ"])
+    for name in _BLAS_VARIABLES:
+        os.environ.setdefault(name, str(config["blas_threads"]))
+    # The directory may have gone since; relative paths will say so themselves.
+    with suppress(OSError):
+        os.chdir(config["directory"])
+    sys.argv = config["argv"]
+    import warnings
+
+    warnings.filters[:] = config["warnings"]  # type: ignore[index]
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _native.watch_parent(parent)
+    lanes = _native.open_lanes(host, own)
+    initializer, initargs = loads(config["initializer"]) if config["initializer"] else (None, ())
+    if initializer is not None:
+        initializer(*initargs)
+    lanes[0].ready()
+    others = []
+    if len(lanes) > 1:
+        import threading
+
+        others = [
+            threading.Thread(target=lane.serve, name=f"pointsman-lane-{n}", daemon=True)
+            for n, lane in enumerate(lanes[1:], 1)
+        ]
+        for thread in others:
+            thread.start()
+    lanes[0].serve()
+    for thread in others:
+        thread.join()
+
+
+def _flush() -> None:
+    if "logging" in sys.modules:
+        sys.modules["logging"].shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        # A closed stream has nothing to flush.
+        with suppress(Exception):
+            stream.flush()

@@ -1,0 +1,1 @@
+"""Where calls can run. Each backend is imported when it is first chosen."""

@@ -1,0 +1,77 @@
+"""The plain loop, in batches, so that somebody can look at the clock in between.
+
+Does not know other backends. A batch is one list comprehension or one C call: what the plain loop would be.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pointsman._job import Job
+
+# Seconds of work between two looks at the clock: long enough that looking costs nothing, short enough to change course.
+_BATCH_SECONDS = 0.01
+# A batch that lasts this long (seconds) holds a call that is not like those before it.
+LATE = 5 * _BATCH_SECONDS
+# Seconds of work in a batch of a lazy map, whose consumer may stop at any result.
+_LAZY_BATCH_SECONDS = 0.001
+# Results are touched twice, when they are made and when they are handed on: the second time they should still be in the
+# core's cache. Between 4,000 and 30,000 the tiny row of benches/decision.py does not change.
+_MOST_PER_BATCH = 8192
+
+
+def run_batch(
+    function: Callable[..., Any],
+    items: Iterable[Any],
+    results: list[Any],
+    *,
+    star: bool,
+    keep_going: bool,
+    whole: bool = False,
+) -> list[Any]:
+    """Append the results of calling `function` on each item to `results`, and return it.
+
+    When a call raises, the results before it are there; with `whole` a new list is returned instead, which is faster.
+    """
+    if keep_going:
+        for item in items:
+            try:
+                results.append(function(*item) if star else function(item))
+            except Exception as error:  # noqa: BLE001 - the caller asked for exceptions as results
+                results.append(error)
+    elif star:
+        if whole:
+            return [function(*item) for item in items]
+        results.extend(function(*item) for item in items)
+    elif whole and type(function) is FunctionType:
+        # The interpreter inlines Python calls here, but not those that come from C.
+        return [function(item) for item in items]
+    elif whole:
+        return list(map(function, items))
+    else:
+        # `extend` keeps what came before an exception.
+        results.extend(map(function, items))
+    return results
+
+
+def first_count(job: Job, mean: float) -> int:
+    """Calls in the first batch, if a call takes `mean` seconds."""
+    return _bounded(job, int(_aim(job) / max(mean, 1e-9)))
+
+
+def next_count(job: Job, count: int, took: float) -> int:
+    """Calls in the next batch, after one of `count` calls took `took` seconds."""
+    return _bounded(job, min(int(count * _aim(job) / max(took, 1e-9)), count * 4))
+
+
+def _aim(job: Job) -> float:
+    return _LAZY_BATCH_SECONDS if job.lazy else _BATCH_SECONDS
+
+
+def _bounded(job: Job, count: int) -> int:
+    most = job.buffersize if job.lazy and job.buffersize is not None else _MOST_PER_BATCH
+    return max(1, min(count, most))

@@ -1,0 +1,150 @@
+"""Worker processes: chunks go out sized by measured cost, results come back in order, and the caller may take part.
+
+Does not know how calls travel (the native pool does) or who decided.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _default, _machine, _native
+from pointsman.backends.inline import run_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pointsman._job import Job
+    from pointsman._plan import Plan
+
+# Chunks in flight for each lane: one that runs, and enough behind it that the caller may be busy for a while.
+_CHUNKS_PER_LANE = 3
+# Seconds of calls that the caller runs itself between two looks at the workers.
+_CALLER_SECONDS = 0.005
+# Calls in the first chunks while nothing is known of their cost.
+_FIRST_CHUNK = 1
+
+
+class ProcessRun:
+    """What is left of a job, on worker processes; the caller's thread takes part if the plan says so.
+
+    `start` may be called from another thread than `stream`, before it. `mean` is the expected seconds per call, if any.
+    """
+
+    def __init__(self, job: Job, plan: Plan, mean: float | None) -> None:
+        processes = max(1, plan.processes)
+        pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
+        self.job = job
+        self.native = _native.ProcessJob(pool.native, job.function, job.source.star, job.keep_going)
+        self.source = job.source
+        self.shares = plan.caller_shares
+        self.lanes = processes * plan.threads_per_worker
+        self.mean = mean
+        self.pushed = 0
+
+    def start(self) -> None:
+        """Send the first chunks."""
+        self.feed()
+
+    def grow(self, plan: Plan) -> None:
+        """Do nothing: the pool has as many processes as there are cores from the start."""
+
+    def growable(self) -> int:
+        """Return 0: more processes than cores would gain nothing."""
+        return 0
+
+    def stream(self) -> Iterator[list[Any]]:
+        """Yield results in order until the job is done."""
+        try:
+            yield from self._loop()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Cancel what no worker has begun."""
+        self.native.stop()
+
+    def _loop(self) -> Iterator[list[Any]]:
+        while True:
+            fed = self.feed()
+            values, raised = self.native.take()
+            if values:
+                yield values
+            if raised is not None:
+                raise raised
+            unfinished, left, _pushed, _taken = self.native.figures()
+            if self.source.ended and not left:
+                return
+            if self.shares and self.run_some():
+                continue
+            if not fed and not values:
+                # With the source at its end only results are news; else a free place in the rings is, too.
+                self.native.wait(None, 0 if self.source.ended else max(0, unfinished - 1))
+
+    def feed(self) -> bool:
+        """Send chunks until the workers have enough; whether any was sent."""
+        fed = False
+        job = self.job
+        while not self.source.ended:
+            unfinished, left, _pushed, _taken = self.native.figures()
+            if unfinished >= self.lanes * _CHUNKS_PER_LANE:
+                break
+            if job.lazy and job.buffersize is not None and left >= job.buffersize:
+                break
+            items = self.source.take(self.chunk())
+            if not items:
+                break
+            try:
+                self.native.push(items)
+            except BaseException:
+                self.source.put_back(items)
+                raise
+            self.pushed += len(items)
+            fed = True
+        return fed
+
+    def chunk(self) -> int:
+        """Calls in the next chunk."""
+        job = self.job
+        if job.chunksize is not None:
+            return job.chunksize
+        calls, wall, _cpu = self.native.observed()
+        if calls:
+            self.mean = wall / calls
+        if self.mean is None:
+            # Nothing is known yet: a little more each time, until the first chunk is back.
+            count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, self.pushed // (2 * self.lanes))
+        else:
+            left = self.source.left()
+            lanes = self.lanes + self.shares
+            count = _native.chunk_size(
+                left if left is not None else 1 << 40, lanes, self.mean, 0.0, min(job.target, 0.05)
+            )
+        if job.lazy and job.buffersize is not None:
+            count = min(count, max(1, job.buffersize // (2 * self.lanes)))
+        return count
+
+    def run_some(self) -> bool:
+        """Run some calls on the caller's thread: new ones, or a chunk that no worker has begun; whether any were."""
+        job, source = self.job, self.source
+        if not source.ended:
+            items = source.take(max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9))))
+            if not items:
+                return False
+            first = self.native.reserve(len(items))
+        else:
+            stolen = self.native.steal()
+            if stolen is None:
+                return False
+            first, items = stolen
+        results: list[Any] = []
+        raised: BaseException | None = None
+        began = perf_counter()
+        try:
+            run_batch(job.function, items, results, star=source.star, keep_going=job.keep_going)
+        except Exception as error:  # noqa: BLE001 - it takes its turn among the results
+            raised = error
+        if self.mean is None and results:
+            self.mean = (perf_counter() - began) / len(results)
+        self.native.fill(first, results, raised)
+        return True

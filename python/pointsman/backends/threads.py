@@ -1,0 +1,219 @@
+"""Threads of this process: ordinary `threading.Thread`s whose loop is native.
+
+Does not know jobs, plans, or the other backends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _default, _machine, _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pointsman._job import Job
+    from pointsman._plan import Plan
+
+# Seconds after which an idle thread ends. Arbitrary: a thread costs 60 us to start and some 20 KiB to keep.
+PATIENCE = 10.0
+
+_alive: weakref.WeakSet[Threads] = weakref.WeakSet()
+_stack_lock = threading.Lock()
+
+
+class Threads:
+    """A pool of threads.
+
+    Parameters
+    ----------
+    most
+        Most threads at one time. They are started when calls wait and no thread is idle.
+    name
+        Prefix of the threads' names.
+    initializer, initargs
+        Called on each thread before its first call. If it raises, `on_broken` is called with the exception.
+    stack_size
+        Bytes of stack for each thread; None for the system's default.
+
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        name: str = "pointsman",
+        queue_capacity: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        stack_size: int | None = None,
+        on_broken: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        self._threads: set[threading.Thread] = set()
+        self._owner = os.getpid()
+        self._count = 0
+        this = weakref.ref(self)
+
+        def start() -> None:
+            pool = this()
+            if pool is None:
+                message = "the pool has gone"
+                raise RuntimeError(message)
+            pool._start()  # noqa: SLF001 - this class
+
+        self.native = native = _native.ThreadPool(most, queue_capacity, start)
+        self._name = name
+        self._stack_size = stack_size
+        threads = self._threads
+
+        def work() -> None:
+            me = threading.current_thread()
+            try:
+                if initializer is not None:
+                    try:
+                        initializer(*initargs)
+                    except BaseException as error:  # noqa: BLE001 - the pool is broken whatever it was
+                        native.remove_worker()
+                        if on_broken is not None:
+                            on_broken(error)
+                        return
+                native.work(PATIENCE)
+            finally:
+                threads.discard(me)
+
+        self._work = work
+        _register_hooks()
+        _alive.add(self)
+        # Threads refer to the native pool only: when nobody holds this object any more, they run out of work and end.
+        self._finalizer = weakref.finalize(self, native.close, discard=False)
+        self._finalizer.atexit = False
+
+    def _start(self) -> None:
+        self._count += 1
+        thread = threading.Thread(target=self._work, name=f"{self._name}_{self._count - 1}")
+        began = perf_counter()
+        if self._stack_size is None:
+            thread.start()
+            _machine.record("thread_start", perf_counter() - began)
+        else:
+            with _stack_lock:
+                before = threading.stack_size(self._stack_size)
+                try:
+                    thread.start()
+                finally:
+                    threading.stack_size(before)
+        self._threads.add(thread)
+
+    @property
+    def threads(self) -> frozenset[threading.Thread]:
+        """The threads that are alive."""
+        return frozenset(self._threads)
+
+    def shutdown(self, *, wait: bool = True, cancel: bool = False) -> None:
+        """Refuse further calls, run or with `cancel` cancel the queued ones, and with `wait` wait for the threads."""
+        self.native.close(cancel)
+        if wait:
+            for thread in list(self._threads):
+                if thread is not threading.current_thread():
+                    thread.join()
+
+
+_hooked = False
+
+
+def _register_hooks() -> None:
+    global _hooked  # noqa: PLW0603 - once per process
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(after_in_child=_alive.clear)
+        # Runs before the interpreter waits for its threads; from then on they see a closed queue and end.
+        threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+
+
+def _end_all() -> None:
+    for pool in list(_alive):
+        pool.shutdown()
+    _machine.flush()
+
+
+# Inputs in flight for each thread when the input has no length, or the results are taken lazily.
+_WINDOW_PER_THREAD = 4
+
+
+class ThreadRun:
+    """What is left of a job, on threads; the caller's thread takes part if the plan says so.
+
+    `start` may be called from another thread than `stream`, before it.
+    """
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        source = job.source
+        self._source = source
+        self._shares = plan.caller_shares
+        self._shared = _native.SharedJob(job.function, source.star, job.keep_going)
+        self._pool = _default.threads().native
+        self._eager = source.sized and not job.lazy
+        self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)
+        self._helpers = 0
+        self._wanted = plan.max_workers - 1 if plan.caller_shares else plan.max_workers
+        self._closed = False
+
+    def start(self) -> None:
+        """Hand out inputs, and see that enough threads take part."""
+        source = self._source
+        if not self._closed:
+            room = (
+                (source.left() or 0)
+                if self._eager
+                else min(self._window - self._shared.figures()[2], self._window if source.sized else 1)
+            )
+            if room > 0:
+                self._shared.push(source.take(room))
+            if source.ended:
+                self._shared.close()
+                self._closed = True
+        unclaimed, running, _left, _finished = self._shared.figures()
+        useful = self._helpers if not unclaimed else min(self._wanted, unclaimed + running)
+        while self._helpers < useful:
+            self._pool.share(self._shared)
+            self._helpers += 1
+
+    def grow(self, plan: Plan) -> None:
+        """Let more threads take part, as a later plan says."""
+        self._wanted = max(self._wanted, plan.max_workers - 1 if self._shares else plan.max_workers)
+        self.start()
+
+    def growable(self) -> int:
+        """Calls that more threads could speed up: all that are not finished, or 0 when each has a thread."""
+        unclaimed, running, _left, _finished = self._shared.figures()
+        return unclaimed + running if unclaimed else 0
+
+    def stream(self) -> Iterator[list[Any]]:
+        """Yield results in order until the job is done."""
+        shared = self._shared
+        try:
+            while True:
+                self.start()
+                if self._shares:
+                    shared.run(None if self._eager else 0.0)
+                values, raised = shared.take()
+                if values:
+                    yield values
+                if raised is not None:
+                    raise raised
+                unclaimed, _running, left, finished = shared.figures()
+                if finished and not left:
+                    return
+                full = self._closed or left >= self._window
+                if not values and (full or not unclaimed):
+                    shared.wait(None if full else 0.001)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Claim no further inputs; calls that run are let finish."""
+        self._shared.stop()

@@ -1,0 +1,53 @@
+"""What every test shares: a private cache, the backends there are, and nothing left behind.
+
+What it does not know: how any backend works.
+
+Invariants:
+    T1. No test reads or writes the cache of the user who runs it.
+    T2. A backend that cannot run here is skipped with the reason, never silently.
+"""
+
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Before anything imports pointsman, and inherited by every process that a test starts (T1).
+_CACHE = tempfile.TemporaryDirectory(prefix="pointsman-tests-", ignore_cleanup_errors=True)
+os.environ["POINTSMAN_CACHE_DIR"] = _CACHE.name
+
+
+def _unless_importable(name: str) -> list[pytest.MarkDecorator]:
+    absent = importlib.util.find_spec(name) is None
+    return [pytest.mark.skipif(absent, reason=f"{name} is not installed: pip install 'pointsman[{name}]'")]
+
+
+BACKENDS = [
+    pytest.param("auto"),
+    pytest.param("inline"),
+    pytest.param("threads"),
+    pytest.param("processes"),
+    pytest.param(
+        "interpreters",
+        marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="sub-interpreter pools came with CPython 3.14"),
+    ),
+    pytest.param("dask", marks=_unless_importable("dask")),
+    pytest.param("ray", marks=_unless_importable("ray")),
+]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name each backend that takes plain functions ("asyncio" takes coroutine functions only)."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test a cache folder of its own, empty."""
+    monkeypatch.setenv("POINTSMAN_CACHE_DIR", str(tmp_path))
+    return tmp_path

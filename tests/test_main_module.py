@@ -1,0 +1,223 @@
+"""Programs as users write them: everything in `__main__`, and no guard.
+
+What it does not know: how such functions and classes travel.
+"""
+
+import pytest
+from fixtures import run_program
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture(params=["auto", "inline", "threads", "processes"])
+def place(request) -> str:
+    return request.param
+
+
+def test_functions_of_the_program_and_what_they_call_run_without_a_guard(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import math
+        import pointsman
+
+        FACTOR = 3
+        TABLE = {{n: math.sqrt(n) for n in range(200)}}
+
+        def helper(x):
+            return TABLE[x] * FACTOR
+
+        def work(x):
+            return [helper(x)] * 2
+
+        print("once")
+        results = pointsman.execute(work, range(200), backend={place!r})
+        print(results == [[math.sqrt(x) * 3] * 2 for x in range(200)])
+        """,
+    )
+
+    assert printed.split() == ["once", "True"]
+
+
+def test_classes_of_the_program_come_back_as_its_own_classes(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import dataclasses, enum, pointsman
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+            y: int = 0
+
+        class Kind(enum.Enum):
+            SMALL = 1
+            LARGE = 2
+
+        class Text(str):
+            pass
+
+        def move(point):
+            assert isinstance(point, Point)
+            kind = Kind.LARGE if point.x > 5 else Kind.SMALL
+            return Point(point.x + 1, point.y), kind, Text("t"), [{{"deep": (point,)}}]
+
+        results = pointsman.execute(move, [Point(n) for n in range(40)], backend={place!r})
+        print(all(type(p) is Point and p == Point(n + 1) for n, (p, _, _, _) in enumerate(results)))
+        print(all(k is (Kind.LARGE if n > 5 else Kind.SMALL) for n, (_, k, _, _) in enumerate(results)))
+        print(all(type(t) is Text for _, _, t, _ in results))
+        print(all(type(d[0]["deep"][0]) is Point for _, _, _, d in results))
+        """,
+    )
+
+    assert printed.split() == ["True"] * 4
+
+
+def test_a_class_that_the_caller_never_sent_comes_back_as_its_own_class(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import pointsman
+
+        class Answer:
+            def __init__(self, n):
+                self.n = n
+
+        def make(n):
+            return Answer(n)
+
+        results = pointsman.execute(make, range(40), backend={place!r})
+        print(all(type(a) is Answer and isinstance(a, Answer) for a in results), [a.n for a in results] == list(range(40)))
+        """,
+    )
+
+    assert printed.split() == ["True", "True"]
+
+
+def test_an_exception_class_of_the_program_can_be_caught_by_it(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import pointsman
+
+        class Broken(Exception):
+            def __init__(self, text, code):
+                super().__init__(text, code)
+                self.code = code
+
+        def work(x):
+            if x == 30:
+                raise Broken("it broke", x)
+            return x
+
+        try:
+            pointsman.execute(work, range(60), backend={place!r})
+        except Broken as error:
+            print("caught", error.code, error.args)
+        print([type(e) is Broken for e in pointsman.execute(work, [1, 30], backend={place!r}, on_error="return")])
+        """,
+    )
+
+    assert printed.splitlines() == ["caught 30 ('it broke', 30)", "[False, True]"]
+
+
+def test_a_function_of_the_program_may_be_defined_anew(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import pointsman
+
+        def work(x):
+            return x + 1
+
+        print(pointsman.execute(work, range(4), backend={place!r}))
+
+        def work(x):
+            return x - 1
+
+        print(pointsman.execute(work, range(4), backend={place!r}))
+        """,
+    )
+
+    assert printed.splitlines() == ["[1, 2, 3, 4]", "[-1, 0, 1, 2]"]
+
+
+def test_the_program_is_not_run_again_by_its_workers(tmp_path):
+    log = tmp_path / "runs"
+    printed = run_program(
+        tmp_path,
+        f"""
+        import functions, pointsman
+
+        functions.note({str(log)!r}, "the program runs")
+        print(sum(pointsman.execute(lambda x: x, range(1000), backend="processes", max_workers=2)))
+        """,
+    )
+
+    assert printed == "499500"
+    assert log.read_text().splitlines() == ["the program runs"]
+
+
+def test_workers_see_the_programs_directory_environment_and_arguments(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import os, sys, pointsman
+
+        os.environ["SET_BY_THE_PROGRAM"] = "yes"
+        os.mkdir("below")
+        os.chdir("below")
+        sys.path.append("/nowhere/in/particular")
+
+        def look(_):
+            return os.environ.get("SET_BY_THE_PROGRAM"), os.getcwd(), sys.path[-1], sys.argv
+
+        [seen] = pointsman.execute(look, [0], backend="processes")
+        print(seen == ("yes", os.getcwd(), sys.path[-1], sys.argv))
+        """,
+    )
+
+    assert printed == "True"
+
+
+def test_modules_beside_the_program_can_be_imported_by_workers(tmp_path):
+    (tmp_path / "beside.py").write_text("class Thing:\n    n = 5\n\ndef double(x):\n    return 2 * x, Thing()\n")
+    printed = run_program(
+        tmp_path,
+        """
+        import beside, pointsman
+
+        results = pointsman.execute(beside.double, range(20), backend="processes")
+        print([n for n, _ in results] == list(range(0, 40, 2)), all(type(t) is beside.Thing for _, t in results))
+        """,
+    )
+
+    assert printed == "True True"
+
+
+def test_what_calls_print_is_printed(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import pointsman
+
+        pointsman.execute(lambda x: print("said by", x), range(3), backend="processes")
+        """,
+    )
+
+    assert sorted(printed.splitlines()) == ["said by 0", "said by 1", "said by 2"]
+
+
+def test_a_program_read_from_standard_input_or_the_command_line_works(tmp_path):
+    import subprocess
+    import sys
+
+    code = "import pointsman\nprint(pointsman.execute(lambda x: x * 2, range(5), backend='processes'))\n"
+    answers = [
+        subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+        for command, given in [([sys.executable, "-c", code], ""), ([sys.executable, "-"], code)]
+    ]
+
+    assert [(answer.stdout.strip(), answer.returncode) for answer in answers] == [("[0, 2, 4, 6, 8]", 0)] * 2
+
+
