@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "load": round(os.getloadavg()[0], 2),
-        "versions": {name: version for name in names if (version := _version(name))},
+        "versions": {name: found for name in names if (found := version(name))},
     }
 
 
@@ -51,7 +51,8 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
+    """Give the version that is installed, or None."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -105,7 +105,7 @@ def compress(x: int) -> int:
 
 
 def as_json(x: int) -> int:
-    return len(json.dumps(json.loads(json.dumps(_RECORDS)) + [x]))
+    return len(json.dumps([*json.loads(json.dumps(_RECORDS)), x]))
 
 
 def find(x: int) -> int:
@@ -147,12 +147,41 @@ def dear_later(x: int) -> int:
     return crunch(20 if x < 4_000 else 4 * _STEPS) + x
 
 
+# ----------------------------------------------------------------------------------- calls that cost only their way
+
+
 def identity(x: Any) -> Any:
     return x
 
 
-def fail(_x: int) -> int:
-    raise ValueError
+def length(array: Any) -> int:
+    """Take a large argument and look at its last element only."""
+    return len(array) if array[-1] >= 0 else 0
+
+
+@functools.cache
+def _kept(count: int) -> Any:
+    import numpy as np
+
+    return np.ones(count)
+
+
+def array_of(count: int) -> Any:
+    """Give a large result that was there before."""
+    return _kept(count)
+
+
+def steps_10(x: int) -> int:
+    """Compute for some 10 us."""
+    return crunch(200) + x
+
+
+def steps_50(x: int) -> int:
+    return crunch(1000) + x
+
+
+def steps_1000(x: int) -> int:
+    return crunch(20_000) + x
 
 
 # ----------------------------------------------------------------------------------- the inputs
@@ -245,11 +274,11 @@ WORKLOADS: dict[str, Workload] = {
     "subprocess that computes": Workload("child_computes", 25, _numbers),
     "sqlite scan": Workload("scan", 60, _numbers, bind=_database),
     "sqlite fetch": Workload("fetch_rows", 50, _numbers, bind=_database),
-    "hashlib.sha256": Workload("digest", 100, _numbers),
+    "hashlib.sha256": Workload("digest", 60, _numbers),
     "zlib.compress": Workload("compress", 40, _numbers),
     "json": Workload("as_json", 120, _numbers),
     "re.findall": Workload("find", 600, _numbers),
-    "ast.parse of files": Workload("parse", 150, _sources),
+    "ast.parse of files": Workload("parse", 140, _sources),
     "large arguments, 1 MB": Workload("read_large", 300, _large),
     "large results, 1 MB": Workload("write_large", 150, _numbers),
     "heavy tail": Workload("crunch", 150, _heavy_tail),
@@ -266,7 +295,7 @@ if importlib.util.find_spec("numpy"):
         "numpy matmul": Workload("matmul", 60, _numbers, module="_workloads_numpy"),
         "numpy elementwise": Workload("elementwise", 40, _numbers, module="_workloads_numpy"),
         "numpy small arrays": Workload("small_arrays", 1_000, _numbers, module="_workloads_numpy"),
-        "numpy large arguments": Workload("total", 40, _arrays, module="_workloads_numpy"),
+        "numpy large arguments": Workload("total", 60, _arrays, module="_workloads_numpy"),
     }
 
 

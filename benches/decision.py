@@ -1,4 +1,4 @@
-"""Is the automatic choice as good as the best fixed one?
+"""Compares the automatic choice with the best fixed one.
 
 Runs everyday workloads under `pointsman.execute` and under fixed choices, and prints seconds, the regret (pointsman's
 seconds over those of the best fixed choice), what was decided, and how true its prediction was. Run it alone on the
@@ -97,7 +97,7 @@ def _joblib(function: Callable[[Any], Any], data: Iterable[Any], _calls: int) ->
 
 
 def _mpire(function: Callable[[Any], Any], data: Iterable[Any], calls: int) -> Run:
-    from mpire import WorkerPool
+    from mpire.pool import WorkerPool
 
     def run(stack: contextlib.ExitStack) -> tuple[Iterable[Any], dict[str, Any]]:
         pool = stack.enter_context(WorkerPool(n_jobs=_table.cores()))
@@ -273,9 +273,7 @@ def print_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         summary["prediction_error"] = _table.median(errors)
         print(f"error of the prediction: median {summary['prediction_error']:.0%} (goal 15%)")
     for strategy in (*FIXED, *PEERS):
-        seen = [
-            row["medians"][strategy] / row["medians"][row["best"]] for row in rows if strategy in row["medians"]
-        ]
+        seen = [row["medians"][strategy] / row["medians"][row["best"]] for row in rows if strategy in row["medians"]]
         cut = sum(strategy in row["notes"] for row in rows)
         if seen:
             mean = _table.geometric_mean(seen)
@@ -314,7 +312,9 @@ def chosen(only: list[str]) -> dict[str, Workload]:
 def main() -> int:
     """Run the bench; 1 if pointsman failed somewhere, else 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="workloads whose name contains this")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="workloads whose name contains this"
+    )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="measurements of each figure (default 3)")
     parser.add_argument("--peers", action="store_true", help="joblib's default and mpire, too")
     parser.add_argument("--json", metavar="FILE", help="write every figure to this file")

@@ -40,7 +40,6 @@ CONSTANTS = (
 
 _FACTS_LAST = 1.0
 _WEIGHT = 0.2
-_WRITE_EVERY = 5.0
 _VERSION = 1
 _LARGEST_FILE = 1 << 16
 _LARGEST_VALUE = 1e15
@@ -317,7 +316,6 @@ class _Store:
         self.known = _load(path)
         # For each name: how many measurements are not written yet, and their weighted sum.
         self.unwritten: dict[str, tuple[int, float]] = {}
-        self.written_at = time.monotonic()
 
 
 _stores: dict[str, _Store] = {}
@@ -368,7 +366,6 @@ def flush() -> None:
     with store.lock:
         unwritten, store.unwritten = store.unwritten, {}
         mine = dict(store.known)
-        store.written_at = time.monotonic()
     if not unwritten:
         return
     merged = _load(store.path)
@@ -397,7 +394,8 @@ def _load(path: str) -> dict[str, Constant]:
         data = json.loads(text)
         if data["version"] != _VERSION:
             return {}
-        entries = {name: Constant(**data["constants"][name]) for name in CONSTANTS if name in data["constants"]}
+        found = dict(data["constants"].items())
+        entries = {name: Constant(**found[name]) for name in CONSTANTS if name in found}
         damaged = [name for name, entry in entries.items() if not all(map(_plausible, entry[:2]))]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         _log().warning("ignored the damaged cache file %s (%s); it will be replaced", path, error)

@@ -132,23 +132,29 @@ def _launch_config(
     if "cloudpickle" in sys.modules or initializer is not None or _main_is_script():
         preload.append("cloudpickle")
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
-    config = {
-        "path": list(sys.path),
-        "directory": _directory(),
-        "environ": dict(os.environ),
-        "argv": list(sys.argv),
-        "preload": preload,
-        "blas_threads": max(1, int(cores // max(1, lanes))),
-        "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
-        "warnings": [],
-    }
+    return dumps(
+        {
+            "path": list(sys.path),
+            "directory": _directory(),
+            "environ": dict(os.environ),
+            "argv": list(sys.argv),
+            "preload": preload,
+            "blas_threads": max(1, int(cores // max(1, lanes))),
+            # Packed apart: reading them may import what only the path above can find.
+            "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
+            "warnings": [packed for packed in map(_packed, filters) if packed is not None],
+        },
+        5,
+    )
+
+
+def _packed(filter_: object) -> bytes | None:
+    from pointsman._transport import dumps_anyway
+
     try:
-        dumps(filters)
-        config["warnings"] = list(filters)
-        return dumps(config)
-    except Exception:  # noqa: BLE001 - a filter with a category that cannot travel
-        config["warnings"] = []
-        return dumps(config)
+        return dumps_anyway(filter_)
+    except Exception:  # noqa: BLE001 - a filter whose category cannot travel is of no use over there
+        return None
 
 
 def _main_is_script() -> bool:

@@ -33,12 +33,12 @@ def zygote(socket: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = _native.ZygoteServer(socket, parent)
     while (request := server.next()) is not None:
-        config: dict[str, Any] = loads(request.config)
-        _prepare(config)
         try:
+            config: dict[str, Any] = loads(request.config)
+            _prepare(config)
             pid = os.fork()
-        except OSError as error:
-            server.failed(request, str(error))
+        except Exception as error:  # noqa: BLE001 - the pool is told why, and the next request may fare better
+            server.failed(request, f"{type(error).__name__}: {error}")
             continue
         if pid == 0:
             code = 1
@@ -82,9 +82,7 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     with suppress(OSError):
         os.chdir(config["directory"])
     sys.argv = config["argv"]
-    import warnings
-
-    warnings.filters[:] = config["warnings"]  # type: ignore[index]
+    _set_warnings(config["warnings"])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -107,6 +105,18 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     lanes[0].serve()
     for thread in others:
         thread.join()
+
+
+def _set_warnings(packed: list[bytes]) -> None:
+    import warnings
+
+    filters = []
+    for one in packed:
+        # A category that cannot be imported here warns of nothing that could happen here.
+        with suppress(Exception):
+            filters.append(loads(one))
+    warnings.filters[:] = filters  # type: ignore[index]
+    warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - filters were set from outside
 
 
 def _flush() -> None:

@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
@@ -220,10 +220,32 @@ impl Store for HostStore<'_> {
     }
 }
 
+/// Something that a function which travels by value reaches, and what it was when the function was packed.
+struct Dependency {
+    holder: Py<PyAny>,
+    name: Option<Py<PyAny>>,
+    value: Py<PyAny>,
+}
+
+impl Dependency {
+    fn is_unchanged(&self, py: Python<'_>) -> bool {
+        let holder = self.holder.bind(py);
+        let now = match &self.name {
+            Some(name) => holder
+                .cast_exact::<PyDict>()
+                .ok()
+                .and_then(|names| names.get_item(name).ok().flatten()),
+            None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
+        };
+        now.is_some_and(|now| now.is(&self.value))
+    }
+}
+
 struct Known {
     /// Keeps the object's address from being used again.
     _python: Py<PyAny>,
     function: Arc<Function>,
+    dependencies: Arc<Vec<Dependency>>,
 }
 
 pub(crate) struct Pool {
@@ -235,17 +257,21 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// The function as workers know it. Functions that travel by reference are packed once; those that travel by
-    /// value, and objects with a state, are packed by each call of this method, since they may have changed meanwhile.
+    /// The function as workers know it. It is packed once, and again when something that it reaches has been replaced;
+    /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
+        let py = function.py();
         let key = function.as_ptr() as usize;
-        if let Some(known) = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let known = self
+            .lock_known()
             .get(&key)
+            .map(|known| (known.function.clone(), known.dependencies.clone()));
+        if let Some((made, dependencies)) = known
+            && dependencies
+                .iter()
+                .all(|dependency| dependency.is_unchanged(py))
         {
-            return Ok(known.function.clone());
+            return Ok(made);
         }
         let mut bytes = Vec::new();
         let mut store = HostStore::new(&self.host);
@@ -256,8 +282,6 @@ impl Pool {
                 "the function carries large buffers of its own: pass them as arguments",
             ));
         }
-        let stateless =
-            has_no_state(function) && memchr::memmem::find(&bytes, b"cloudpickle").is_none();
         let mut block = self
             .host
             .alloc(bytes.len())
@@ -271,24 +295,27 @@ impl Pool {
             name: future::name_of(function),
             host: self.host.clone(),
         });
-        if stateless {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let forgotten: Vec<_> = if known.len() >= MOST_FUNCTIONS {
-                known.drain().collect()
+        if let Some(dependencies) = dependencies_of(function, &bytes)? {
+            let known = Known {
+                _python: function.clone().unbind(),
+                function: made.clone(),
+                dependencies: Arc::new(dependencies),
+            };
+            let mut table = self.lock_known();
+            let forgotten: Vec<_> = if table.len() >= MOST_FUNCTIONS {
+                table.drain().collect()
             } else {
                 Vec::new()
             };
-            known.insert(
-                key,
-                Known {
-                    _python: function.clone().unbind(),
-                    function: made.clone(),
-                },
-            );
-            drop(known);
-            drop(forgotten);
+            let replaced = table.insert(key, known);
+            drop(table);
+            drop((forgotten, replaced));
         }
         Ok(made)
+    }
+
+    fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits detached for `done`, draining meanwhile, and tells mirrored futures.
@@ -314,16 +341,33 @@ impl Pool {
     }
 }
 
-/// Whether a callable is a plain function or a class: then its reference says all there is to say.
-fn has_no_state(function: &Bound<'_, PyAny>) -> bool {
-    if function.is_exact_instance_of::<PyFunction>() || function.is_instance_of::<PyType>() {
-        return true;
+/// What must be unchanged for the packed form of a function to be good; `None` when that cannot be said.
+fn dependencies_of(
+    function: &Bound<'_, PyAny>,
+    packed: &[u8],
+) -> PyResult<Option<Vec<Dependency>>> {
+    let py = function.py();
+    let by_reference = memchr::memmem::find(packed, b"cloudpickle").is_none();
+    if function.is_exact_instance_of::<PyFunction>() && !by_reference {
+        let found = py
+            .import("pointsman._transport")?
+            .call_method1("dependencies", (function,))?;
+        let found: Option<Vec<(Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>)>> = found.extract()?;
+        let dependency = |(holder, name, value)| Dependency {
+            holder,
+            name,
+            value,
+        };
+        return Ok(found.map(|found| found.into_iter().map(dependency).collect()));
     }
-    function.cast_exact::<PyCFunction>().is_ok_and(|function| {
-        function
-            .getattr("__self__")
-            .is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
-    })
+    let named = function.is_exact_instance_of::<PyFunction>()
+        || function.is_instance_of::<PyType>()
+        || function.cast_exact::<PyCFunction>().is_ok_and(|function| {
+            function
+                .getattr("__self__")
+                .is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
+        });
+    Ok((named && by_reference).then(Vec::new))
 }
 
 struct ProcessOrigin {

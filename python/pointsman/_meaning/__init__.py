@@ -93,8 +93,9 @@ def judge(func: Callable[..., Any], samples: tuple[object, ...] = ()) -> Verdict
         if _PLAIN.issuperset(kinds):
             _keep(key, owners, kinds, verdict, rests_on)
     except Exception as error:  # noqa: BLE001 - I1 and I2
-        name = getattr(func, "__qualname__", None) or type(func).__name__
-        return Verdict((f"`{name}` cannot be read: {str(error) or type(error).__name__}",))
+        from ._names import name_of
+
+        return Verdict((f"`{name_of(func)}` cannot be read: {str(error) or type(error).__name__}",))
     return verdict
 
 
@@ -126,7 +127,7 @@ def _keep(
     kept = _kept.get(key)
     if kept is None or any(ref() is not owner for ref, owner in zip(kept[0], owners, strict=True)):
         try:
-            refs = tuple(weakref.ref(owner, lambda _gone: _kept.pop(key, None)) for owner in owners)
+            refs = tuple(weakref.ref(owner, lambda _gone, drop=_kept.pop: drop(key, None)) for owner in owners)
         except TypeError:
             return
         kept = _kept[key] = (refs, {})

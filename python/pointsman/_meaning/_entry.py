@@ -16,6 +16,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, package_of
+from ._names import name_of
 from ._origins import FRESH, UNKNOWN, Holder, Instance, Origin, Origins, instance_dict, is_plain
 from ._tables import METHOD_WRITES
 from ._types import HINT_MODULES
@@ -124,14 +125,6 @@ def trusted(function: FunctionType) -> bool:
     return (
         function.__code__.co_filename.startswith(STANDARD) and "-packages" not in function.__code__.co_filename
     ) or (package_of(function) in HINT_MODULES)
-
-
-def name_of(func: object) -> str:
-    """The name that reasons call a callable by."""
-    while isinstance(func, partial):
-        func = func.func
-    name = getattr(func, "__qualname__", None)
-    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(func).__qualname__
 
 
 def _annotation(function: FunctionType, name: str) -> type | None:

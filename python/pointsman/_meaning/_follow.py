@@ -12,6 +12,7 @@ I3. Only functions of the project are followed. A library's function is taken at
 
 from __future__ import annotations
 
+import gc
 import os
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType
@@ -129,12 +130,17 @@ class Walk(Library):
     def _signature(self, origins: Origins) -> frozenset[object]:
         """What makes a difference of an argument: not what was made inside, nor what cannot be written to."""
         marks: set[object] = set()
-        for origin in origins:
+        waiting, seen = list(origins), set[object]()
+        while waiting:
+            origin = waiting.pop()
             obj = origin.obj
-            if isinstance(obj, Made):
-                held = Holder(self.items(origin)).identity
-                if held:
-                    marks.add((None, held))
+            if isinstance(obj, Made | Holder):
+                # How deep a thing lies in containers made here makes no difference.
+                mark = (id(obj.frame), obj.site) if isinstance(obj, Made) else obj.identity
+                if mark not in seen:
+                    seen.add(mark)
+                    marks.add("holds")
+                    waiting += self.items(origin)
             elif isinstance(obj, Inner):
                 marks.add((id(obj.code), id(obj.frame)))
             elif origin is not FRESH and not is_plain(obj):
@@ -350,7 +356,9 @@ class Walk(Library):
 
 def _values_of(mapping: object) -> list[object]:
     """The first values of a dict, or of a view of one: a registry of functions, perhaps."""
-    return parts_of(dict(mapping)) if isinstance(mapping, MappingProxyType) else parts_of(mapping)
+    if isinstance(mapping, MappingProxyType):
+        mapping = next(iter(gc.get_referents(mapping)), None)
+    return parts_of(mapping)
 
 
 def package_of(function: FunctionType) -> str:

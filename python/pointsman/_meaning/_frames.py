@@ -88,7 +88,7 @@ def same(obj: object, mark: object) -> bool:
     """Whether `obj` is what `token` was made from."""
     if isinstance(mark, weakref.ref):
         return mark() is obj
-    return (type(obj), id(obj)) == mark
+    return isinstance(mark, tuple) and type(obj) is mark[0] and id(obj) == mark[1]
 
 
 def captured_by(function: FunctionType, name: str) -> object:

@@ -49,7 +49,7 @@ def read(code: CodeType) -> Facts:
     except (IndexError, KeyError) as error:
         message = f"unusual bytecode ({error!r})"
         raise Unreadable(message) from error
-    _cache[key] = (weakref.ref(code, lambda _gone: _cache.pop(key, None)), facts)
+    _cache[key] = (weakref.ref(code, lambda _gone, drop=_cache.pop: drop(key, None)), facts)
     return facts
 
 
