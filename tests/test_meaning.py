@@ -21,10 +21,11 @@ import threading
 import time
 import types
 import weakref
+from pathlib import Path
 
 import pytest
-from meaning_corpus import CASES
 
+from meaning_corpus import CASES
 from pointsman import _meaning
 from pointsman._meaning import Verdict, judge
 from pointsman._meaning._decode import READABLE
@@ -44,16 +45,16 @@ def names(cases):
 # The corpus, and the rate of both errors.
 
 
-def test_no_harmful_function_of_the_corpus_may_travel():
+def test_no_harmful_function_of_the_corpus_may_travel(record_property):
     wrong = [(func, samples) for func, samples in HARMFUL if judge(func, samples).may_travel]
-    print(f"harmful functions let go: {len(wrong)} of {len(HARMFUL)}")
+    record_property("harmful functions let go", f"{len(wrong)} of {len(HARMFUL)}")
 
-    assert names(wrong) == []
+    assert names(wrong) == [], f"{len(wrong)} of {len(HARMFUL)} harmful functions would be let go"
 
 
-def test_at_most_one_harmless_function_in_twenty_is_held_back():
+def test_at_most_one_harmless_function_in_twenty_is_held_back(record_property):
     wrong = [(func, samples) for func, samples in HARMLESS if not judge(func, samples).may_travel]
-    print(f"harmless functions held back: {len(wrong)} of {len(HARMLESS)}")
+    record_property("harmless functions held back", f"{len(wrong)} of {len(HARMLESS)}")
 
     assert len(wrong) <= len(HARMLESS) / 20, names(wrong)
 
@@ -208,12 +209,12 @@ def test_a_verdict_is_forgotten_when_a_captured_variable_changes():
     assert not judge(work).may_travel
 
 
-def test_a_verdict_is_forgotten_when_a_helper_is_replaced(monkeypatch):
+def test_a_verdict_is_forgotten_when_a_helper_is_replaced():
     module = types.ModuleType("some_program")
-    exec("def helper(x): return x\ndef work(x): return helper(x)\nseen = []", module.__dict__)
+    exec("def helper(x): return x\ndef work(x): return helper(x)\nseen = []", module.__dict__)  # noqa: S102
     assert judge(module.work).may_travel
 
-    exec("def helper(x): seen.append(x)", module.__dict__)
+    exec("def helper(x): seen.append(x)", module.__dict__)  # noqa: S102
 
     assert not judge(module.work).may_travel
 
@@ -232,6 +233,19 @@ def test_a_verdict_is_forgotten_when_the_code_of_a_helper_is_replaced():
 
     assert judge(work).may_travel
     helper.__code__ = other.__code__
+    assert not judge(work).may_travel
+
+
+def test_a_verdict_is_forgotten_when_a_registry_gets_another_function():
+    seen = []
+    handlers = {"a": len}
+
+    def work(name, x):
+        return handlers[name](x)
+
+    handlers["b"] = lambda x: x
+    assert judge(work).may_travel
+    handlers["b"] = seen.append
     assert not judge(work).may_travel
 
 
@@ -292,7 +306,7 @@ def test_judging_runs_no_code_of_the_users():
     touchy = Touchy()
 
     def work(x):
-        return touchy.value, touchy.other, touchy(x), touchy == x, [y for y in touchy]
+        return touchy.value, touchy.other, touchy(x), touchy == x, list(touchy)
 
     judge(work)
     judge(touchy.method)
@@ -339,7 +353,7 @@ def test_a_recursion_that_never_comes_to_the_same_arguments_ends():
     assert judge(grow).may_travel
 
 
-def test_judging_loads_no_dear_module(tmp_path):
+def test_judging_loads_no_dear_module():
     script = "import sys\nfrom pointsman._meaning import judge\nx = []\ndef f(a): x.append(a)\n"
     script += "assert not judge(f).may_travel\n"
     script += "print([m for m in ('ast', 'dis', 'inspect', 'dataclasses', 'cloudpickle') if m in sys.modules])"
@@ -374,8 +388,7 @@ def codes(code):
 )
 def test_every_function_of_a_module_is_read_with_the_stack_in_step(module):
     source = __import__(module, fromlist=["x"]).__file__
-    with open(source, "rb") as file:
-        top = compile(file.read(), source, "exec", dont_inherit=True)
+    top = compile(Path(source).read_bytes(), source, "exec", dont_inherit=True)
     for code in codes(top):
         # Raises when the stack is not one deep at a return, or of two depths where paths meet.
         reader = Reader(code)

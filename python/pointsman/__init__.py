@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pointsman._api import execute as execute
     from pointsman._api import map as map  # noqa: A004 - the standard name

@@ -6,8 +6,8 @@ Each is a `PointsmanError`, and also the built-in or standard class that users c
 from __future__ import annotations
 
 from _pickle import PicklingError, UnpicklingError
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures.process import BrokenProcessPool
 

@@ -11,7 +11,8 @@ M2. The cache file is only ever replaced whole, so a reader in another process s
 M3. No cgroup file is trusted to exist: own group and all its ancestors are looked at, and the smallest limit wins.
 """
 
-# ruff: noqa: PTH - pathlib would cost more to import than all that is read here
+# pathlib would cost more to import than all that is read here:
+# ruff: noqa: PTH103, PTH105, PTH108, PTH111, PTH118, PTH120, PTH123
 from __future__ import annotations
 
 import math
@@ -41,6 +42,7 @@ CONSTANTS = (
 _FACTS_LAST = 1.0
 _WEIGHT = 0.2
 _VERSION = 1
+_FIELDS, _KINDS = 5, 3
 _LARGEST_FILE = 1 << 16
 _LARGEST_VALUE = 1e15
 _UNLIMITED = 1 << 60
@@ -222,7 +224,7 @@ def _mounts(proc: str, cgroup: str) -> list[tuple[frozenset[str], str, str]]:
     for line in _read(f"{proc}/self/mountinfo", 1 << 20).splitlines():
         before, separator, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
-        if not separator or len(fields) < 5 or len(kind) < 3 or kind[0] not in {"cgroup", "cgroup2"}:
+        if not separator or len(fields) < _FIELDS or len(kind) < _KINDS or kind[0] not in {"cgroup", "cgroup2"}:
             continue
         mount = fields[4]
         if mount.startswith("/sys/fs/cgroup"):

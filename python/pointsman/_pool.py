@@ -69,9 +69,11 @@ class Processes:
             if pool is not None:
                 pool._start_collector()  # noqa: SLF001 - this class
 
+        # First of all: it starts up while the rest is prepared here.
+        zygote = start_zygote()
         self.native = _native.ProcessPool(start_collector)
         self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
-        self.native.set_zygote(start_zygote())
+        self.native.set_zygote(zygote)
         _register_hooks()
         _alive.add(self)
         self.grow(processes)
@@ -128,9 +130,8 @@ def _launch_config(
 
     from pointsman._transport import dumps_anyway
 
-    preload = []
-    if "cloudpickle" in sys.modules or initializer is not None or _main_is_script():
-        preload.append("cloudpickle")
+    # Where this program has needed cloudpickle its workers will: the zygote imports it once for all of them.
+    preload = ["cloudpickle"] if "cloudpickle" in sys.modules else []
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
     return dumps(
         {
@@ -149,17 +150,12 @@ def _launch_config(
 
 
 def _packed(filter_: object) -> bytes | None:
-    from pointsman._transport import dumps_anyway
+    from _pickle import dumps
 
     try:
-        return dumps_anyway(filter_)
+        return dumps(filter_, 5)
     except Exception:  # noqa: BLE001 - a filter whose category cannot travel is of no use over there
         return None
-
-
-def _main_is_script() -> bool:
-    main = sys.modules.get("__main__")
-    return main is not None and getattr(main, "__spec__", None) is None
 
 
 def _directory() -> str:

@@ -6,9 +6,8 @@ Does not know shared memory or frames; the native codec calls in here when plain
 from __future__ import annotations
 
 from _pickle import dumps
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,63 +85,3 @@ def dumps_with_buffers(value: object) -> int:
 
     return len(dumps(value, 5, buffer_callback=buffer)) + size
 
-
-_PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), range, frozenset)
-_MOST_WATCHED = 64
-
-
-def dependencies(function: Any) -> list[tuple[object, object, object]] | None:
-    """List what a function that travels by value reaches, so that a change of it can be seen.
-
-    Each entry is a dictionary, a name in it and the value it had; or a cell, None and its contents. None is returned
-    when something is reached that can change without being replaced: then the function must be packed every time.
-    """
-    found: list[tuple[object, object, object]] = []
-    seen: set[int] = set()
-    return found if _watch_function(function, found, seen) and len(found) <= _MOST_WATCHED else None
-
-
-def _watch_function(function: Any, found: list[tuple[object, object, object]], seen: set[int]) -> bool:
-    if id(function) in seen:
-        return True
-    seen.add(id(function))
-    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        if not _watch_value(default, found, seen):
-            return False
-    if function.__dict__:
-        return False
-    for cell in function.__closure__ or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            return False
-        found.append((cell, None, value))
-        if not _watch_value(value, found, seen):
-            return False
-    names = function.__globals__
-    for name in _names(function.__code__):
-        if name in names:
-            found.append((names, name, names[name]))
-            if not _watch_value(names[name], found, seen):
-                return False
-    return True
-
-
-def _names(code: CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names(constant)
-    return names
-
-
-def _watch_value(value: Any, found: list[tuple[object, object, object]], seen: set[int]) -> bool:
-    kind = type(value)
-    if kind in _PLAIN or kind is ModuleType or kind is BuiltinFunctionType:
-        return True
-    if kind is tuple:
-        return all(_watch_value(item, found, seen) for item in value)
-    if kind is FunctionType:
-        # What can be imported over there travels by its name.
-        return value.__module__ != "__main__" or _watch_function(value, found, seen)
-    return isinstance(value, type) and value.__module__ != "__main__"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from _pickle import loads
-from contextlib import suppress
-from typing import Any
 
 from pointsman import _native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -62,9 +64,10 @@ def _prepare(config: dict[str, Any]) -> None:
     sys.path[:] = config["path"]
     for name in config["preload"]:
         if name not in sys.modules:
-            # A worker that needs it and cannot have it will report that.
-            with suppress(Exception):
+            try:
                 __import__(name)
+            except Exception:  # noqa: BLE001, S112 - a worker that needs it and cannot have it will report that
+                continue
 
 
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> None:
@@ -78,6 +81,8 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     os.environ.update(config["environ"])
     for name in _BLAS_VARIABLES:
         os.environ.setdefault(name, str(config["blas_threads"]))
+    from contextlib import suppress
+
     # The directory may have gone since; relative paths will say so themselves.
     with suppress(OSError):
         os.chdir(config["directory"])
@@ -109,6 +114,7 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
 
 def _set_warnings(packed: list[bytes]) -> None:
     import warnings
+    from contextlib import suppress
 
     filters = []
     for one in packed:
@@ -122,6 +128,8 @@ def _set_warnings(packed: list[bytes]) -> None:
 def _flush() -> None:
     if "logging" in sys.modules:
         sys.modules["logging"].shutdown()
+    from contextlib import suppress
+
     for stream in (sys.stdout, sys.stderr):
         # A closed stream has nothing to flush.
         with suppress(Exception):

@@ -63,7 +63,6 @@ pub(crate) trait Load {
 struct Pickling {
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
-    by_value: Py<PyAny>,
 }
 
 static PICKLING: PyOnceLock<Pickling> = PyOnceLock::new();
@@ -74,10 +73,6 @@ fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
         Ok(Pickling {
             dumps: pickle.getattr("dumps")?.unbind(),
             loads: pickle.getattr("loads")?.unbind(),
-            by_value: py
-                .import("pointsman._transport")?
-                .getattr("dumps_by_value")?
-                .unbind(),
         })
     })
 }
@@ -181,6 +176,14 @@ pub(crate) fn encode(
     encode_pickled(value, out, store)
 }
 
+/// Appends what is pickled already, and has no buffers beside it.
+pub(crate) fn write_pickle(pickled: &[u8], out: &mut Vec<u8>) {
+    out.push(PICKLE);
+    write_len(out, pickled.len());
+    out.extend_from_slice(pickled);
+    write_len(out, 0);
+}
+
 /// Appends `value` pickled with protocol 5, its large buffers beside it.
 pub(crate) fn encode_pickled(
     value: &Bound<'_, PyAny>,
@@ -255,9 +258,9 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
         }
     }
     let buffers = PyList::empty(py);
-    let pickled = functions
-        .by_value
-        .bind(py)
+    let pickled = py
+        .import("pointsman._transport")?
+        .getattr("dumps_by_value")?
         .call1((value, buffers.getattr(pyo3::intern!(py, "append"))?))?;
     Ok((pickled.cast_into::<PyBytes>()?, buffers))
 }

@@ -22,7 +22,7 @@ use pointsman_shm::{
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::cell::{Cell, Outcome};
 use crate::chunk::Chunk;
@@ -273,15 +273,7 @@ impl Pool {
         {
             return Ok(made);
         }
-        let mut bytes = Vec::new();
-        let mut store = HostStore::new(&self.host);
-        codec::encode_pickled(function, &mut bytes, &mut store)?;
-        // A function's own large buffers must not be released by the first worker that reads them.
-        if !store.take().is_empty() {
-            return Err(PyRuntimeError::new_err(
-                "the function carries large buffers of its own: pass them as arguments",
-            ));
-        }
+        let (bytes, dependencies) = self.pack(function)?;
         let mut block = self
             .host
             .alloc(bytes.len())
@@ -295,7 +287,7 @@ impl Pool {
             name: future::name_of(function),
             host: self.host.clone(),
         });
-        if let Some(dependencies) = dependencies_of(function, &bytes)? {
+        if let Some(dependencies) = dependencies {
             let known = Known {
                 _python: function.clone().unbind(),
                 function: made.clone(),
@@ -312,6 +304,42 @@ impl Pool {
             drop((forgotten, replaced));
         }
         Ok(made)
+    }
+
+    /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
+    fn pack(&self, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
+        let py = function.py();
+        let mut bytes = Vec::new();
+        if travels_by_name(function)? {
+            let mut store = HostStore::new(&self.host);
+            codec::encode_pickled(function, &mut bytes, &mut store)?;
+            return Ok((bytes, Some(Vec::new())));
+        }
+        if function.is_exact_instance_of::<PyFunction>() {
+            let packed = py
+                .import("pointsman._functions")?
+                .call_method1("pack", (function,))?;
+            if let Some((packed, reached)) =
+                packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()?
+            {
+                codec::write_pickle(packed.as_bytes(), &mut bytes);
+                let dependency = |(holder, name, value)| Dependency {
+                    holder,
+                    name,
+                    value,
+                };
+                return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
+            }
+        }
+        let mut store = HostStore::new(&self.host);
+        codec::encode_pickled(function, &mut bytes, &mut store)?;
+        // A function's own large buffers must not be released by the first worker that reads them.
+        if store.take().is_empty() {
+            return Ok((bytes, None));
+        }
+        Err(PyRuntimeError::new_err(
+            "the function carries large buffers of its own: pass them as arguments",
+        ))
     }
 
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
@@ -341,33 +369,36 @@ impl Pool {
     }
 }
 
-/// What must be unchanged for the packed form of a function to be good; `None` when that cannot be said.
-fn dependencies_of(
-    function: &Bound<'_, PyAny>,
-    packed: &[u8],
-) -> PyResult<Option<Vec<Dependency>>> {
-    let py = function.py();
-    let by_reference = memchr::memmem::find(packed, b"cloudpickle").is_none();
-    if function.is_exact_instance_of::<PyFunction>() && !by_reference {
-        let found = py
-            .import("pointsman._transport")?
-            .call_method1("dependencies", (function,))?;
-        let found: Option<Vec<(Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>)>> = found.extract()?;
-        let dependency = |(holder, name, value)| Dependency {
-            holder,
-            name,
-            value,
-        };
-        return Ok(found.map(|found| found.into_iter().map(dependency).collect()));
-    }
-    let named = function.is_exact_instance_of::<PyFunction>()
+type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
+
+/// Whether a callable is one that a worker can import by its name, and that has no state of its own.
+fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let stateless = function.is_exact_instance_of::<PyFunction>()
         || function.is_instance_of::<PyType>()
         || function.cast_exact::<PyCFunction>().is_ok_and(|function| {
             function
                 .getattr("__self__")
                 .is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
         });
-    Ok((named && by_reference).then(Vec::new))
+    if !stateless {
+        return Ok(false);
+    }
+    let module = function.getattr("__module__")?;
+    if module.is_none() || module.eq("__main__")? {
+        return Ok(false);
+    }
+    let modules = function.py().import("sys")?.getattr("modules")?;
+    let Ok(mut found) = modules.get_item(module) else {
+        return Ok(false);
+    };
+    let name: String = function.getattr("__qualname__")?.extract()?;
+    for part in name.split('.') {
+        match found.getattr(part) {
+            Ok(next) => found = next,
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(found.is(function))
 }
 
 struct ProcessOrigin {

@@ -51,6 +51,18 @@ struct Blocks {
     highest: u64,
 }
 
+impl Blocks {
+    /// Frees a block in a state that passes the test.
+    fn free_if(&mut self, offset: u64, test: impl Fn(State) -> bool) {
+        if self.live.get(&offset).is_some_and(|live| test(live.state))
+            && let Some(live) = self.live.remove(&offset)
+        {
+            self.ranges.give(offset - BLOCK_HEADER, live.size);
+            self.dirty = true;
+        }
+    }
+}
+
 /// An arena with its owner's books.
 #[derive(Debug)]
 pub(crate) struct Arena {
@@ -66,8 +78,18 @@ impl Arena {
         let whole = memory.arena();
         let start = whole.start;
         let ranges = Ranges::new(whole);
-        let blocks = Blocks { ranges, live: HashMap::new(), sent: VecDeque::new(), dirty: false, highest: start };
-        Self { memory, blocks: Mutex::new(blocks), sends_at_once }
+        let blocks = Blocks {
+            ranges,
+            live: HashMap::new(),
+            sent: VecDeque::new(),
+            dirty: false,
+            highest: start,
+        };
+        Self {
+            memory,
+            blocks: Mutex::new(blocks),
+            sends_at_once,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {
@@ -78,41 +100,50 @@ impl Arena {
     /// A block of `len` bytes, if there is room.
     pub(crate) fn alloc(self: &Arc<Self>, len: usize) -> Option<Block> {
         let len = u64::try_from(len).ok()?;
-        let size = len.checked_next_multiple_of(BLOCK_HEADER)?.max(BLOCK_HEADER).checked_add(BLOCK_HEADER)?;
+        let size = len
+            .checked_next_multiple_of(BLOCK_HEADER)?
+            .max(BLOCK_HEADER)
+            .checked_add(BLOCK_HEADER)?;
         let mut blocks = self.lock();
         self.sweep(&mut blocks, LOOKED_AT);
-        let start = match blocks.ranges.take(size) {
-            Some(start) => start,
-            None => {
-                self.sweep(&mut blocks, usize::MAX);
-                blocks.ranges.take(size)?
-            }
+        let start = blocks.ranges.take(size).or_else(|| {
+            self.sweep(&mut blocks, usize::MAX);
+            blocks.ranges.take(size)
+        })?;
+        let block = BlockRef {
+            offset: start + BLOCK_HEADER,
+            len,
         };
-        let block = BlockRef { offset: start + BLOCK_HEADER, len };
         // Relaxed: the frame or slot that carries the reference publishes the word with it.
-        self.memory.block_word(block.offset).store(0, Ordering::Relaxed);
-        blocks.live.insert(block.offset, Live { size, state: State::Loose });
+        self.memory
+            .block_word(block.offset)
+            .store(0, Ordering::Relaxed);
+        blocks.live.insert(
+            block.offset,
+            Live {
+                size,
+                state: State::Loose,
+            },
+        );
         blocks.highest = blocks.highest.max(start + size);
-        Some(Block { arena: self.clone(), block, start: self.memory.owned(block)?, owned: true })
+        Some(Block {
+            arena: self.clone(),
+            reference: block,
+            start: self.memory.owned(block)?,
+            owned: true,
+        })
     }
 
     /// Frees a loose block.
     pub(crate) fn free(&self, block: BlockRef) {
-        self.free_if(&mut self.lock(), block.offset, |state| state == State::Loose);
+        self.lock()
+            .free_if(block.offset, |state| state == State::Loose);
     }
 
     /// Frees a block that was referred to, but will not reach anybody after all.
     pub(crate) fn take_back(&self, block: BlockRef) {
-        self.free_if(&mut self.lock(), block.offset, |state| state != State::Held);
-    }
-
-    fn free_if(&self, blocks: &mut Blocks, offset: u64, test: impl Fn(State) -> bool) {
-        if blocks.live.get(&offset).is_some_and(|live| test(live.state))
-            && let Some(live) = blocks.live.remove(&offset)
-        {
-            blocks.ranges.give(offset - BLOCK_HEADER, live.size);
-            blocks.dirty = true;
-        }
+        self.lock()
+            .free_if(block.offset, |state| state != State::Held);
     }
 
     /// Binds loose blocks to a task, or makes them fresh for its remainder.
@@ -124,7 +155,9 @@ impl Arena {
             {
                 live.state = State::Held;
                 // Relaxed: the slot that carries the reference publishes it. A former receiver has died.
-                self.memory.block_word(block.offset).store(0, Ordering::Relaxed);
+                self.memory
+                    .block_word(block.offset)
+                    .store(0, Ordering::Relaxed);
             }
         }
     }
@@ -136,11 +169,13 @@ impl Arena {
             // Acquire: pairs with the Release in `View::drop`. No new views come, since the task is over.
             let views = self.memory.block_word(block.offset).load(Ordering::Acquire);
             match (receiver, blocks.live.get_mut(&block.offset)) {
-                (Some(process), Some(live)) if live.state == State::Held && views != 0 && views < RELEASED => {
+                (Some(process), Some(live))
+                    if live.state == State::Held && views != 0 && views < RELEASED =>
+                {
                     live.state = State::Sent(process);
                     blocks.sent.push_back(block.offset);
                 }
-                _ => self.free_if(&mut blocks, block.offset, |state| state == State::Held),
+                _ => blocks.free_if(block.offset, |state| state == State::Held),
             }
         }
     }
@@ -151,7 +186,9 @@ impl Arena {
         let Blocks { sent, .. } = &mut *blocks;
         for offset in std::mem::take(sent) {
             match blocks.live.get(&offset) {
-                Some(live) if live.state == State::Sent(process) => self.free_if(&mut blocks, offset, |_| true),
+                Some(live) if live.state == State::Sent(process) => {
+                    blocks.free_if(offset, |_| true)
+                }
                 Some(live) if matches!(live.state, State::Sent(_)) => blocks.sent.push_back(offset),
                 _ => {}
             }
@@ -161,13 +198,19 @@ impl Arena {
     /// Frees the released ones among the oldest `count` sent blocks.
     fn sweep(&self, blocks: &mut Blocks, count: usize) {
         for _ in 0..count.min(blocks.sent.len()) {
-            let Some(offset) = blocks.sent.pop_front() else { return };
-            if !blocks.live.get(&offset).is_some_and(|live| matches!(live.state, State::Sent(_))) {
+            let Some(offset) = blocks.sent.pop_front() else {
+                return;
+            };
+            if !blocks
+                .live
+                .get(&offset)
+                .is_some_and(|live| matches!(live.state, State::Sent(_)))
+            {
                 continue;
             }
             // Acquire: pairs with the Release in `View::drop`, so we write after the last read.
             if self.memory.block_word(offset).load(Ordering::Acquire) >= RELEASED {
-                self.free_if(blocks, offset, |_| true);
+                blocks.free_if(offset, |_| true);
             } else {
                 blocks.sent.push_back(offset);
             }
@@ -181,7 +224,10 @@ impl Arena {
         if std::mem::take(&mut blocks.dirty) {
             let (end, highest) = (blocks.ranges.taken_end(), blocks.highest);
             for gap in blocks.ranges.free() {
-                let (from, to) = (gap.start.next_multiple_of(layout::PAGE), gap.end.min(highest) / layout::PAGE * layout::PAGE);
+                let (from, to) = (
+                    gap.start.next_multiple_of(layout::PAGE),
+                    gap.end.min(highest) / layout::PAGE * layout::PAGE,
+                );
                 if from < to && (gap.start == end || to - from >= GAP) {
                     // A failure leaves the pages in use, as they were.
                     let _ = os::punch(self.memory.as_fd(), from, to - from);
@@ -209,7 +255,7 @@ impl Arena {
 #[derive(Debug)]
 pub struct Block {
     arena: Arc<Arena>,
-    block: BlockRef,
+    reference: BlockRef,
     start: NonNull<u8>,
     owned: bool,
 }
@@ -227,7 +273,7 @@ unsafe impl Sync for Block {}
 impl Block {
     /// The bytes to fill.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        let len = usize::try_from(self.block.len).unwrap_or(0);
+        let len = usize::try_from(self.reference.len).unwrap_or(0);
         // SAFETY: the arena gave these bytes to this block alone (ranges.rs, A2), inside the mapping (memory.rs, M2).
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), len) }
     }
@@ -237,19 +283,19 @@ impl Block {
         self.owned = false;
         if self.arena.sends_at_once {
             let mut blocks = self.arena.lock();
-            if let Some(live) = blocks.live.get_mut(&self.block.offset) {
+            if let Some(live) = blocks.live.get_mut(&self.reference.offset) {
                 live.state = State::Sent(0);
             }
-            blocks.sent.push_back(self.block.offset);
+            blocks.sent.push_back(self.reference.offset);
         }
-        self.block
+        self.reference
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         if self.owned {
-            self.arena.free(self.block);
+            self.arena.free(self.reference);
         }
     }
 }
@@ -260,8 +306,15 @@ mod tests {
     use crate::layout::Kind;
 
     fn arena(sends_at_once: bool) -> Arc<Arena> {
-        let kind = Kind::Lane { ring: 4096, lane: 0, process: 0 };
-        Arc::new(Arena::new(Arc::new(SharedMemory::create(kind, 64 << 20).unwrap()), sends_at_once))
+        let kind = Kind::Lane {
+            ring: 4096,
+            lane: 0,
+            process: 0,
+        };
+        Arc::new(Arena::new(
+            Arc::new(SharedMemory::create(kind, 64 << 20).unwrap()),
+            sends_at_once,
+        ))
     }
 
     #[test]
@@ -314,8 +367,19 @@ mod tests {
     fn a_reference_to_outside_of_the_arena_gets_no_view() {
         let arena = arena(true);
         let end = arena.memory.arena().end;
-        for (offset, len) in [(0, 8), (64, 8), (end - 64, 65), (u64::MAX - 63, 64), (end - 64, u64::MAX), (end + 64, 1), (4096 * 3 + 1, 1)] {
-            assert!(arena.memory.view(BlockRef { offset, len }).is_none(), "{offset} {len}");
+        for (offset, len) in [
+            (0, 8),
+            (64, 8),
+            (end - 64, 65),
+            (u64::MAX - 63, 64),
+            (end - 64, u64::MAX),
+            (end + 64, 1),
+            (4096 * 3 + 1, 1),
+        ] {
+            assert!(
+                arena.memory.view(BlockRef { offset, len }).is_none(),
+                "{offset} {len}"
+            );
         }
     }
 

@@ -52,7 +52,12 @@ pub struct Death {
 impl Death {
     /// The death of a process that could not be started.
     pub fn never_started(why: impl Into<String>) -> Self {
-        Self { process: ProcessId(0), pid: 0, cause: Cause::NeverStarted(why.into()), target: None }
+        Self {
+            process: ProcessId(0),
+            pid: 0,
+            cause: Cause::NeverStarted(why.into()),
+            target: None,
+        }
     }
 }
 
@@ -71,11 +76,22 @@ impl fmt::Display for Cause {
         match self {
             Self::Signal(signal) => write!(out, "was ended by signal {signal}"),
             Self::Exit(code) => write!(out, "exited with code {code}"),
-            Self::Killed(KillReason::Timeout) => write!(out, "was killed because a call took too long"),
-            Self::Killed(KillReason::Cancelled) => write!(out, "was killed because its call was cancelled"),
-            Self::Killed(KillReason::Shutdown) => write!(out, "was killed because the pool shut down"),
-            Self::Killed(KillReason::Memory) => write!(out, "was killed because it took too much memory"),
-            Self::Corrupt(what) => write!(out, "was killed because it damaged its shared memory: {what}"),
+            Self::Killed(KillReason::Timeout) => {
+                write!(out, "was killed because a call took too long")
+            }
+            Self::Killed(KillReason::Cancelled) => {
+                write!(out, "was killed because its call was cancelled")
+            }
+            Self::Killed(KillReason::Shutdown) => {
+                write!(out, "was killed because the pool shut down")
+            }
+            Self::Killed(KillReason::Memory) => {
+                write!(out, "was killed because it took too much memory")
+            }
+            Self::Corrupt(what) => write!(
+                out,
+                "was killed because it damaged its shared memory: {what}"
+            ),
             Self::NeverStarted(why) => write!(out, "could not be started: {why}"),
             Self::Unknown => write!(out, "ended, nobody knows how"),
         }
@@ -84,6 +100,10 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for Death {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pid == 0 { write!(out, "a worker process {}", self.cause) } else { write!(out, "worker process {} {}", self.pid, self.cause) }
+        if self.pid == 0 {
+            write!(out, "a worker process {}", self.cause)
+        } else {
+            write!(out, "worker process {} {}", self.pid, self.cause)
+        }
     }
 }

@@ -25,13 +25,13 @@ use crate::frame::{Begin, End, Kind as Frame, footprint};
 use crate::lanes::{self, Parked};
 use crate::layout::{self, HostWords, Kind, LANES, LaneWords};
 use crate::memory::{SharedMemory, View};
+use crate::os;
 use crate::record::{self, Place, Record, SmallBuf};
 use crate::region::Region;
 use crate::ring::Producer;
 use crate::slots::Slots;
 use crate::spin::spin;
 use crate::task::{BlockRef, TaskId};
-use crate::os;
 
 /// How long a lane sleeps before it gives unused memory back. Arbitrary: longer than any pause between calls that
 /// belong together.
@@ -64,6 +64,10 @@ pub struct Claim {
 }
 
 /// What came of waiting for a task.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and an allocation per task would cost more"
+)]
 #[derive(Debug)]
 pub enum ClaimOutcome {
     /// A task to run.
@@ -94,16 +98,28 @@ pub struct Guest {
 
 impl Guest {
     /// Maps the segments that the zygote was sent, one guest for each lane.
+    ///
+    /// # Errors
+    ///
+    /// When a segment cannot be mapped, or is not what it should be.
     pub fn open(host: OwnedFd, lanes: Vec<OwnedFd>) -> io::Result<Vec<Self>> {
         let host = Arc::new(SharedMemory::open(host)?);
-        let Kind::Host { slots, spin_ns } = host.kind() else { return Err(wrong("the first segment is not a host's")) };
+        let Kind::Host { slots, spin_ns } = host.kind() else {
+            return Err(wrong("the first segment is not a host's"));
+        };
         lanes
             .into_iter()
             .map(|file| {
                 let lane = Arc::new(SharedMemory::open(file)?);
-                let Kind::Lane { ring, lane: index, .. } = lane.kind() else { return Err(wrong("a segment is not a lane's")) };
+                let Kind::Lane {
+                    ring, lane: index, ..
+                } = lane.kind()
+                else {
+                    return Err(wrong("a segment is not a lane's"));
+                };
                 // Relaxed: the host only needs to see it some time.
-                lane.word32(LaneWords::PID).store(os::own_pid().cast_unsigned(), Ordering::Relaxed);
+                lane.word32(LaneWords::PID)
+                    .store(os::own_pid().cast_unsigned(), Ordering::Relaxed);
                 Ok(Self {
                     arena: Arc::new(Arena::new(lane.clone(), true)),
                     host: host.clone(),
@@ -123,7 +139,9 @@ impl Guest {
     /// Says that this process has started.
     pub fn ready(&self) {
         // Relaxed: the bell's fence orders it.
-        self.lane.word32(LaneWords::STARTED).store(1, Ordering::Relaxed);
+        self.lane
+            .word32(LaneWords::STARTED)
+            .store(1, Ordering::Relaxed);
         self.press();
     }
 
@@ -174,7 +192,8 @@ impl Guest {
             limit = Some(limit.map_or(TIDY_AFTER, |limit| limit.min(TIDY_AFTER)));
         }
         let (host, slots) = (&*self.host, &self.slots);
-        let reason = || slots.has_work(host) || LANES.order_of(host, self.index) != lanes::ORDER_RUN;
+        let reason =
+            || slots.has_work(host) || LANES.order_of(host, self.index) != lanes::ORDER_RUN;
         match LANES.park(host, self.index, reason, limit) {
             Parked::Woken => true,
             Parked::TimedOut if tidy && limit == Some(TIDY_AFTER) => self.arena.trim(),
@@ -212,27 +231,35 @@ impl Guest {
             return None;
         };
         self.complained = false;
-        self.begin(position)
+        Some(self.begin(position))
     }
 
     /// Takes a claimed slot's task over (U1).
-    fn begin(&mut self, position: u64) -> Option<ClaimOutcome> {
+    fn begin(&mut self, position: u64) -> ClaimOutcome {
         let at = self.slots.at(position);
         let mut bytes = [0; Record::LEN];
         self.host.read(at + record::AT, &mut bytes);
         let Some(record) = Record::decode(&bytes) else {
             // The host never writes such a record; keeping the slot claimed lets it see who met it.
-            return Some(ClaimOutcome::Closed);
+            return ClaimOutcome::Closed;
         };
         let inline = match record.payload {
             Place::Inline(len) => {
                 let mut buffer = SmallBuf::zeros(len);
-                self.host.read(at + record::INLINE_AT, buffer.as_mut_slice());
+                self.host
+                    .read(at + record::INLINE_AT, buffer.as_mut_slice());
                 Some(buffer)
             }
             Place::Block(_) => None,
         };
-        self.push(Frame::Begin, &Begin { task: record.task, first: record.first }.encode());
+        self.push(
+            Frame::Begin,
+            &Begin {
+                task: record.task,
+                first: record.first,
+            }
+            .encode(),
+        );
         self.current = Some(TaskId(record.task));
         self.slots.free(&*self.host, position);
         if record.refill {
@@ -242,18 +269,18 @@ impl Guest {
             (Some(buffer), _) => ClaimedPayload::Inline(buffer),
             (None, Place::Block(block)) => match self.host.view(block) {
                 Some(view) => ClaimedPayload::Block(view),
-                None => return Some(ClaimOutcome::Closed),
+                None => return ClaimOutcome::Closed,
             },
             (None, Place::Inline(_)) => ClaimedPayload::Inline(SmallBuf::zeros(0)),
         };
-        Some(ClaimOutcome::Task(Claim {
+        ClaimOutcome::Task(Claim {
             task: TaskId(record.task),
             function: record.function,
             function_block: record.function_block,
             payload,
             first: record.first,
             calls: record.calls,
-        }))
+        })
     }
 
     /// A view of a block that came with a task: dropping its last view gives it back to the host. Only while the task
@@ -278,12 +305,18 @@ impl Guest {
     }
 
     /// Replies to the next call. Waits while the ring is full; a reply may be longer than the ring.
+    ///
+    /// # Errors
+    ///
+    /// Without a task, and in a forked child of the worker.
     pub fn reply(&mut self, tag: u8, bytes: &[u8]) -> io::Result<()> {
         if self.current.is_none() {
             return Err(wrong("a reply without a task"));
         }
         if !self.lane.is_ours() {
-            return Err(wrong("a forked child of a worker cannot reply for it: end it with os._exit"));
+            return Err(wrong(
+                "a forked child of a worker cannot reply for it: end it with os._exit",
+            ));
         }
         let longest = self.ring.longest();
         let mut rest = bytes;
@@ -312,8 +345,18 @@ impl Guest {
         if !self.lane.is_ours() {
             return;
         }
-        let Some(task) = self.current.take() else { return };
-        self.push(Frame::End, &End { task: task.0, wall_ns, cpu_ns }.encode());
+        let Some(task) = self.current.take() else {
+            return;
+        };
+        self.push(
+            Frame::End,
+            &End {
+                task: task.0,
+                wall_ns,
+                cpu_ns,
+            }
+            .encode(),
+        );
         // Its fence also orders END before the look at the order word (U3).
         HostWords::BELL.announce(&*self.host);
         if self.ring.is_half_full() {
@@ -366,18 +409,24 @@ fn wrong(what: &str) -> io::Error {
 
 /// Ends this process at once when the process behind the descriptor has gone. The watcher is a thread of its own that
 /// never runs anything else.
+///
+/// # Errors
+///
+/// When the thread cannot be started.
 pub fn watch_parent(parent: OwnedFd) -> io::Result<()> {
     use std::os::fd::AsFd;
-    thread::Builder::new().name("pointsman-watch".into()).stack_size(64 << 10).spawn(move || {
-        loop {
-            match os::poll(&[parent.as_fd()], None) {
-                Ok(ready) if ready == [true] => os::exit_now(1),
-                Ok(_) => {}
-                // Without a watch the process might stay for ever.
-                Err(_) => os::exit_now(1),
+    thread::Builder::new()
+        .name("pointsman-watch".into())
+        .stack_size(64 << 10)
+        .spawn(move || {
+            loop {
+                match os::poll(&[parent.as_fd()], None) {
+                    Ok(ready) if ready == [true] => os::exit_now(1),
+                    Ok(_) => {}
+                    // Without a watch the process might stay for ever.
+                    Err(_) => os::exit_now(1),
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
-

@@ -50,7 +50,10 @@ fn packet(kind: u8, a: u32, b: u32, c: u32) -> Vec<u8> {
 
 /// A packet's kind and its three numbers.
 fn parse(bytes: &[u8]) -> Option<(u8, [u32; 3])> {
-    Some((*bytes.first()?, [u32_at(bytes, 4)?, u32_at(bytes, 8)?, u32_at(bytes, 12)?]))
+    Some((
+        *bytes.first()?,
+        [u32_at(bytes, 4)?, u32_at(bytes, 8)?, u32_at(bytes, 12)?],
+    ))
 }
 
 /// What a zygote's parent opens before it spawns the zygote.
@@ -67,9 +70,17 @@ pub struct Descriptors {
 impl Descriptors {
     /// Opens them. All are closed on exec and numbered 10 or higher, so that they can be duplicated to any low numbers
     /// in any order.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no descriptors.
     pub fn open() -> io::Result<Self> {
         let (ours, theirs) = os::seqpacket()?;
-        Ok(Self { ours, theirs, parent: os::high(os::open_process(os::own_pid())?)? })
+        Ok(Self {
+            ours,
+            theirs,
+            parent: os::high(&os::open_process(os::own_pid())?)?,
+        })
     }
 }
 
@@ -106,6 +117,10 @@ pub struct Server {
 
 impl Server {
     /// Serves this socket for as long as the process behind `parent` lives.
+    ///
+    /// # Errors
+    ///
+    /// When the greeting cannot be sent.
     pub fn new(socket: OwnedFd, parent: OwnedFd) -> io::Result<Self> {
         let server = Self { socket, parent };
         let own = os::open_process(os::own_pid())?;
@@ -116,7 +131,14 @@ impl Server {
     /// The next process to fork. Waits for it, and reaps on request meanwhile.
     ///
     /// Named like an iterator's method, and not one: the caller answers between two calls.
-    #[expect(clippy::should_implement_trait, reason = "the server must be free for the answer between two requests")]
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails; the zygote can only end then.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the server must be free for the answer between two requests"
+    )]
     pub fn next(&mut self) -> io::Result<Next> {
         loop {
             let ready = os::poll(&[self.parent.as_fd(), self.socket.as_fd()], None)?;
@@ -126,7 +148,9 @@ impl Server {
             let (bytes, descriptors) = match os::receive(self.socket.as_fd()) {
                 Ok(message) => message,
                 Err(error) if is_pause(&error) => continue,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Next::Closed),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(Next::Closed);
+                }
                 Err(error) => return Err(error),
             };
             match parse(&bytes) {
@@ -146,15 +170,26 @@ impl Server {
     }
 
     /// Says that the process was forked.
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails; the zygote can only end then.
     pub fn reply_launched(&mut self, process: ProcessId, pid: i32) -> io::Result<()> {
         let handle = match os::open_process(pid) {
             Ok(handle) => handle,
             Err(error) => return self.reply_failed(process, &error.to_string()),
         };
-        self.answer(&packet(LAUNCHED, process.0, pid.cast_unsigned(), 0), &[handle.as_fd()])
+        self.answer(
+            &packet(LAUNCHED, process.0, pid.cast_unsigned(), 0),
+            &[handle.as_fd()],
+        )
     }
 
     /// Says that the process could not be forked.
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails; the zygote can only end then.
     pub fn reply_failed(&mut self, process: ProcessId, why: &str) -> io::Result<()> {
         let mut bytes = packet(FAILED, process.0, 0, 0);
         bytes.extend(why.bytes().take(TEXT));
@@ -180,10 +215,21 @@ impl Server {
 
 fn request(process: ProcessId, descriptors: Vec<OwnedFd>) -> io::Result<Request> {
     let mut descriptors = descriptors.into_iter();
-    let (Some(host), Some(config), Some(parent)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors are missing from a launch: raise the limit on open files"));
+    let (Some(host), Some(config), Some(parent)) =
+        (descriptors.next(), descriptors.next(), descriptors.next())
+    else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "descriptors are missing from a launch: raise the limit on open files",
+        ));
     };
-    Ok(Request { process, config: contents(config)?, host, lanes: descriptors.collect(), parent })
+    Ok(Request {
+        process,
+        config: contents(config)?,
+        host,
+        lanes: descriptors.collect(),
+        parent,
+    })
 }
 
 fn contents(file: OwnedFd) -> io::Result<Vec<u8>> {
@@ -203,7 +249,10 @@ pub(crate) fn config_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 /// Whether a failure only means "not now".
 fn is_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// A descriptor that a queued message keeps open.
@@ -212,10 +261,20 @@ pub(crate) type Shared = Arc<dyn AsFd + Send + Sync>;
 /// What the zygote says.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Launched { process: ProcessId, pid: i32, handle: OwnedFd },
-    Failed { process: ProcessId, why: String },
+    Launched {
+        process: ProcessId,
+        pid: i32,
+        handle: OwnedFd,
+    },
+    Failed {
+        process: ProcessId,
+        why: String,
+    },
     /// The wait status, if it could be had.
-    Exited { process: ProcessId, status: Option<i32> },
+    Exited {
+        process: ProcessId,
+        status: Option<i32>,
+    },
 }
 
 struct Message {
@@ -233,7 +292,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, zygote: None, outbox: VecDeque::new() }
+        Self {
+            socket,
+            zygote: None,
+            outbox: VecDeque::new(),
+        }
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
@@ -246,19 +309,29 @@ impl Client {
 
     /// Asks for a process. `descriptors`: host segment, configuration, own process, lanes.
     pub(crate) fn launch(&mut self, process: ProcessId, descriptors: Vec<Shared>) {
-        self.outbox.push_back(Message { bytes: packet(LAUNCH, process.0, 0, 0), descriptors });
+        self.outbox.push_back(Message {
+            bytes: packet(LAUNCH, process.0, 0, 0),
+            descriptors,
+        });
     }
 
     /// Asks how a process ended that has ended.
     pub(crate) fn reap(&mut self, process: ProcessId, pid: i32) {
         let bytes = packet(REAP, pid.cast_unsigned(), process.0, 0);
-        self.outbox.push_back(Message { bytes, descriptors: Vec::new() });
+        self.outbox.push_back(Message {
+            bytes,
+            descriptors: Vec::new(),
+        });
     }
 
     /// Sends what can be sent now.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while let Some(message) = self.outbox.front() {
-            let descriptors: Vec<_> = message.descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+            let descriptors: Vec<_> = message
+                .descriptors
+                .iter()
+                .map(|descriptor| descriptor.as_fd())
+                .collect();
             match os::send(self.socket.as_fd(), &message.bytes, &descriptors) {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(error) if is_pause(&error) => return Ok(()),
@@ -291,17 +364,31 @@ impl Client {
                 Some((LAUNCHED, [process, pid, _])) => {
                     let (process, pid) = (ProcessId(process), pid.cast_signed());
                     answers.push(match descriptors.next() {
-                        Some(handle) => Answer::Launched { process, pid, handle },
-                        None => Answer::Failed { process, why: "no descriptor left for it: raise the limit on open files".into() },
+                        Some(handle) => Answer::Launched {
+                            process,
+                            pid,
+                            handle,
+                        },
+                        None => Answer::Failed {
+                            process,
+                            why: "no descriptor left for it: raise the limit on open files".into(),
+                        },
                     });
                 }
                 Some((FAILED, [process, ..])) => {
-                    let why = String::from_utf8_lossy(bytes.get(LEN..).unwrap_or_default()).into_owned();
-                    answers.push(Answer::Failed { process: ProcessId(process), why });
+                    let why =
+                        String::from_utf8_lossy(bytes.get(LEN..).unwrap_or_default()).into_owned();
+                    answers.push(Answer::Failed {
+                        process: ProcessId(process),
+                        why,
+                    });
                 }
                 Some((EXITED, [process, known, status])) => {
                     let status = (known != 0).then_some(status.cast_signed());
-                    answers.push(Answer::Exited { process: ProcessId(process), status });
+                    answers.push(Answer::Exited {
+                        process: ProcessId(process),
+                        status,
+                    });
                 }
                 Some(_) => {}
             }
@@ -327,15 +414,25 @@ mod tests {
         let mut server = Server::new(pair.theirs, pair.parent).unwrap();
         let mut client = Client::new(pair.ours);
         let file = |text: &[u8]| -> Shared { Arc::new(config_file(text).unwrap()) };
-        client.launch(ProcessId(7), vec![file(b"host"), file(b"config"), file(b""), file(b"lane")]);
+        client.launch(
+            ProcessId(7),
+            vec![file(b"host"), file(b"config"), file(b""), file(b"lane")],
+        );
         client.flush().unwrap();
 
-        let Next::Launch(request) = server.next().unwrap() else { panic!("closed") };
-        assert_eq!((ProcessId(7), b"config".to_vec(), 1), (request.process, request.config, request.lanes.len()));
+        let Next::Launch(request) = server.next().unwrap() else {
+            panic!("closed")
+        };
+        assert_eq!(
+            (ProcessId(7), b"config".to_vec(), 1),
+            (request.process, request.config, request.lanes.len())
+        );
         assert_eq!(b"host".to_vec(), contents(request.host).unwrap());
         server.reply_failed(ProcessId(7), "no").unwrap();
         let answers = client.answers().unwrap();
-        assert!(matches!(&answers[..], [Answer::Failed { process: ProcessId(7), why }] if why == "no"));
+        assert!(
+            matches!(&answers[..], [Answer::Failed { process: ProcessId(7), why }] if why == "no")
+        );
         assert!(client.zygote().is_some(), "it said hello");
     }
 

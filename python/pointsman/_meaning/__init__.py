@@ -126,8 +126,14 @@ def _keep(
     """Keep a verdict as long as its objects live; those that cannot be watched are read again each time."""
     kept = _kept.get(key)
     if kept is None or any(ref() is not owner for ref, owner in zip(kept[0], owners, strict=True)):
+        drop = _kept.pop
+
+        # Bound here, because the module may be empty by the time that the last owner goes.
+        def forget(_gone: object) -> None:
+            drop(key, None)
+
         try:
-            refs = tuple(weakref.ref(owner, lambda _gone, drop=_kept.pop: drop(key, None)) for owner in owners)
+            refs = tuple(weakref.ref(owner, forget) for owner in owners)
         except TypeError:
             return
         kept = _kept[key] = (refs, {})

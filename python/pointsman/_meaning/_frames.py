@@ -108,7 +108,7 @@ def still_holds(rest: Rest) -> bool:
     """Whether what an answer rested on is as it was."""
     kind, owner, name, mark = rest
     obj = owner()
-    if obj is None:
+    if obj is None or kind == "never":
         return False
     if kind == "attribute":
         return same(attribute(obj, name), mark)

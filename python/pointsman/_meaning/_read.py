@@ -49,7 +49,13 @@ def read(code: CodeType) -> Facts:
     except (IndexError, KeyError) as error:
         message = f"unusual bytecode ({error!r})"
         raise Unreadable(message) from error
-    _cache[key] = (weakref.ref(code, lambda _gone, drop=_cache.pop: drop(key, None)), facts)
+    drop = _cache.pop
+
+    # Bound here, because the module may be empty by the time that the last code goes.
+    def forget(_gone: object) -> None:
+        drop(key, None)
+
+    _cache[key] = (weakref.ref(code, forget), facts)
     return facts
 
 

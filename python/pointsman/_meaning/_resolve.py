@@ -14,7 +14,7 @@ from __future__ import annotations
 import builtins
 import sys
 import weakref
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING
 
 from ._frames import captured_by, token
@@ -164,7 +164,11 @@ class Resolver:
             return self.resolve(obj.frame, obj.frame.facts.made.get(obj.site, frozenset()))
         if is_plain(obj) or not origin.shared or isinstance(obj, type | ModuleType | FunctionType):
             return (FRESH,)
-        return tuple(origin.part(step, part) for part in parts_of(obj))
+        held = parts_of(obj)
+        if any(isinstance(part, FunctionType | MethodType) for part in held):
+            # Functions in a registry come and go without the registry being another object.
+            self.rest("never", type(obj), "", None)
+        return tuple(origin.part(step, part) for part in held)
 
     def _attribute(self, origin: Origin, step: str) -> Origins:
         obj, name = origin.obj, step[1:]

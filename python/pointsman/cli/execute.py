@@ -24,8 +24,6 @@ from ._inputs import Function, job_options, read_data
 
 @click.command()
 @job_options
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds that one call may take.")
-@click.option("--retries", type=click.IntRange(min=0), help="How often a call that raised is run again.")
 @click.option("--quiet", is_flag=True, help="Print the results only: no progress, no plan.")
 def execute(
     function: Function,

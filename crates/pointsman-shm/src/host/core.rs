@@ -139,7 +139,10 @@ impl<S: Sink> Core<S> {
         if self.counts.ready == 0 {
             self.worst = 0;
         }
-        if self.counts.waiting == 1 && self.counts.ready < self.window(env) && (self.counts.ready == 0 || rank >= self.worst) {
+        if self.counts.waiting == 1
+            && self.counts.ready < self.window(env)
+            && (self.counts.ready == 0 || rank >= self.worst)
+        {
             match self.publish(env, id, rank, false) {
                 Published::Done => return id,
                 Published::NoRoom | Published::NoMemory => {}
@@ -154,7 +157,11 @@ impl<S: Sink> Core<S> {
     }
 
     fn window(&self, env: &Env) -> usize {
-        if self.mixed { env.window.min(MIXED_WINDOW.max(2 * self.lanes.len())) } else { env.window }
+        if self.mixed {
+            env.window.min(MIXED_WINDOW.max(2 * self.lanes.len()))
+        } else {
+            env.window
+        }
     }
 
     /// Fills slots from the overflow queue.
@@ -163,16 +170,28 @@ impl<S: Sink> Core<S> {
         // Refilling a half at a time keeps the claimers' calls for more rare.
         if self.counts.waiting > 0 && (window <= 4 || self.counts.ready <= window / 2) {
             let room = window.saturating_sub(self.counts.ready);
-            let ask_at = if self.counts.waiting > room { room / 2 } else { usize::MAX };
+            let ask_at = if self.counts.waiting > room {
+                room / 2
+            } else {
+                usize::MAX
+            };
             let mut done = 0;
             while done < room
                 && let Some((id, rank)) = self.overflow.pop()
             {
-                let Some(entry) = self.table.get(id).filter(|entry| entry.place == Place::Waiting) else { continue };
+                let Some(entry) = self
+                    .table
+                    .get(id)
+                    .filter(|entry| entry.place == Place::Waiting)
+                else {
+                    continue;
+                };
                 let stamp = entry.stamp;
                 match self.publish(env, id, rank, done == ask_at) {
                     Published::Done => done += 1,
-                    Published::NoMemory if self.counts.ready + self.counts.running == 0 => self.refuse_for_memory(env, id),
+                    Published::NoMemory if self.counts.ready + self.counts.running == 0 => {
+                        self.refuse_for_memory(env, id)
+                    }
                     Published::NoRoom | Published::NoMemory => {
                         self.overflow.push_front(rank, id, stamp);
                         break;
@@ -188,7 +207,9 @@ impl<S: Sink> Core<S> {
         if more != self.more {
             self.more = more;
             // Relaxed: a hint to lanes that find nothing.
-            env.memory.word32(HostWords::MORE).store(more.into(), Ordering::Relaxed);
+            env.memory
+                .word32(HostWords::MORE)
+                .store(more.into(), Ordering::Relaxed);
         }
     }
 
@@ -198,7 +219,10 @@ impl<S: Sink> Core<S> {
             Stored::Bytes(bytes) => bytes.len(),
             _ => 0,
         });
-        let why = format!("arguments of {bytes} bytes find no room in the {} bytes of shared memory", env.arena.capacity());
+        let why = format!(
+            "arguments of {bytes} bytes find no room in the {} bytes of shared memory",
+            env.arena.capacity()
+        );
         self.give_up(env, id, Some(&Death::never_started(why)));
     }
 
@@ -207,11 +231,15 @@ impl<S: Sink> Core<S> {
         if !env.slots.is_free(&*env.memory, position) {
             return Published::NoRoom;
         }
-        let Some(entry) = self.table.get_mut(id) else { return Published::Done };
+        let Some(entry) = self.table.get_mut(id) else {
+            return Published::Done;
+        };
         if let Stored::Bytes(bytes) = &entry.stored
             && bytes.len() > INLINE
         {
-            let Some(mut block) = env.arena.alloc(bytes.len()) else { return Published::NoMemory };
+            let Some(mut block) = env.arena.alloc(bytes.len()) else {
+                return Published::NoMemory;
+            };
             block.as_mut_slice().copy_from_slice(bytes);
             let block = block.into_ref();
             env.arena.hold([block]);
@@ -253,7 +281,13 @@ impl<S: Sink> Core<S> {
     fn recall(&mut self, env: &Env, rank: u8) {
         for index in (0..self.published.len()).rev() {
             let (id, position) = (self.published[index], self.base + index as u64);
-            let Some(entry) = self.table.get(id).filter(|entry| entry.place == Place::Ring(position) && entry.rank > rank) else { continue };
+            let Some(entry) = self
+                .table
+                .get(id)
+                .filter(|entry| entry.place == Place::Ring(position) && entry.rank > rank)
+            else {
+                continue;
+            };
             let (its_rank, stamp) = (entry.rank, entry.stamp);
             if env.slots.take_back(&*env.memory, position) {
                 self.unpublish(env, id, position);
@@ -278,7 +312,13 @@ impl<S: Sink> Core<S> {
 
     /// Copies a payload that is only in the slot.
     fn keep_payload(&mut self, env: &Env, id: TaskId, position: u64) {
-        let Some(entry) = self.table.get_mut(id).filter(|entry| matches!(entry.stored, Stored::InSlot)) else { return };
+        let Some(entry) = self
+            .table
+            .get_mut(id)
+            .filter(|entry| matches!(entry.stored, Stored::InSlot))
+        else {
+            return;
+        };
         let mut bytes = [0; Record::LEN];
         let at = env.slots.at(position);
         env.memory.read(at + record::AT, &mut bytes);
@@ -294,7 +334,11 @@ impl<S: Sink> Core<S> {
     /// Drops the front of `published` as far as its tasks are no longer there (C2).
     pub(super) fn forget_front(&mut self) {
         while let Some(id) = self.published.front() {
-            if self.table.get(*id).is_some_and(|entry| entry.place == Place::Ring(self.base)) {
+            if self
+                .table
+                .get(*id)
+                .is_some_and(|entry| entry.place == Place::Ring(self.base))
+            {
                 return;
             }
             self.published.pop_front();
@@ -304,7 +348,9 @@ impl<S: Sink> Core<S> {
 
     /// Removes a task whose calls have all been delivered.
     pub(super) fn settle(&mut self, env: &Env, id: TaskId) {
-        let Some(entry) = self.table.remove(id) else { return };
+        let Some(entry) = self.table.remove(id) else {
+            return;
+        };
         let count = match entry.place {
             Place::Waiting => &mut self.counts.waiting,
             Place::Ring(_) => &mut self.counts.ready,
@@ -314,8 +360,11 @@ impl<S: Sink> Core<S> {
         self.counts.limited -= usize::from(entry.limit.is_some());
         entry.sink.finish(entry.usage);
         if entry.has_blocks() {
-            let receiver = matches!(entry.place, Place::Running(_)).then_some(entry.usage.process).flatten();
-            env.arena.settle(entry.blocks(), receiver.map(|process| process.0));
+            let receiver = matches!(entry.place, Place::Running(_))
+                .then_some(entry.usage.process)
+                .flatten();
+            env.arena
+                .settle(entry.blocks(), receiver.map(|process| process.0));
         }
         self.grave.push(entry.sink);
         if matches!(entry.place, Place::Ring(_)) {
@@ -328,9 +377,13 @@ impl<S: Sink> Core<S> {
 
     /// Fails the calls that are left, or cancels them if there is no death to blame, and removes the task.
     pub(super) fn give_up(&mut self, env: &Env, id: TaskId, death: Option<&Death>) {
-        let Some(entry) = self.table.get_mut(id) else { return };
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
         for index in entry.next..entry.calls {
-            entry.sink.deliver(index, death.map_or(Reply::Cancelled, Reply::Died));
+            entry
+                .sink
+                .deliver(index, death.map_or(Reply::Cancelled, Reply::Died));
             self.counts.delivered += 1;
         }
         entry.next = entry.calls;
@@ -382,7 +435,9 @@ impl<S: Sink> Core<S> {
 
     /// Limits the time of each call of a task.
     pub(super) fn set_limit(&mut self, id: TaskId, limit: Duration) {
-        let Some(entry) = self.table.get_mut(id) else { return };
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
         if self.counts.limited == 0 {
             self.shortest_limit = Duration::MAX;
         }
@@ -441,8 +496,15 @@ impl<S: Sink> Core<S> {
 
     /// What a lane should be doing, holds aside.
     pub(super) fn order_for(&self, process: ProcessId) -> u32 {
-        let retiring = self.processes.get(&process).is_none_or(|process| process.retiring);
-        if retiring || self.stage == Stage::Closed { ORDER_END } else { ORDER_RUN }
+        let retiring = self
+            .processes
+            .get(&process)
+            .is_none_or(|process| process.retiring);
+        if retiring || self.stage == Stage::Closed {
+            ORDER_END
+        } else {
+            ORDER_RUN
+        }
     }
 }
 

@@ -42,7 +42,9 @@ impl<S: Sink> Core<S> {
 
     /// Reads what one lane has committed so far.
     pub(super) fn drain_lane(&mut self, env: &Env, index: usize) {
-        let Some(Some(lane)) = self.lanes.get_mut(index) else { return };
+        let Some(Some(lane)) = self.lanes.get_mut(index) else {
+            return;
+        };
         if lane.fault.is_some() {
             return;
         }
@@ -51,11 +53,20 @@ impl<S: Sink> Core<S> {
             return;
         }
         loop {
-            let Some(Some(lane)) = self.lanes.get_mut(index) else { return };
+            let Some(Some(lane)) = self.lanes.get_mut(index) else {
+                return;
+            };
             self.scratch.clear();
             let step = match lane.consumer.next(&*lane.memory, &mut self.scratch) {
                 Ok(None) => break,
-                Ok(Some(header)) => take(&mut self.table, &mut self.counts, lane, index, header, &self.scratch),
+                Ok(Some(header)) => take(
+                    &mut self.table,
+                    &mut self.counts,
+                    lane,
+                    index,
+                    header,
+                    &self.scratch,
+                ),
                 Err(error) => Err(error.to_string()),
             };
             match step {
@@ -87,7 +98,14 @@ impl<S: Sink> Core<S> {
 }
 
 /// Acts on one frame (D1).
-fn take<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, index: usize, header: Header, bytes: &[u8]) -> Result<Step, String> {
+fn take<S: Sink>(
+    table: &mut Table<S>,
+    counts: &mut Counts,
+    lane: &mut Lane,
+    index: usize,
+    header: Header,
+    bytes: &[u8],
+) -> Result<Step, String> {
     match header.kind {
         Kind::Begin => begin(table, counts, lane, index, bytes),
         Kind::Part => {
@@ -101,7 +119,10 @@ fn take<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, ind
             Ok(Step::Nothing)
         }
         Kind::Value(tag) => {
-            let entry = lane.current.and_then(|id| table.get_mut(id)).ok_or("a reply without a task")?;
+            let entry = lane
+                .current
+                .and_then(|id| table.get_mut(id))
+                .ok_or("a reply without a task")?;
             if entry.next >= entry.calls {
                 return Err("more replies than calls".into());
             }
@@ -109,11 +130,25 @@ fn take<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, ind
                 lane.since = Some(Instant::now());
             }
             if lane.parts.is_empty() {
-                entry.sink.deliver(entry.next, Reply::Value { tag, bytes, lane: &lane.memory });
+                entry.sink.deliver(
+                    entry.next,
+                    Reply::Value {
+                        tag,
+                        bytes,
+                        lane: &lane.memory,
+                    },
+                );
             } else {
                 let mut whole = std::mem::take(&mut lane.parts);
                 whole.extend_from_slice(bytes);
-                entry.sink.deliver(entry.next, Reply::Value { tag, bytes: &whole, lane: &lane.memory });
+                entry.sink.deliver(
+                    entry.next,
+                    Reply::Value {
+                        tag,
+                        bytes: &whole,
+                        lane: &lane.memory,
+                    },
+                );
             }
             entry.next += 1;
             counts.delivered += 1;
@@ -121,10 +156,16 @@ fn take<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, ind
         }
         Kind::End => {
             let end = End::decode(bytes).ok_or("an END that is cut off")?;
-            let id = lane.current.filter(|id| id.0 == end.task).ok_or("an END without its BEGIN")?;
+            let id = lane
+                .current
+                .filter(|id| id.0 == end.task)
+                .ok_or("an END without its BEGIN")?;
             let entry = table.get_mut(id).ok_or("an END of no task")?;
             if entry.next != entry.calls || !lane.parts.is_empty() {
-                return Err(format!("a task ended after {} of {} replies", entry.next, entry.calls));
+                return Err(format!(
+                    "a task ended after {} of {} replies",
+                    entry.next, entry.calls
+                ));
             }
             entry.usage.wall_ns = entry.usage.wall_ns.saturating_add(end.wall_ns);
             entry.usage.cpu_ns = entry.usage.cpu_ns.saturating_add(end.cpu_ns);
@@ -135,14 +176,22 @@ fn take<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, ind
     }
 }
 
-fn begin<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, index: usize, bytes: &[u8]) -> Result<Step, String> {
+fn begin<S: Sink>(
+    table: &mut Table<S>,
+    counts: &mut Counts,
+    lane: &mut Lane,
+    index: usize,
+    bytes: &[u8],
+) -> Result<Step, String> {
     let begin = Begin::decode(bytes).ok_or("a BEGIN that is cut off")?;
     if lane.current.is_some() {
         return Err("a BEGIN within a task".into());
     }
     let id = TaskId(begin.task);
     let entry = table.get_mut(id).ok_or("a BEGIN of no task")?;
-    let Place::Ring(position) = entry.place else { return Err("a BEGIN of a task that was not offered".into()) };
+    let Place::Ring(position) = entry.place else {
+        return Err("a BEGIN of a task that was not offered".into());
+    };
     if begin.first != entry.next {
         return Err("a BEGIN at another call than was offered".into());
     }
@@ -155,4 +204,211 @@ fn begin<S: Sink>(table: &mut Table<S>, counts: &mut Counts, lane: &mut Lane, in
     lane.position = Some(position);
     lane.since = entry.limit.map(|_| Instant::now());
     Ok(Step::Begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::Ordering;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arena::Arena;
+    use crate::host::HostConfig;
+    use crate::host::table::{Entry, Stored};
+    use crate::layout::{self, Kind as Segment};
+    use crate::memory::SharedMemory;
+    use crate::region::Region;
+    use crate::ring::Producer;
+    use crate::task::{BlockRef, ProcessId, Usage};
+
+    /// Counts deliveries and checks their order.
+    #[derive(Debug, Default)]
+    struct Counted(Mutex<(u32, u32)>);
+
+    impl Sink for Counted {
+        fn deliver(&self, index: u32, reply: Reply<'_>) {
+            if let Reply::Value { bytes, lane, .. } = reply {
+                let word = |at: usize| crate::frame::u64_at(bytes, at).unwrap_or(u64::MAX);
+                drop(lane.view(BlockRef {
+                    offset: word(0),
+                    len: word(8),
+                }));
+            }
+            let mut counts = self.0.lock().unwrap();
+            assert_eq!(counts.0, index, "in order, each once");
+            counts.0 += 1;
+        }
+
+        fn finish(&self, _usage: Usage) {
+            self.0.lock().unwrap().1 += 1;
+        }
+    }
+
+    const RING: u32 = 4096;
+    const CALLS: u32 = 3;
+
+    /// A host with one lane that nobody serves, and one task of three calls in its slots.
+    fn stage() -> (Env, Core<Counted>, TaskId, Arc<Counted>) {
+        let kind = Segment::Host {
+            slots: 16,
+            spin_ns: 0,
+        };
+        let memory = Arc::new(SharedMemory::create(kind, 1 << 20).unwrap());
+        let slots = layout::slots(16);
+        slots.initialise(&*memory);
+        let arena = Arc::new(Arena::new(memory.clone(), false));
+        let env = Env {
+            memory,
+            arena,
+            slots,
+            window: 16,
+        };
+        let mut core = Core::new();
+        let config = HostConfig {
+            ring_bytes: RING,
+            lane_arena_bytes: 1 << 16,
+            ..HostConfig::default()
+        };
+        core.add_process(&env, &config, 1).unwrap();
+        let sink = Arc::new(Counted::default());
+        let entry = Entry {
+            sink: sink.clone(),
+            place: Place::Waiting,
+            stored: Stored::Bytes(Box::default()),
+            attached: Vec::new(),
+            function: 0,
+            function_block: BlockRef { offset: 0, len: 0 },
+            calls: CALLS,
+            next: 0,
+            rank: 0,
+            stamp: 0,
+            usage: Usage::default(),
+            limit: None,
+        };
+        let task = core.submit(&env, entry);
+        (env, core, task, sink)
+    }
+
+    /// Something that a lane could commit.
+    #[derive(Clone, Debug)]
+    enum Said {
+        Begin { right: bool, first: u32 },
+        Value(Vec<u8>),
+        Part(Vec<u8>),
+        End { right: bool },
+        Bytes(u16, Vec<u8>),
+        Tail(u64),
+    }
+
+    fn said() -> impl Strategy<Value = Said> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+        prop_oneof![
+            (
+                prop::bool::weighted(0.9),
+                prop_oneof![9 => Just(0), 1 => any::<u32>()]
+            )
+                .prop_map(|(right, first)| Said::Begin { right, first }),
+            bytes().prop_map(Said::Value),
+            bytes().prop_map(Said::Value),
+            bytes().prop_map(Said::Part),
+            prop::bool::weighted(0.9).prop_map(|right| Said::End { right }),
+            (0..4096_u16, bytes()).prop_map(|(at, bytes)| Said::Bytes(at, bytes)),
+            prop_oneof![(0..20_u64).prop_map(|n| n * 8), any::<u64>()].prop_map(Said::Tail),
+        ]
+    }
+
+    fn say(lane: &SharedMemory, producer: &mut Producer, task: TaskId, said: &Said) {
+        let id = |right: bool| if right { task.0 } else { task.0 ^ 1 };
+        match said {
+            Said::Begin { right, first } => drop(
+                producer.push(
+                    lane,
+                    Kind::Begin,
+                    &Begin {
+                        task: id(*right),
+                        first: *first,
+                    }
+                    .encode(),
+                ),
+            ),
+            Said::Value(bytes) => drop(producer.push(lane, Kind::Value(0), bytes)),
+            Said::Part(bytes) => drop(producer.push(lane, Kind::Part, bytes)),
+            Said::End { right } => drop(
+                producer.push(
+                    lane,
+                    Kind::End,
+                    &End {
+                        task: id(*right),
+                        wall_ns: u64::MAX,
+                        cpu_ns: 1,
+                    }
+                    .encode(),
+                ),
+            ),
+            Said::Bytes(at, bytes) => {
+                let at = usize::from(*at).min(RING as usize - bytes.len());
+                lane.write(layout::ring(RING).bytes + at, bytes);
+            }
+            Said::Tail(tail) => lane
+                .word64(layout::ring(RING).tail)
+                .store(*tail, Ordering::Release),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn whatever_a_lane_writes_each_call_settles_once(sayings in prop::collection::vec((said(), any::<bool>()), 0..30)) {
+            let (env, mut core, task, sink) = stage();
+            let lane = core.lanes[0].as_ref().unwrap().memory.clone();
+            let mut producer = Producer::new(layout::ring(RING));
+            prop_assert_eq!(Some(0), env.slots.claim(&*env.memory, 0));
+            for (said, look) in sayings {
+                say(&lane, &mut producer, task, &said);
+                if look {
+                    core.drain(&env);
+                }
+            }
+            core.bury(&env, ProcessId(1), false);
+            core.shut_down(&env, true);
+
+            prop_assert_eq!((CALLS, 1), *sink.0.lock().unwrap());
+            prop_assert_eq!(0, core.counts.ready + core.counts.running + core.counts.waiting);
+        }
+    }
+
+    #[test]
+    fn a_death_between_claim_and_begin_costs_nothing() {
+        let (env, mut core, _, sink) = stage();
+        assert_eq!(Some(0), env.slots.claim(&*env.memory, 0));
+        core.bury(&env, ProcessId(1), false);
+
+        assert_eq!((0, 0), *sink.0.lock().unwrap());
+        assert_eq!(Some(1), env.slots.claim(&*env.memory, 0), "published again");
+    }
+
+    #[test]
+    fn a_death_between_begin_and_free_costs_one_call_and_no_slot() {
+        let (env, mut core, task, sink) = stage();
+        assert_eq!(Some(0), env.slots.claim(&*env.memory, 0));
+        let lane = core.lanes[0].as_ref().unwrap().memory.clone();
+        let mut producer = Producer::new(layout::ring(RING));
+        say(
+            &lane,
+            &mut producer,
+            task,
+            &Said::Begin {
+                right: true,
+                first: 0,
+            },
+        );
+        say(&lane, &mut producer, task, &Said::Value(Vec::new()));
+        core.bury(&env, ProcessId(1), false);
+
+        assert_eq!((2, 0), *sink.0.lock().unwrap(), "a value and a death");
+        assert!(env.slots.is_free(&*env.memory, 16));
+        assert_eq!(Some(1), env.slots.claim(&*env.memory, 0), "the third call");
+    }
 }

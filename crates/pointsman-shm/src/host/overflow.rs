@@ -40,9 +40,17 @@ impl Overflow {
     /// The next task, and the rank at which it goes.
     pub(super) fn pop(&mut self) -> Option<(TaskId, u8)> {
         let left = self.left;
-        let patient = |line: &VecDeque<(TaskId, u64)>| line.front().is_some_and(|(_, stamp)| left - stamp > PATIENCE);
+        let patient = |line: &VecDeque<(TaskId, u64)>| {
+            line.front()
+                .is_some_and(|(_, stamp)| left - stamp > PATIENCE)
+        };
         let most_urgent = *self.lines.keys().next()?;
-        let rank = self.lines.iter().rev().find(|(_, line)| patient(line)).map_or(most_urgent, |(rank, _)| *rank);
+        let rank = self
+            .lines
+            .iter()
+            .rev()
+            .find(|(_, line)| patient(line))
+            .map_or(most_urgent, |(rank, _)| *rank);
         let line = self.lines.get_mut(&rank)?;
         let (id, _) = line.pop_front()?;
         if line.is_empty() {
@@ -72,7 +80,9 @@ mod tests {
             overflow.push_back(rank, TaskId(id), 0);
         }
 
-        let order: Vec<_> = std::iter::from_fn(|| overflow.pop()).map(|(id, _)| id.0).collect();
+        let order: Vec<_> = std::iter::from_fn(|| overflow.pop())
+            .map(|(id, _)| id.0)
+            .collect();
         assert_eq!(vec![2, 5, 4, 1, 3], order);
     }
 
@@ -80,7 +90,7 @@ mod tests {
     fn a_task_that_has_been_passed_a_thousand_times_goes_next() {
         let mut overflow = Overflow::default();
         overflow.push_back(3, TaskId(7), 0);
-        for id in 100..100 + PATIENCE + 1 {
+        for id in 100..=100 + PATIENCE {
             overflow.push_back(0, TaskId(id), overflow.left());
             assert_eq!(Some((TaskId(id), 0)), overflow.pop());
             overflow.count();

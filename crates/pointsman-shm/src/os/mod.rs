@@ -3,15 +3,15 @@
 //! One file per system behind one alias; no other file of this crate asks which system it is.
 
 #[cfg(target_os = "linux")]
-#[path = "linux.rs"]
-mod imp;
-#[cfg(target_os = "linux")]
 #[path = "descriptors.rs"]
 mod descriptors;
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod imp;
 #[cfg(not(target_os = "linux"))]
 #[path = "unsupported.rs"]
 mod imp;
 
 #[cfg(target_os = "linux")]
-pub(crate) use descriptors::{Event, high, poll, receive, seqpacket, send};
+pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
 pub(crate) use imp::*;

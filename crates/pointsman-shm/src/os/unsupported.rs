@@ -9,7 +9,10 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 fn unsupported<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "worker processes over shared memory need Linux"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "worker processes over shared memory need Linux",
+    ))
 }
 
 pub(crate) fn create_memory(_name: &str, _len: u64) -> io::Result<OwnedFd> {
@@ -104,7 +107,10 @@ impl Event {
     }
 }
 
-pub(crate) fn poll(_descriptors: &[BorrowedFd<'_>], _limit: Option<Duration>) -> io::Result<Vec<bool>> {
+pub(crate) fn poll(
+    _descriptors: &[BorrowedFd<'_>],
+    _limit: Option<Duration>,
+) -> io::Result<Vec<bool>> {
     unsupported()
 }
 
@@ -112,11 +118,15 @@ pub(crate) fn seqpacket() -> io::Result<(OwnedFd, OwnedFd)> {
     unsupported()
 }
 
-pub(crate) fn high(_descriptor: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn high(_descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     unsupported()
 }
 
-pub(crate) fn send(_socket: BorrowedFd<'_>, _bytes: &[u8], _descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(
+    _socket: BorrowedFd<'_>,
+    _bytes: &[u8],
+    _descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     unsupported()
 }
 
