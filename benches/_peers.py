@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Function = Callable[[Any], Any]
 
 WORKERS = 2
+_OTHERS = ("loky", "joblib", "mpire")
 
 
 class Pool:
@@ -215,9 +217,9 @@ POOLS: dict[str, Callable[[], Pool]] = {
     "map on threads": lambda: OurJobs("threads"),
     "execute on threads": lambda: OurLists("threads"),
     "ProcessPoolExecutor": _executor,
-    "  fork": lambda: _executor("fork"),
-    "  forkserver": lambda: _executor("forkserver"),
-    "  spawn": lambda: _executor("spawn"),
+    "ProcessPool, fork": lambda: _executor("fork"),
+    "ProcessPool, spawn": lambda: _executor("spawn"),
+    "forkserver, warm": lambda: _executor("forkserver"),
     "multiprocessing.Pool": _standard_pool,
     "loky": _loky,
     "joblib": Joblib,
@@ -229,6 +231,12 @@ POOLS: dict[str, Callable[[], Pool]] = {
 }
 
 
+def preload(name: str) -> None:
+    """Import what a program that uses the pool of this name imports at its top."""
+    module = name if name in _OTHERS else "pointsman" if name.startswith("Executor") else "concurrent.futures.process"
+    importlib.import_module(module)
+
+
 def installed(name: str) -> bool:
     """Whether the pool of this name can be opened here."""
-    return name not in ("loky", "joblib", "mpire") or importlib.util.find_spec(name) is not None
+    return name not in _OTHERS or importlib.util.find_spec(name) is not None

@@ -1,4 +1,3 @@
-# ruff: noqa
 """Dispatch, decorators, generators, objects within objects, and arguments of which a sample is known. See `meaning_corpus`.
 
 `T` marks what may travel, `S` what must stay; further arguments are samples of the arguments of a call.

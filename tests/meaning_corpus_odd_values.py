@@ -1,4 +1,3 @@
-# ruff: noqa
 """Values that are handed on before they are written to, and small algorithms that write to their own. See `meaning_corpus`.
 
 `T` marks what may travel, `S` what must stay; further arguments are samples of the arguments of a call.

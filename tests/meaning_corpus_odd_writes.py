@@ -1,4 +1,3 @@
-# ruff: noqa
 """Many ways to write to a shared thing, and a few that only look like one. See `meaning_corpus`.
 
 `T` marks what may travel, `S` what must stay; further arguments are samples of the arguments of a call.

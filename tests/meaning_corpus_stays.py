@@ -1,4 +1,3 @@
-# ruff: noqa
 """Functions that must not leave the process, for the test of `pointsman._meaning`.
 
 Each writes to memory that others read, or needs something that cannot travel. `CASES` is the table: a callable, and

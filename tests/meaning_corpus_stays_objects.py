@@ -1,4 +1,3 @@
-# ruff: noqa
 """More functions that must not leave: objects, closures, bound methods of what is shared. See `meaning_corpus`."""
 
 from __future__ import annotations

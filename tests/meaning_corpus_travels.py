@@ -1,4 +1,3 @@
-# ruff: noqa
 """Functions that an automatic choice may move to another process, for the test of `pointsman._meaning`.
 
 They are written as users write them, and they cover what is easily mistaken for a write to shared memory: caches,

@@ -1,4 +1,3 @@
-# ruff: noqa
 """More functions that may travel: objects, decorators, helpers, dispatch, library functions. See `meaning_corpus`."""
 
 from __future__ import annotations

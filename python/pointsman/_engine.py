@@ -93,11 +93,22 @@ class Run:
             if self._early is None:
                 yield from self._follow()
             if self._early is not None:
+                self._look_back()
                 yield from self._early.stream()
                 return
             if source.ended:
                 return
             self.plan = None
+
+    def _look_back(self) -> None:
+        """Replace the plan that was made on a call in its course by one that knows the whole call, if it agrees."""
+        early, plan = self._early, self.plan
+        if early is None or plan is None or self._meter is None or not self._meter.calls:
+            return
+        later = self.decide(left=max(1, early.growable()))
+        if later.backend == plan.backend and later.processes == plan.processes:
+            early.grow(later)
+            self.plan = later
 
     def _fixed(self) -> Plan | None:
         """Return the plan that follows from the options alone, without measuring anything."""
@@ -256,7 +267,9 @@ class Run:
     def _judge(self) -> None:
         from pointsman._meaning import judge
 
-        verdict = judge(self.job.function)
+        # One input says more of what the function does to it than its code does.
+        sample = self._arguments[:1]
+        verdict = judge(self.job.function, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
         self._hints = verdict.hints
         if not verdict.may_travel:
             self._struck["processes"] = "; ".join(verdict.reasons)

@@ -109,7 +109,11 @@ class Executor(concurrent.futures.Executor):
                     from pointsman._pool import Processes
 
                     self._pool = Processes(
-                        self._max_workers, cores=facts().cores, initializer=self._initializer, initargs=self._initargs
+                        self._max_workers,
+                        cores=facts().cores,
+                        initializer=self._initializer,
+                        initargs=self._initargs,
+                        patient=True,
                     )
             self._submit = self._pool.native.submit
             return self._submit

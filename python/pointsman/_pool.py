@@ -9,9 +9,10 @@ import os
 import sys
 import threading
 import weakref
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _native
+from pointsman import _machine, _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,8 @@ class Processes:
         Threads in each that run calls.
     initializer, initargs
         Called in each worker before its first call.
+    patient
+        At the program's end run the queued calls first.
 
     """
 
@@ -55,11 +58,13 @@ class Processes:
         cores: float = 1.0,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        patient: bool = False,
     ) -> None:
         self._lock = threading.Lock()
         self._collector: threading.Thread | None = None
         self._closed = False
         self._owner = os.getpid()
+        self._patient = patient
         self.size = 0
         self.threads = threads
         this = weakref.ref(self)
@@ -70,12 +75,14 @@ class Processes:
                 pool._start_collector()  # noqa: SLF001 - this class
 
         # First of all: it starts up while the rest is prepared here.
+        began = perf_counter()
         zygote = start_zygote()
         self.native = _native.ProcessPool(start_collector)
         self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
         self.native.set_zygote(zygote)
         _register_hooks()
         _alive.add(self)
+        self._prepared = perf_counter() - began
         self.grow(processes)
         self._finalizer = weakref.finalize(self, self.native.shutdown, kill=True)
         self._finalizer.atexit = False
@@ -106,6 +113,13 @@ class Processes:
 
             self._collector = threading.Thread(target=collect, name="pointsman-collector", daemon=True)
             self._collector.start()
+
+    def end(self) -> None:
+        """End with the program, and remember how long the start took."""
+        start_up = self.native.start_up()
+        if start_up is not None:
+            _machine.record("process_first", self._prepared + start_up)
+        self.shutdown(kill=not self._patient)
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False, kill: bool = False) -> None:
         """End the workers after the queued calls; with `cancel` these are cancelled, with `kill` all end now."""
@@ -217,4 +231,5 @@ def _forget() -> None:
 
 def _end_all() -> None:
     for pool in list(_alive):
-        pool.shutdown(kill=True)
+        pool.end()
+    _machine.flush()

@@ -230,12 +230,16 @@ impl<'a> Model<'a> {
 
     /// That many worker processes with that many threads in each; the caller feeds them, and shares the work if it may.
     pub(crate) fn processes(&self, processes: u32, lanes: u32, shares: bool) -> Cost {
-        let fresh = f64::from(processes.saturating_sub(self.job.processes_running));
-        let start_up = if fresh > 0.0 && self.job.processes_running == 0 {
+        // Those that run have one thread each: more threads need processes of their own.
+        let running = if lanes > 1 { 0 } else { self.job.processes_running };
+        let fresh = f64::from(processes.saturating_sub(running));
+        let first = if fresh > 0.0 && running == 0 {
             self.machine.process_first.value() + (fresh - 1.0) * self.machine.process_next.value()
         } else {
             fresh * self.machine.process_next.value()
         };
+        let threads = f64::from(lanes - 1) * self.machine.thread_start.value();
+        let start_up = first + fresh * threads / self.cores.max(1.0);
         // The new processes' start takes a core, so with less than two the caller's calls wait for it.
         let pace = if shares {
             (self.cores - 1.0).clamp(0.0, 1.0)

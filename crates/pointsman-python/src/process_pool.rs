@@ -128,6 +128,9 @@ pub(crate) struct Common {
     pub(crate) cancelled: AtomicU64,
     pub(crate) nanoseconds: AtomicU64,
     deaths: AtomicU64,
+    /// When the first process was asked for, and when it was ready.
+    asked: OnceLock<Instant>,
+    ready: OnceLock<Instant>,
 }
 
 impl Common {
@@ -155,6 +158,10 @@ impl Common {
 }
 
 impl Hooks for Common {
+    fn process_started(&self, _process: ProcessId) {
+        self.ready.get_or_init(Instant::now);
+    }
+
     fn process_died(&self, _death: &Death, _respawn: bool) {
         self.deaths.fetch_add(1, Ordering::Relaxed);
     }
@@ -485,6 +492,7 @@ impl ProcessPool {
 
     /// Starts one more worker process with this many threads; returns at once.
     fn add_process(&self, lanes: u32) -> PyResult<u64> {
+        self.pool.common.asked.get_or_init(Instant::now);
         Ok(u64::from(self.pool.host.add_process(lanes)?.0))
     }
 
@@ -578,6 +586,12 @@ impl ProcessPool {
             seconds,
             common.deaths.load(Ordering::Relaxed),
         )
+    }
+
+    /// Seconds from the first [`ProcessPool::add_process`] until a worker was ready; None if none is yet.
+    fn start_up(&self) -> Option<f64> {
+        let (asked, ready) = (self.pool.common.asked.get()?, self.pool.common.ready.get()?);
+        Some(ready.duration_since(*asked).as_secs_f64())
     }
 
     /// Process ids of the workers that are alive.

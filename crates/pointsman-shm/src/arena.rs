@@ -187,7 +187,7 @@ impl Arena {
         for offset in std::mem::take(sent) {
             match blocks.live.get(&offset) {
                 Some(live) if live.state == State::Sent(process) => {
-                    blocks.free_if(offset, |_| true)
+                    blocks.free_if(offset, |_| true);
                 }
                 Some(live) if matches!(live.state, State::Sent(_)) => blocks.sent.push_back(offset),
                 _ => {}

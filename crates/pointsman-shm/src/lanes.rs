@@ -122,25 +122,21 @@ impl Lanes {
         let at = self.state(usize::from(lane));
         let state = region.word32(at);
         if work() {
-            state.store(SEARCHING, Ordering::Relaxed);
+            // Acquire, here and below: pairs with the Release in `unpark`, so that this lane's next stores come after it.
+            state.swap(SEARCHING, Ordering::Acquire);
             return Parked::Woken;
         }
         loop {
             region.sleep(at, PARKED, limit);
-            // Relaxed: the work that the waker speaks of is claimed with Acquire.
-            if state.load(Ordering::Relaxed) != PARKED {
+            if state.load(Ordering::Acquire) != PARKED {
                 return Parked::Woken;
             }
             if limit.is_some() {
                 // The waker's exchange and this one meet on the word: whichever comes second sees the other.
                 let timed_out = state
-                    .compare_exchange(PARKED, SEARCHING, Ordering::Relaxed, Ordering::Relaxed)
+                    .compare_exchange(PARKED, SEARCHING, Ordering::Acquire, Ordering::Acquire)
                     .is_ok();
-                return if timed_out {
-                    Parked::TimedOut
-                } else {
-                    Parked::Woken
-                };
+                return if timed_out { Parked::TimedOut } else { Parked::Woken };
             }
         }
     }
@@ -180,10 +176,10 @@ impl Lanes {
 
     fn unpark<R: Region>(&self, region: &R, lane: usize) -> bool {
         let at = self.state(lane);
-        // Relaxed: carries no data. A failure means that another has woken it.
+        // Release: pairs with the Acquire in `park`. A failure means that the lane is awake, or being woken.
         let woken = region
             .word32(at)
-            .compare_exchange(PARKED, SEARCHING, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(PARKED, SEARCHING, Ordering::Release, Ordering::Relaxed)
             .is_ok();
         if woken {
             region.wake(at);

@@ -130,8 +130,9 @@ impl<S: Sink> Core<S> {
         }
     }
 
-    /// Takes a task in, and publishes it if there is room and nothing goes before it.
-    pub(super) fn submit(&mut self, env: &Env, entry: Entry<S>) -> TaskId {
+    /// Takes a task in, and publishes it if there is room and nothing goes before it. `inline` is the payload of an
+    /// entry that says it is in the slot: most go there straight, without an allocation.
+    pub(super) fn submit(&mut self, env: &Env, entry: Entry<S>, inline: &[u8]) -> TaskId {
         let rank = entry.rank;
         let stamp = entry.stamp;
         let id = self.table.insert(entry);
@@ -143,10 +144,15 @@ impl<S: Sink> Core<S> {
             && self.counts.ready < self.window(env)
             && (self.counts.ready == 0 || rank >= self.worst)
         {
-            match self.publish(env, id, rank, false) {
+            match self.publish(env, id, rank, false, inline) {
                 Published::Done => return id,
                 Published::NoRoom | Published::NoMemory => {}
             }
+        }
+        if let Some(entry) = self.table.get_mut(id)
+            && matches!(entry.stored, Stored::InSlot)
+        {
+            entry.stored = Stored::Bytes(inline.into());
         }
         if rank < self.worst {
             self.recall(env, rank);
@@ -187,10 +193,10 @@ impl<S: Sink> Core<S> {
                     continue;
                 };
                 let stamp = entry.stamp;
-                match self.publish(env, id, rank, done == ask_at) {
+                match self.publish(env, id, rank, done == ask_at, &[]) {
                     Published::Done => done += 1,
                     Published::NoMemory if self.counts.ready + self.counts.running == 0 => {
-                        self.refuse_for_memory(env, id)
+                        self.refuse_for_memory(env, id);
                     }
                     Published::NoRoom | Published::NoMemory => {
                         self.overflow.push_front(rank, id, stamp);
@@ -226,7 +232,7 @@ impl<S: Sink> Core<S> {
         self.give_up(env, id, Some(&Death::never_started(why)));
     }
 
-    fn publish(&mut self, env: &Env, id: TaskId, rank: u8, refill: bool) -> Published {
+    fn publish(&mut self, env: &Env, id: TaskId, rank: u8, refill: bool, inline: &[u8]) -> Published {
         let position = self.base + self.published.len() as u64;
         if !env.slots.is_free(&*env.memory, position) {
             return Published::NoRoom;
@@ -248,7 +254,7 @@ impl<S: Sink> Core<S> {
         let payload = match &entry.stored {
             Stored::Block(block) => record::Place::Block(*block),
             Stored::Bytes(bytes) => record::Place::Inline(bytes.len()),
-            Stored::InSlot => record::Place::Inline(0),
+            Stored::InSlot => record::Place::Inline(inline.len()),
         };
         let record = Record {
             task: id.0,
@@ -261,11 +267,15 @@ impl<S: Sink> Core<S> {
         };
         let at = env.slots.at(position);
         env.memory.write(at + record::AT, &record.encode());
-        if let Stored::Bytes(bytes) = &entry.stored {
-            env.memory.write(at + record::INLINE_AT, bytes);
-            if entry.calls == 1 {
-                entry.stored = Stored::InSlot;
+        match &entry.stored {
+            Stored::InSlot => env.memory.write(at + record::INLINE_AT, inline),
+            Stored::Bytes(bytes) => {
+                env.memory.write(at + record::INLINE_AT, bytes);
+                if entry.calls == 1 {
+                    entry.stored = Stored::InSlot;
+                }
             }
+            Stored::Block(_) => {}
         }
         env.slots.publish(&*env.memory, position);
         entry.place = Place::Ring(position);

@@ -287,7 +287,7 @@ mod tests {
             usage: Usage::default(),
             limit: None,
         };
-        let task = core.submit(&env, entry);
+        let task = core.submit(&env, entry, &[]);
         (env, core, task, sink)
     }
 

@@ -211,9 +211,15 @@ impl<S: Sink> Host<S> {
             return TaskId(0);
         }
         let env = &shared.env;
+        let mut inline: &[u8] = &[];
         let stored = match spec.payload {
             Payload::Block(block) => Stored::Block(block.into_ref()),
-            Payload::Bytes(bytes) if bytes.len() > INLINE => match env.arena.alloc(bytes.len()) {
+            Payload::Bytes(bytes) if bytes.len() <= INLINE && spec.calls == 1 => {
+                inline = bytes;
+                Stored::InSlot
+            }
+            Payload::Bytes(bytes) if bytes.len() <= INLINE => Stored::Bytes(bytes.into()),
+            Payload::Bytes(bytes) => match env.arena.alloc(bytes.len()) {
                 Some(mut block) => {
                     block.as_mut_slice().copy_from_slice(bytes);
                     Stored::Block(block.into_ref())
@@ -221,7 +227,6 @@ impl<S: Sink> Host<S> {
                 // There will be room when other tasks are over.
                 None => Stored::Bytes(bytes.into()),
             },
-            Payload::Bytes(bytes) => Stored::Bytes(bytes.into()),
         };
         let mut entry = Entry {
             sink,
@@ -249,7 +254,7 @@ impl<S: Sink> Host<S> {
                 if core.counts.waiting % 64 == 63 {
                     core.drain(env);
                 }
-                core.submit(env, entry)
+                core.submit(env, entry, inline)
             }
         })
     }
