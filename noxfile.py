@@ -76,6 +76,11 @@ def _install_wheel(session: nox.Session, *extras: str) -> None:
     session.install(f"{wheel}[{','.join(extras)}]")
 
 
+def _need(session: nox.Session, tool: str, component: str) -> None:
+    if shutil.which(tool) is None:
+        session.error(f"{tool} is missing: rustup component add {component}")
+
+
 def _test(session: nox.Session) -> None:
     _install_wheel(session, "cli")
     _install(session, "test")
@@ -84,11 +89,14 @@ def _test(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the Python style, the format, and which module imports which."""
+    """Check the style and the format, of Python and Rust, and which module imports which."""
     _install(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", env={"PYTHONPATH": "python"})
+    _need(session, "cargo-fmt", "rustfmt")
+    # Names of files rather than differences: `nox -s fix` makes the differences.
+    session.run("cargo", "fmt", "--all", "--check", "--", "-l", external=True)
 
 
 @nox.session
@@ -106,12 +114,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def rust(session: nox.Session) -> None:
-    """Format, clippy, tests and (where cargo-deny is installed) the dependencies of the crates."""
-    for tool, component in (("cargo-clippy", "clippy"), ("cargo-fmt", "rustfmt")):
-        if shutil.which(tool) is None:
-            session.error(f"{tool} is missing: rustup component add {component}")
+    """Run clippy, the tests and (where cargo-deny is installed) the check of what the crates depend on."""
+    _need(session, "cargo-clippy", "clippy")
     env = {"PYO3_PYTHON": str(Path(session.bin) / "python")}
-    session.run("cargo", "fmt", "--all", "--check", external=True)
     session.run(
         "cargo", "clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings",
         external=True, env=env,

@@ -6,25 +6,40 @@ Invariants:
     F1. Nothing of one measurement (pools, warm caches, imported modules) reaches the next.
     F2. A measurement that hangs, crashes or does not exit is an answer with a "failed" entry, never an exception
         here, and all that it started in its process group is killed.
+    F3. What pointsman learns of the machine stays within one run of a bench, which begins knowing nothing: figures do
+        not depend on what ran before, and a bench leaves nothing behind in the user's cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Answer = dict[str, Any]
 
 CHILD = "--child"
 _MARK = b"\x1eanswer "
+
+
+@contextlib.contextmanager
+def private_cache() -> Iterator[None]:
+    """Let all measurements meanwhile share an own, at first empty, cache directory."""
+    with tempfile.TemporaryDirectory(prefix="bench-cache-") as folder:
+        os.environ["POINTSMAN_CACHE_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["POINTSMAN_CACHE_DIR"]
 
 
 def ask(script: str, question: dict[str, Any], limit: float) -> Answer:

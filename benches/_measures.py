@@ -173,7 +173,7 @@ def _fresh_pool(name: str, function: Callable[[Any], Any], item: Any) -> float:
 
 def first_large(name: str, function: Callable[[Any], Any], items: Sequence[Any]) -> float:
     """The first large call of a pool whose workers run, but have seen small calls only."""
-    from _workloads import identity
+    from _everyday.plain import identity
 
     pool = POOLS[name]()
     warm(pool, identity, 1)

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import _fresh
 import _table
-from _workloads import WORKLOADS, Place, Workload, fill
+from _workloads import WORKLOADS, Place, Workload, everyday
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,10 +53,10 @@ _HUNG = 120.0
 
 
 def _ours(function: Callable[[Any], Any], data: Iterable[Any], _calls: int) -> Run:
-    import pointsman
+    from pointsman import execute
 
     def run(_stack: contextlib.ExitStack) -> tuple[Iterable[Any], dict[str, Any]]:
-        results, plan = pointsman.execute(function, data, return_optimization_result=True)
+        results, plan = execute(function, data, return_optimization_result=True)
         return results, {"plan": plan}
 
     return run
@@ -290,7 +290,7 @@ def print_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def place() -> Iterator[Place]:
     """Provide the server, in a process of its own, and the database."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        fill(str(Path(folder, "bench.db")))
+        everyday("database.fill")(str(Path(folder, "bench.db")))
         script = str(Path(__file__).with_name("_workloads.py"))
         with subprocess.Popen(  # noqa: S603 - this interpreter, our own script
             [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -329,7 +329,7 @@ def main() -> int:
     table.head()
     begun = time.perf_counter()
     rows = []
-    with place() as here:
+    with _fresh.private_cache(), place() as here:
         for name in workloads:
             rows.append(measure(name, strategies, here, options.rounds))
             print_row(table, rows[-1], strategies)

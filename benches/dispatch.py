@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import _fresh
 import _measures
 import _table
-import _workloads
+from _everyday import plain
 from _peers import POOLS, installed
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _items(kind: str, calls: int) -> Any:
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Measure one contender once, in a process of its own."""
     name, measure = question["contender"], question["measure"]
-    function = getattr(_workloads, question["function"])
+    function = getattr(plain, question["function"])
     # One more, to warm the pool with: it shall not know those that are timed.
     *items, spare = _items(question["items"], question["calls"] + 1)
     if measure in _measures.OWN_POOL:
@@ -299,13 +299,14 @@ def main() -> int:
     begun = time.perf_counter()
     table, section = _table.Table(_COLUMNS), ""
     measured = []
-    for row in rows:
-        if row.section != section:
-            section = row.section
-            print(f"\n{section}")
-            table.head()
-        measured.append(measure(row, options.rounds, quick=options.quick))
-        print_row(table, row, measured[-1])
+    with _fresh.private_cache():
+        for row in rows:
+            if row.section != section:
+                section = row.section
+                print(f"\n{section}")
+                table.head()
+            measured.append(measure(row, options.rounds, quick=options.quick))
+            print_row(table, row, measured[-1])
     print()
     spans = print_flatness(measured)
     print(f"the bench took {time.perf_counter() - begun:.0f} s")

@@ -20,28 +20,27 @@ _CACHE = tempfile.TemporaryDirectory(prefix="pointsman-tests-", ignore_cleanup_e
 os.environ["POINTSMAN_CACHE_DIR"] = _CACHE.name
 
 
-def _unless_importable(name: str) -> list[pytest.MarkDecorator]:
-    absent = importlib.util.find_spec(name) is None
-    return [pytest.mark.skipif(absent, reason=f"{name} is not installed: pip install 'pointsman[{name}]'")]
+from pointsman._job import BACKENDS as NAMES  # noqa: E402 - after the environment is set
 
 
-BACKENDS = [
-    pytest.param("auto"),
-    pytest.param("inline"),
-    pytest.param("threads"),
-    pytest.param("processes"),
-    pytest.param(
-        "interpreters",
-        marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="sub-interpreter pools came with CPython 3.14"),
-    ),
-    pytest.param("dask", marks=_unless_importable("dask")),
-    pytest.param("ray", marks=_unless_importable("ray")),
-]
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    """Say when and why this backend is skipped."""
+    if name == "interpreters":
+        old = sys.version_info < (3, 14)
+        return [pytest.mark.skipif(old, reason="interpreter pools came with CPython 3.14")]
+    if name in {"dask", "ray"}:
+        absent = importlib.util.find_spec(name) is None
+        return [pytest.mark.skipif(absent, reason=f"{name} is not installed: pip install 'pointsman[{name}]'")]
+    return []
+
+
+# "asyncio" takes coroutine functions only, so it has tests of its own.
+BACKENDS = [pytest.param(name, marks=_marks(name)) for name in NAMES if name != "asyncio"]
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Name each backend that takes plain functions ("asyncio" takes coroutine functions only)."""
+    """Name each backend that takes plain functions, and "auto"."""
     name: str = request.param
     return name
 

@@ -9,23 +9,7 @@ import pytest
 import pointsman
 from pointsman import _errors
 
-PROMISED = {
-    "Executor",
-    "Future",
-    "Plan",
-    "PointsmanError",
-    "TaskPriority",
-    "WorkStealingScheduler",
-    "as_completed",
-    "execute",
-    "map",
-    "optimize",
-    "options",
-    "run",
-    "smartasync",
-    "submit",
-    "wait",
-}
+PROMISED = {"Executor", "Future", "Plan", "PointsmanError", "execute", "map", "optimize", "options", "run", "submit"}
 EXCEPTIONS = [getattr(_errors, name) for name in _errors.__all__]
 
 

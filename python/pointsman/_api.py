@@ -30,9 +30,11 @@ def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
 
     """
     if _is_coroutine_function(fn):
-        return _run_coroutine(fn, args, kwargs)
+        outcome: T = _run_coroutine(fn, args, kwargs)
+        return outcome
     check_callable(fn)
-    return fn(*args, **kwargs)
+    value: T = fn(*args, **kwargs)
+    return value
 
 
 def submit(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pointsman._plan import Candidate, Observation, Plan
 
 _SHOWN = 8
+_PARTS = (("GIL-held", "held"), ("GIL-free", "free"), ("waiting", "wait"))
 # Shares of the CPU time from which on a call counts as holding the GIL always, or hardly ever: words for the eye.
 _MOSTLY = 0.9
 _SELDOM = 0.3
@@ -67,7 +68,7 @@ def _tree(plan: Plan, seen: Observation) -> list[str]:
     cpu = (seen.held + seen.free) / wall if wall > 0 else 0.0
     lines = [
         f"├─ one call takes {human_seconds(wall)} (mean of {seen.calls})",
-        f"│    {_part('GIL-held', seen.held, wall)}   {_part('GIL-free', seen.free, wall)}   {_part('waiting', seen.wait, wall)}",
+        "│    " + "   ".join(_part(name, getattr(seen, field), wall) for name, field in _PARTS),
         f"├─ does it compute or wait?   {cpu:.0%} of the time on the CPU: {plan.workload}",
     ]
     if seen.held + seen.free > 0:

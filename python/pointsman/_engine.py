@@ -31,6 +31,11 @@ _TRIFLE = 0.5e-3
 _ENOUGH = 4e-3
 # A single call this long is measured well by itself.
 _LONG_CALL = 1e-3
+# Calls left from which on one more measured call costs little.
+_MANY = 12
+# Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
+# start them takes as long, and a first call often computes only because it imports.
+_SURE = 0.02
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
@@ -93,22 +98,34 @@ class Run:
             if self._early is None:
                 yield from self._follow()
             if self._early is not None:
-                self._look_back()
+                agreed = self._look_back(self._early)
                 yield from self._early.stream()
-                return
+                self._early = None
+                if agreed is not None:
+                    self.plan = agreed
+                    continue
             if source.ended:
                 return
             self.plan = None
 
-    def _look_back(self) -> None:
-        """Replace the plan that was made on a call in its course by one that knows the whole call, if it agrees."""
-        early, plan = self._early, self.plan
-        if early is None or plan is None or self._meter is None or not self._meter.calls:
-            return
-        later = self.decide(left=max(1, early.growable()))
-        if later.backend == plan.backend and later.processes == plan.processes:
+    def _look_back(self, early: ThreadRun | ProcessRun) -> Plan | None:
+        """Hold the plan that was made on a call in its course against the whole call.
+
+        If they agree the run goes on with the better figures. If not, what it has not begun is put back, and the plan
+        for that is returned.
+        """
+        plan, left = self.plan, early.growable()
+        if plan is None or self._meter is None or not self._meter.calls or not left:
+            return None
+        later = self.decide(left=left)
+        if (later.backend, later.processes) == (plan.backend, plan.processes):
             early.grow(later)
             self.plan = later
+            return None
+        if not later.gains_on(plan):
+            return None
+        self.job.source.put_back(early.give_back())
+        return later
 
     def _fixed(self) -> Plan | None:
         """Return the plan that follows from the options alone, without measuring anything."""
@@ -143,9 +160,13 @@ class Run:
             if wanted is not None:
                 if meter.calls >= wanted:
                     return
-            elif (
-                meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL or (left is not None and left * meter.mean < _TRIFLE)
-            ):
+            elif left is not None and left * meter.mean < _TRIFLE:
+                return
+            elif not meter.looked_twice and meter.mean >= _LONG_CALL and (left is None or left >= _MANY):
+                # The first call may have imported, opened and filled what later ones find: one more tells.
+                meter.forget()
+                continue
+            elif meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL:
                 return
             count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
 
@@ -303,14 +324,15 @@ class Run:
             if not left:
                 return False
             # One call that does not end, or many that do? A call that was there at the last look has lasted since.
-            begun = len(items) - unreached
+            begun, lasted = len(items) - unreached, seen.wall
             stuck = begun in (1, self._begun)
             self._begun = begun
             try:
                 meter.size(items[-1:], [])
                 # The call that runs is one of those to be planned for: the caller is busy with it.
                 plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
-                if plan.backend == "inline":
+                hasty = plan.backend == "processes" and self._early is None and not meter.looked and lasted < _SURE
+                if plan.backend == "inline" or hasty:
                     return True
                 if self._early is not None:
                     if self.plan is not None and plan.backend == self.plan.backend:

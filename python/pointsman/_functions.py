@@ -11,18 +11,13 @@ from _pickle import dumps
 from marshal import dumps as dump_code
 from marshal import loads as load_code
 from sys import modules
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType
     from typing import Any
 
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range})
-_FUNCTION = type(lambda: None)
-_CODE = type((lambda: None).__code__)
-_MODULE = type(modules["sys"])
-_BUILTIN = type(len)
-_CELL = type((lambda value: lambda: value)(None).__closure__[0])  # type: ignore[index]
 _MOST = 64
 
 
@@ -107,13 +102,14 @@ class _Packer:
             return value
         if kind is tuple:
             return tuple(self.value(item) for item in value)
-        if kind is _MODULE:
-            if modules.get(value.__name__) is not value:
+        if kind is ModuleType:
+            name: str = value.__name__
+            if modules.get(name) is not value:
                 raise _TooRich
-            return _Ref(-1, value.__name__)
-        if kind is _FUNCTION:
+            return _Ref(-1, name)
+        if kind is FunctionType:
             return value if _is_importable(value) else _Ref(self.function(value))
-        if (kind is _BUILTIN or isinstance(value, type)) and _is_importable(value):
+        if (kind is BuiltinFunctionType or isinstance(value, type)) and _is_importable(value):
             return value
         raise _TooRich
 
@@ -126,7 +122,7 @@ def _is_importable(value: Any) -> bool:
 def _names(code: CodeType) -> set[str]:
     names = set(code.co_names)
     for constant in code.co_consts:
-        if type(constant) is _CODE:
+        if type(constant) is CodeType:
             names |= _names(constant)
     return names
 
@@ -139,8 +135,8 @@ def unpack(specs: list[Any]) -> Any:
     functions: list[Any] = []
     for code, name, qualname, module, space, captured, _named, _defaults, _keyword_defaults in specs:
         names = spaces.setdefault(space, {"__builtins__": builtins, "__name__": module})
-        cells = None if captured is None else tuple(_CELL() for _ in captured)
-        function = _FUNCTION(load_code(code), names, name, None, cells)
+        cells = None if captured is None else tuple(CellType() for _ in captured)
+        function = FunctionType(load_code(code), names, name, None, cells)  # noqa: S302 - made by `pack` in the parent
         function.__qualname__, function.__module__ = qualname, module
         functions.append(function)
 

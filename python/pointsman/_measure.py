@@ -21,12 +21,15 @@ class Meter:
     """Adds up what was seen of a function's calls."""
 
     __slots__ = (
+        "_queued",
         "argument_bytes",
         "calls",
         "cpu",
         "flip",
         "held",
         "longest",
+        "looked",
+        "looked_twice",
         "other_cpu",
         "pack",
         "probe",
@@ -45,8 +48,19 @@ class Meter:
         self.argument_bytes = self.result_bytes = 0.0
         self.pack: float | None = None
         self.threads = 0
+        # Whether any call has been measured to its end, and whether the first was dropped as not typical.
+        self.looked = self.looked_twice = False
+        self._queued = 0.0
         self.samples: list[_native.Sample] = []
         self.probe = _idle_probes.pop() if _idle_probes else _native.Probe()
+
+    def forget(self) -> None:
+        """Drop what was seen so far: it was not typical."""
+        self.calls = 0
+        self.wall = self.cpu = self.held = self.other_cpu = self.flip = 0.0
+        self.longest = self.squares = 0.0
+        self.samples.clear()
+        self.looked_twice = True
 
     def close(self) -> None:
         """Give the probe back for the next job."""
@@ -54,18 +68,23 @@ class Meter:
 
     def begin(self, *, look: bool) -> None:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
+        if look:
+            self._queued = _queued_seconds()
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
         """Note, if it is to be kept, what `calls` calls took since `begin`."""
         sample = self.probe.end()
         if keep:
-            self._add(sample, calls)
+            self._add(sample, calls, max(0.0, _queued_seconds() - self._queued))
+            self.looked = True
 
-    def _add(self, sample: _native.Sample, calls: int) -> None:
-        mean = sample.wall / calls
+    def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
+        # Waiting for a core is not waiting: it would be no shorter on another thread.
+        wall = max(sample.cpu, sample.wall - queued)
+        mean = wall / calls
         self.calls += calls
-        self.wall += sample.wall
+        self.wall += wall
         self.cpu += sample.cpu
         self.held += sample.held
         self.other_cpu += sample.other_cpu
@@ -135,6 +154,15 @@ class Meter:
             flip=sample.flip,
             partial=partial,
         )
+
+
+def _queued_seconds() -> float:
+    """Seconds that this thread has spent ready to run while others had the cores; 0 where the system does not say."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib is dear to import
+            return int(file.read(100).split()[1]) * 1e-9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _sizes(values: list[Any]) -> tuple[float, float, bool]:

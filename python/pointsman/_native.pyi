@@ -1,7 +1,7 @@
 """The native core. Private: use the functions of `pointsman`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 __version__: Final[str]
 
@@ -36,9 +36,15 @@ class FutureCore:
 
 @final
 class ThreadPool:
-    def __new__(cls, max_workers: int, queue_capacity: int | None, start_worker: Callable[[], object]) -> ThreadPool: ...
+    def __new__(
+        cls, max_workers: int, queue_capacity: int | None, start_worker: Callable[[], object]
+    ) -> ThreadPool: ...
     def submit(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, priority: int = 2
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        priority: int = 2,
     ) -> FutureCore: ...
     def share(self, job: SharedJob) -> None: ...
     def work(self, patience: float) -> bool: ...
@@ -69,7 +75,11 @@ class ProcessPool:
     def set_zygote(self, socket: int) -> None: ...
     def add_process(self, lanes: int) -> int: ...
     def submit(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, priority: int = 2
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        priority: int = 2,
     ) -> FutureCore: ...
     def collect(self, seconds: float) -> None: ...
     def shutdown(self, kill: bool) -> None: ...
@@ -91,6 +101,7 @@ class ProcessJob:
     def take(self) -> tuple[list[Any], BaseException | None]: ...
     def wait(self, seconds: float | None = None, pending: int = 0) -> bool: ...
     def stop(self) -> list[tuple[int, list[Any]]]: ...
+    def give_back(self) -> list[Any]: ...
     def figures(self) -> tuple[int, int, int, int]: ...
     def observed(self) -> tuple[int, float, float]: ...
 
@@ -117,8 +128,10 @@ class ZygoteServer:
 def watch_parent(parent: int) -> None: ...
 def zygote_descriptors() -> tuple[int, int, int]: ...
 
-_Backend = Literal["inline", "threads", "processes"]
-_Constant = float | tuple[float, float]  # the value, or the value and when it was measured (seconds since 1970)
+_Backend: TypeAlias = Literal["inline", "threads", "processes"]
+_Constant: TypeAlias = (
+    float | tuple[float, float]
+)  # the value, or the value and when it was measured (seconds since 1970)
 
 @final
 class Observation:

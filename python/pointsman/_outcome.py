@@ -64,7 +64,8 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
     else:
         reason = "it cannot be pickled and unpickled"
     error = _errors.RemoteError(
-        f"{_call(function, index)} raised {kind}: {message}\n{reason[0].upper()}{reason[1:]}, so this error stands for it; "
+        f"{_call(function, index)} raised {kind}: {message}\n"
+        f"{reason[0].upper()}{reason[1:]}, so this error stands for it; "
         f"give the class an __init__ that can be called with its args, or raise a built-in exception"
     )
     error.__cause__ = remote

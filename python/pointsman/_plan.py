@@ -34,6 +34,10 @@ _CANDIDATE = (
 )
 
 
+# A plan is left for another that takes less than this share of its time. Arbitrary between 0.7 and 0.9.
+_CLEARLY = 0.8
+
+
 class Record:
     """A frozen bundle of named figures, which compares by value."""
 
@@ -166,6 +170,11 @@ class Plan:
         self.caller_shares = caller_shares
         self.data = data
         self.actual = actual
+
+    def gains_on(self, other: Plan) -> bool:
+        """Whether leaving `other` for this plan pays, by this plan's figures."""
+        same = [c.seconds for c in self.candidates if (c.backend, c.processes) == (other.backend, other.processes)]
+        return self.estimated_seconds is not None and (not same or self.estimated_seconds < _CLEARLY * min(same))
 
     @property
     def executor_type(self) -> str:

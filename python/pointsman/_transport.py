@@ -84,4 +84,3 @@ def dumps_with_buffers(value: object) -> int:
         size += view.raw().nbytes  # type: ignore[attr-defined]
 
     return len(dumps(value, 5, buffer_callback=buffer)) + size
-

@@ -259,6 +259,31 @@ impl ProcessJob {
         back
     }
 
+    /// Takes back the chunks at the end that no worker has begun: their inputs, in order. They are no part of the job
+    /// any more.
+    fn give_back<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut back = Vec::new();
+        loop {
+            let last = self.lock().chunks.back().and_then(|sent| sent.task.filter(|_| sent.items.is_some()));
+            let Some(task) = last else { break };
+            if !self.pool.host.cancel(task) {
+                break;
+            }
+            let mut state = self.lock();
+            let Some(gone) = state.chunks.pop_back() else { break };
+            state.pushed -= gone.chunk().calls;
+            drop(state);
+            back.extend(gone.items);
+        }
+        let inputs = PyList::empty(py);
+        for items in back.iter().rev() {
+            for item in items.bind(py) {
+                inputs.append(item)?;
+            }
+        }
+        Ok(inputs)
+    }
+
     /// (chunks not finished, calls whose results have not been taken, calls pushed, results taken)
     fn figures(&self) -> (usize, usize, usize, usize) {
         let state = self.lock();

@@ -78,18 +78,8 @@ impl Arena {
         let whole = memory.arena();
         let start = whole.start;
         let ranges = Ranges::new(whole);
-        let blocks = Blocks {
-            ranges,
-            live: HashMap::new(),
-            sent: VecDeque::new(),
-            dirty: false,
-            highest: start,
-        };
-        Self {
-            memory,
-            blocks: Mutex::new(blocks),
-            sends_at_once,
-        }
+        let blocks = Blocks { ranges, live: HashMap::new(), sent: VecDeque::new(), dirty: false, highest: start };
+        Self { memory, blocks: Mutex::new(blocks), sends_at_once }
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {
@@ -100,50 +90,29 @@ impl Arena {
     /// A block of `len` bytes, if there is room.
     pub(crate) fn alloc(self: &Arc<Self>, len: usize) -> Option<Block> {
         let len = u64::try_from(len).ok()?;
-        let size = len
-            .checked_next_multiple_of(BLOCK_HEADER)?
-            .max(BLOCK_HEADER)
-            .checked_add(BLOCK_HEADER)?;
+        let size = len.checked_next_multiple_of(BLOCK_HEADER)?.max(BLOCK_HEADER).checked_add(BLOCK_HEADER)?;
         let mut blocks = self.lock();
         self.sweep(&mut blocks, LOOKED_AT);
         let start = blocks.ranges.take(size).or_else(|| {
             self.sweep(&mut blocks, usize::MAX);
             blocks.ranges.take(size)
         })?;
-        let block = BlockRef {
-            offset: start + BLOCK_HEADER,
-            len,
-        };
+        let block = BlockRef { offset: start + BLOCK_HEADER, len };
         // Relaxed: the frame or slot that carries the reference publishes the word with it.
-        self.memory
-            .block_word(block.offset)
-            .store(0, Ordering::Relaxed);
-        blocks.live.insert(
-            block.offset,
-            Live {
-                size,
-                state: State::Loose,
-            },
-        );
+        self.memory.block_word(block.offset).store(0, Ordering::Relaxed);
+        blocks.live.insert(block.offset, Live { size, state: State::Loose });
         blocks.highest = blocks.highest.max(start + size);
-        Some(Block {
-            arena: self.clone(),
-            reference: block,
-            start: self.memory.owned(block)?,
-            owned: true,
-        })
+        Some(Block { arena: self.clone(), reference: block, start: self.memory.owned(block)?, owned: true })
     }
 
     /// Frees a loose block.
     pub(crate) fn free(&self, block: BlockRef) {
-        self.lock()
-            .free_if(block.offset, |state| state == State::Loose);
+        self.lock().free_if(block.offset, |state| state == State::Loose);
     }
 
     /// Frees a block that was referred to, but will not reach anybody after all.
     pub(crate) fn take_back(&self, block: BlockRef) {
-        self.lock()
-            .free_if(block.offset, |state| state != State::Held);
+        self.lock().free_if(block.offset, |state| state != State::Held);
     }
 
     /// Binds loose blocks to a task, or makes them fresh for its remainder.
@@ -155,9 +124,7 @@ impl Arena {
             {
                 live.state = State::Held;
                 // Relaxed: the slot that carries the reference publishes it. A former receiver has died.
-                self.memory
-                    .block_word(block.offset)
-                    .store(0, Ordering::Relaxed);
+                self.memory.block_word(block.offset).store(0, Ordering::Relaxed);
             }
         }
     }
@@ -169,9 +136,7 @@ impl Arena {
             // Acquire: pairs with the Release in `View::drop`. No new views come, since the task is over.
             let views = self.memory.block_word(block.offset).load(Ordering::Acquire);
             match (receiver, blocks.live.get_mut(&block.offset)) {
-                (Some(process), Some(live))
-                    if live.state == State::Held && views != 0 && views < RELEASED =>
-                {
+                (Some(process), Some(live)) if live.state == State::Held && views != 0 && views < RELEASED => {
                     live.state = State::Sent(process);
                     blocks.sent.push_back(block.offset);
                 }
@@ -201,11 +166,7 @@ impl Arena {
             let Some(offset) = blocks.sent.pop_front() else {
                 return;
             };
-            if !blocks
-                .live
-                .get(&offset)
-                .is_some_and(|live| matches!(live.state, State::Sent(_)))
-            {
+            if !blocks.live.get(&offset).is_some_and(|live| matches!(live.state, State::Sent(_))) {
                 continue;
             }
             // Acquire: pairs with the Release in `View::drop`, so we write after the last read.
@@ -224,10 +185,8 @@ impl Arena {
         if std::mem::take(&mut blocks.dirty) {
             let (end, highest) = (blocks.ranges.taken_end(), blocks.highest);
             for gap in blocks.ranges.free() {
-                let (from, to) = (
-                    gap.start.next_multiple_of(layout::PAGE),
-                    gap.end.min(highest) / layout::PAGE * layout::PAGE,
-                );
+                let (from, to) =
+                    (gap.start.next_multiple_of(layout::PAGE), gap.end.min(highest) / layout::PAGE * layout::PAGE);
                 if from < to && (gap.start == end || to - from >= GAP) {
                     // A failure leaves the pages in use, as they were.
                     let _ = os::punch(self.memory.as_fd(), from, to - from);
@@ -306,15 +265,8 @@ mod tests {
     use crate::layout::Kind;
 
     fn arena(sends_at_once: bool) -> Arc<Arena> {
-        let kind = Kind::Lane {
-            ring: 4096,
-            lane: 0,
-            process: 0,
-        };
-        Arc::new(Arena::new(
-            Arc::new(SharedMemory::create(kind, 64 << 20).unwrap()),
-            sends_at_once,
-        ))
+        let kind = Kind::Lane { ring: 4096, lane: 0, process: 0 };
+        Arc::new(Arena::new(Arc::new(SharedMemory::create(kind, 64 << 20).unwrap()), sends_at_once))
     }
 
     #[test]
@@ -376,10 +328,7 @@ mod tests {
             (end + 64, 1),
             (4096 * 3 + 1, 1),
         ] {
-            assert!(
-                arena.memory.view(BlockRef { offset, len }).is_none(),
-                "{offset} {len}"
-            );
+            assert!(arena.memory.view(BlockRef { offset, len }).is_none(), "{offset} {len}");
         }
     }
 

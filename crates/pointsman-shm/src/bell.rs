@@ -59,12 +59,7 @@ impl Bell {
         let mut seen = word.load(Ordering::Relaxed);
         while seen & ARMED != 0 {
             // Adding one to an odd count clears the flag and counts the ring in one step (B1).
-            match word.compare_exchange(
-                seen,
-                seen.wrapping_add(1),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match word.compare_exchange(seen, seen.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return region.wake(self.0),
                 Err(now) => seen = now,
             }

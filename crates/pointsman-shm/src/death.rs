@@ -52,12 +52,7 @@ pub struct Death {
 impl Death {
     /// The death of a process that could not be started.
     pub fn never_started(why: impl Into<String>) -> Self {
-        Self {
-            process: ProcessId(0),
-            pid: 0,
-            cause: Cause::NeverStarted(why.into()),
-            target: None,
-        }
+        Self { process: ProcessId(0), pid: 0, cause: Cause::NeverStarted(why.into()), target: None }
     }
 }
 
@@ -88,10 +83,7 @@ impl fmt::Display for Cause {
             Self::Killed(KillReason::Memory) => {
                 write!(out, "was killed because it took too much memory")
             }
-            Self::Corrupt(what) => write!(
-                out,
-                "was killed because it damaged its shared memory: {what}"
-            ),
+            Self::Corrupt(what) => write!(out, "was killed because it damaged its shared memory: {what}"),
             Self::NeverStarted(why) => write!(out, "could not be started: {why}"),
             Self::Unknown => write!(out, "ended, nobody knows how"),
         }

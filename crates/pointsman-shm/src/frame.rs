@@ -92,10 +92,7 @@ impl Header {
             other => return Err(FrameError::Kind(other)),
         };
         if fixed.is_some_and(|fixed| fixed != len as usize) {
-            return Err(FrameError::Length {
-                kind: bytes[4],
-                len,
-            });
+            return Err(FrameError::Length { kind: bytes[4], len });
         }
         if footprint(len as usize) as u64 > available {
             return Err(FrameError::TooLong(len));
@@ -122,10 +119,7 @@ impl Begin {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            task: u64_at(bytes, 0)?,
-            first: u32_at(bytes, 8)?,
-        })
+        Some(Self { task: u64_at(bytes, 0)?, first: u32_at(bytes, 8)? })
     }
 }
 
@@ -149,11 +143,7 @@ impl End {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            task: u64_at(bytes, 0)?,
-            wall_ns: u64_at(bytes, 8)?,
-            cpu_ns: u64_at(bytes, 16)?,
-        })
+        Some(Self { task: u64_at(bytes, 0)?, wall_ns: u64_at(bytes, 8)?, cpu_ns: u64_at(bytes, 16)? })
     }
 }
 
@@ -193,14 +183,8 @@ mod tests {
 
     #[test]
     fn a_begin_of_the_wrong_length_is_refused() {
-        let header = Header {
-            kind: Kind::Begin,
-            len: 15,
-        };
+        let header = Header { kind: Kind::Begin, len: 15 };
 
-        assert_eq!(
-            Err(FrameError::Length { kind: 1, len: 15 }),
-            Header::decode(header.encode(), 1000)
-        );
+        assert_eq!(Err(FrameError::Length { kind: 1, len: 15 }), Header::decode(header.encode(), 1000));
     }
 }

@@ -64,10 +64,7 @@ pub struct Claim {
 }
 
 /// What came of waiting for a task.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once, and an allocation per task would cost more"
-)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and an allocation per task would cost more")]
 #[derive(Debug)]
 pub enum ClaimOutcome {
     /// A task to run.
@@ -111,15 +108,11 @@ impl Guest {
             .into_iter()
             .map(|file| {
                 let lane = Arc::new(SharedMemory::open(file)?);
-                let Kind::Lane {
-                    ring, lane: index, ..
-                } = lane.kind()
-                else {
+                let Kind::Lane { ring, lane: index, .. } = lane.kind() else {
                     return Err(wrong("a segment is not a lane's"));
                 };
                 // Relaxed: the host only needs to see it some time.
-                lane.word32(LaneWords::PID)
-                    .store(os::own_pid().cast_unsigned(), Ordering::Relaxed);
+                lane.word32(LaneWords::PID).store(os::own_pid().cast_unsigned(), Ordering::Relaxed);
                 Ok(Self {
                     arena: Arc::new(Arena::new(lane.clone(), true)),
                     host: host.clone(),
@@ -139,9 +132,7 @@ impl Guest {
     /// Says that this process has started.
     pub fn ready(&self) {
         // Relaxed: the bell's fence orders it.
-        self.lane
-            .word32(LaneWords::STARTED)
-            .store(1, Ordering::Relaxed);
+        self.lane.word32(LaneWords::STARTED).store(1, Ordering::Relaxed);
         self.press();
     }
 
@@ -192,8 +183,7 @@ impl Guest {
             limit = Some(limit.map_or(TIDY_AFTER, |limit| limit.min(TIDY_AFTER)));
         }
         let (host, slots) = (&*self.host, &self.slots);
-        let reason =
-            || slots.has_work(host) || LANES.order_of(host, self.index) != lanes::ORDER_RUN;
+        let reason = || slots.has_work(host) || LANES.order_of(host, self.index) != lanes::ORDER_RUN;
         match LANES.park(host, self.index, reason, limit) {
             Parked::Woken => true,
             Parked::TimedOut if tidy && limit == Some(TIDY_AFTER) => self.arena.trim(),
@@ -246,20 +236,12 @@ impl Guest {
         let inline = match record.payload {
             Place::Inline(len) => {
                 let mut buffer = SmallBuf::zeros(len);
-                self.host
-                    .read(at + record::INLINE_AT, buffer.as_mut_slice());
+                self.host.read(at + record::INLINE_AT, buffer.as_mut_slice());
                 Some(buffer)
             }
             Place::Block(_) => None,
         };
-        self.push(
-            Frame::Begin,
-            &Begin {
-                task: record.task,
-                first: record.first,
-            }
-            .encode(),
-        );
+        self.push(Frame::Begin, &Begin { task: record.task, first: record.first }.encode());
         self.current = Some(TaskId(record.task));
         self.slots.free(&*self.host, position);
         if record.refill {
@@ -314,9 +296,7 @@ impl Guest {
             return Err(wrong("a reply without a task"));
         }
         if !self.lane.is_ours() {
-            return Err(wrong(
-                "a forked child of a worker cannot reply for it: end it with os._exit",
-            ));
+            return Err(wrong("a forked child of a worker cannot reply for it: end it with os._exit"));
         }
         let longest = self.ring.longest();
         let mut rest = bytes;
@@ -348,15 +328,7 @@ impl Guest {
         let Some(task) = self.current.take() else {
             return;
         };
-        self.push(
-            Frame::End,
-            &End {
-                task: task.0,
-                wall_ns,
-                cpu_ns,
-            }
-            .encode(),
-        );
+        self.push(Frame::End, &End { task: task.0, wall_ns, cpu_ns }.encode());
         // Its fence also orders END before the look at the order word (U3).
         HostWords::BELL.announce(&*self.host);
         if self.ring.is_half_full() {
@@ -415,18 +387,15 @@ fn wrong(what: &str) -> io::Error {
 /// When the thread cannot be started.
 pub fn watch_parent(parent: OwnedFd) -> io::Result<()> {
     use std::os::fd::AsFd;
-    thread::Builder::new()
-        .name("pointsman-watch".into())
-        .stack_size(64 << 10)
-        .spawn(move || {
-            loop {
-                match os::poll(&[parent.as_fd()], None) {
-                    Ok(ready) if ready == [true] => os::exit_now(1),
-                    Ok(_) => {}
-                    // Without a watch the process might stay for ever.
-                    Err(_) => os::exit_now(1),
-                }
+    thread::Builder::new().name("pointsman-watch".into()).stack_size(64 << 10).spawn(move || {
+        loop {
+            match os::poll(&[parent.as_fd()], None) {
+                Ok(ready) if ready == [true] => os::exit_now(1),
+                Ok(_) => {}
+                // Without a watch the process might stay for ever.
+                Err(_) => os::exit_now(1),
             }
-        })?;
+        }
+    })?;
     Ok(())
 }

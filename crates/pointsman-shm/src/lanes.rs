@@ -72,42 +72,30 @@ impl Lanes {
     /// Makes room for this lane in every look at all lanes. The host only.
     pub(crate) fn admit<R: Region>(&self, region: &R, lane: u16) {
         self.reset(region, lane);
-        region
-            .word32(self.used)
-            .fetch_max(u32::from(lane) + 1, Ordering::Relaxed);
+        region.word32(self.used).fetch_max(u32::from(lane) + 1, Ordering::Relaxed);
     }
 
     /// Forgets what a dead lane's words say. The host only.
     pub(crate) fn reset<R: Region>(&self, region: &R, lane: u16) {
-        region
-            .word32(self.state(usize::from(lane)))
-            .store(RUNNING, Ordering::Relaxed);
-        region
-            .word32(self.order(usize::from(lane)))
-            .store(ORDER_RUN, Ordering::Relaxed);
+        region.word32(self.state(usize::from(lane))).store(RUNNING, Ordering::Relaxed);
+        region.word32(self.order(usize::from(lane))).store(ORDER_RUN, Ordering::Relaxed);
     }
 
     /// The state of a lane. A hint.
     pub(crate) fn state_of<R: Region>(&self, region: &R, lane: u16) -> u32 {
-        region
-            .word32(self.state(usize::from(lane)))
-            .load(Ordering::Relaxed)
+        region.word32(self.state(usize::from(lane))).load(Ordering::Relaxed)
     }
 
     /// Stores this lane's own state and makes it visible before whatever the lane looks at next.
     pub(crate) fn enter<R: Region>(&self, region: &R, lane: u16, state: u32) {
-        region
-            .word32(self.state(usize::from(lane)))
-            .store(state, Ordering::Relaxed);
+        region.word32(self.state(usize::from(lane))).store(state, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `wake_one` (L2, L3).
         fence(Ordering::SeqCst);
     }
 
     /// Stores this lane's own state without looking at anything afterwards.
     pub(crate) fn leave<R: Region>(&self, region: &R, lane: u16, state: u32) {
-        region
-            .word32(self.state(usize::from(lane)))
-            .store(state, Ordering::Relaxed);
+        region.word32(self.state(usize::from(lane))).store(state, Ordering::Relaxed);
     }
 
     /// Sleeps until woken, unless `work` finds a reason not to.
@@ -133,9 +121,7 @@ impl Lanes {
             }
             if limit.is_some() {
                 // The waker's exchange and this one meet on the word: whichever comes second sees the other.
-                let timed_out = state
-                    .compare_exchange(PARKED, SEARCHING, Ordering::Acquire, Ordering::Acquire)
-                    .is_ok();
+                let timed_out = state.compare_exchange(PARKED, SEARCHING, Ordering::Acquire, Ordering::Acquire).is_ok();
                 return if timed_out { Parked::TimedOut } else { Parked::Woken };
             }
         }
@@ -177,10 +163,7 @@ impl Lanes {
     fn unpark<R: Region>(&self, region: &R, lane: usize) -> bool {
         let at = self.state(lane);
         // Release: pairs with the Acquire in `park`. A failure means that the lane is awake, or being woken.
-        let woken = region
-            .word32(at)
-            .compare_exchange(PARKED, SEARCHING, Ordering::Release, Ordering::Relaxed)
-            .is_ok();
+        let woken = region.word32(at).compare_exchange(PARKED, SEARCHING, Ordering::Release, Ordering::Relaxed).is_ok();
         if woken {
             region.wake(at);
         }
@@ -200,9 +183,7 @@ impl Lanes {
 
     /// This lane's order.
     pub(crate) fn order_of<R: Region>(&self, region: &R, lane: u16) -> u32 {
-        region
-            .word32(self.order(usize::from(lane)))
-            .load(Ordering::Relaxed)
+        region.word32(self.order(usize::from(lane))).load(Ordering::Relaxed)
     }
 
     /// Sleeps while the order is HOLD. May return early.

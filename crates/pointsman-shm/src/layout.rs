@@ -69,31 +69,16 @@ impl LaneWords {
 }
 
 /// The table of lanes in a host segment.
-pub(crate) const LANES: Lanes = Lanes {
-    base: LANE_TABLE,
-    stride: LANE_STRIDE,
-    used: USED_LANES,
-};
+pub(crate) const LANES: Lanes = Lanes { base: LANE_TABLE, stride: LANE_STRIDE, used: USED_LANES };
 
 /// The slots of a host segment.
 pub(crate) fn slots(count: u32) -> Slots {
-    Slots {
-        hint: HINT,
-        base: SLOTS,
-        stride: SLOT,
-        count: u64::from(count),
-    }
+    Slots { hint: HINT, base: SLOTS, stride: SLOT, count: u64::from(count) }
 }
 
 /// The ring of a lane segment.
 pub(crate) fn ring(capacity: u32) -> RingAt {
-    RingAt {
-        tail: TAIL,
-        head: HEAD,
-        room: Bell(ROOM),
-        bytes: RING,
-        capacity: u64::from(capacity),
-    }
+    RingAt { tail: TAIL, head: HEAD, room: Bell(ROOM), bytes: RING, capacity: u64::from(capacity) }
 }
 
 /// What a segment is for.
@@ -135,11 +120,7 @@ impl Header {
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
         let (kind, a, b, c) = match self.kind {
             Kind::Host { slots, spin_ns } => (1_u32, slots, spin_ns, 0),
-            Kind::Lane {
-                ring,
-                lane,
-                process,
-            } => (2, ring, u64::from(lane), process),
+            Kind::Lane { ring, lane, process } => (2, ring, u64::from(lane), process),
         };
         let mut bytes = [0; Self::LEN];
         bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -159,32 +140,19 @@ impl Header {
             return refuse("this is not a segment of pointsman");
         }
         if u32_at(bytes, 8) != Some(VERSION) {
-            return refuse(
-                "the segment was made by another version of pointsman: restart the program",
-            );
+            return refuse("the segment was made by another version of pointsman: restart the program");
         }
-        let (Some(kind), Some(len), Some(a), Some(c), Some(b)) = (
-            u32_at(bytes, 12),
-            u64_at(bytes, 16),
-            u32_at(bytes, 24),
-            u32_at(bytes, 28),
-            u64_at(bytes, 32),
-        ) else {
+        let (Some(kind), Some(len), Some(a), Some(c), Some(b)) =
+            (u32_at(bytes, 12), u64_at(bytes, 16), u32_at(bytes, 24), u32_at(bytes, 28), u64_at(bytes, 32))
+        else {
             return refuse("the segment's header is cut off");
         };
         if !a.is_power_of_two() {
             return refuse("a count in the segment's header is not a power of two");
         }
         let kind = match (kind, u16::try_from(b)) {
-            (1, _) => Kind::Host {
-                slots: a,
-                spin_ns: b,
-            },
-            (2, Ok(lane)) if usize::from(lane) < MOST_LANES => Kind::Lane {
-                ring: a,
-                lane,
-                process: c,
-            },
+            (1, _) => Kind::Host { slots: a, spin_ns: b },
+            (2, Ok(lane)) if usize::from(lane) < MOST_LANES => Kind::Lane { ring: a, lane, process: c },
             _ => return refuse("the segment is of no known kind"),
         };
         if len != actual || len < kind.fixed() {
@@ -201,27 +169,14 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_journey() {
-        let header = Header {
-            kind: Kind::Lane {
-                ring: 1 << 20,
-                lane: 7,
-                process: 3,
-            },
-            len: 1 << 30,
-        };
+        let header = Header { kind: Kind::Lane { ring: 1 << 20, lane: 7, process: 3 }, len: 1 << 30 };
 
         assert_eq!(header, Header::decode(&header.encode(), 1 << 30).unwrap());
     }
 
     #[test]
     fn a_segment_of_another_length_is_refused() {
-        let header = Header {
-            kind: Kind::Host {
-                slots: 16,
-                spin_ns: 0,
-            },
-            len: 1 << 30,
-        };
+        let header = Header { kind: Kind::Host { slots: 16, spin_ns: 0 }, len: 1 << 30 };
 
         assert!(Header::decode(&header.encode(), 1 << 29).is_err());
     }

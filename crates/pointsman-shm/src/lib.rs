@@ -13,14 +13,7 @@
 //! - I2. A process's death fails the calls that its lanes had begun and not replied to, and no others.
 //! - I3. Whatever a worker writes into its memory, the host neither panics nor touches memory outside of the segments.
 //! - I4. No file outside of `src/os/` asks which system it runs on.
-#![cfg_attr(
-    loom,
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "under loom only the protocols are built"
-    )
-)]
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "under loom only the protocols are built"))]
 
 mod bell;
 mod frame;

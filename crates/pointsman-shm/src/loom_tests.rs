@@ -11,25 +11,10 @@ use crate::region::heap::Heap;
 use crate::ring::{Consumer, Producer, RingAt};
 use crate::slots::{HOST_LANE, Slots};
 
-const SLOTS: Slots = Slots {
-    hint: 0,
-    base: 8,
-    stride: 16,
-    count: 2,
-};
-const LANES: Lanes = Lanes {
-    base: 48,
-    stride: 8,
-    used: 40,
-};
+const SLOTS: Slots = Slots { hint: 0, base: 8, stride: 16, count: 2 };
+const LANES: Lanes = Lanes { base: 48, stride: 8, used: 40 };
 const BELL: Bell = Bell(72);
-const RING: RingAt = RingAt {
-    tail: 80,
-    head: 88,
-    room: Bell(96),
-    bytes: 104,
-    capacity: 32,
-};
+const RING: RingAt = RingAt { tail: 80, head: 88, room: Bell(96), bytes: 104, capacity: 32 };
 const LEN: usize = 136;
 
 fn region() -> Arc<Heap> {
@@ -48,11 +33,7 @@ fn run_one(region: &Heap, lane: u16) -> Option<u64> {
     let position = SLOTS.claim(region, lane)?;
     let mut bytes = [0; 8];
     region.read(SLOTS.at(position) + 8, &mut bytes);
-    assert_eq!(
-        position,
-        u64::from_le_bytes(bytes),
-        "the owner sees what was published there"
-    );
+    assert_eq!(position, u64::from_le_bytes(bytes), "the owner sees what was published there");
     SLOTS.free(region, position);
     Some(position)
 }
@@ -73,10 +54,7 @@ fn loom_claim_1_two_claimers_and_a_cancel_take_each_task_once() {
             assert_eq!(Some(HOST_LANE), SLOTS.owner(&*region, 0));
             SLOTS.free(&*region, 0);
         }
-        let taken = claimers
-            .into_iter()
-            .filter_map(|claimer| claimer.join().unwrap())
-            .count();
+        let taken = claimers.into_iter().filter_map(|claimer| claimer.join().unwrap()).count();
 
         assert_eq!(1, taken + usize::from(cancelled));
         assert!(SLOTS.is_free(&*region, 2));
@@ -99,10 +77,7 @@ fn loom_claim_1_slots_are_used_again_without_a_mix_up() {
             thread::yield_now();
         }
         publish(&region, 2);
-        let mut taken: Vec<_> = claimers
-            .into_iter()
-            .filter_map(|claimer| claimer.join().unwrap())
-            .collect();
+        let mut taken: Vec<_> = claimers.into_iter().filter_map(|claimer| claimer.join().unwrap()).collect();
         taken.extend(std::iter::from_fn(|| run_one(&region, 0)));
         taken.sort_unstable();
 
@@ -225,10 +200,7 @@ fn loom_claim_5_frames_arrive_whole_in_order_and_a_full_ring_waits_for_room() {
             let mut bytes = Vec::new();
             let before = seen;
             while let Some(header) = consumer.next(&*region, &mut bytes).unwrap() {
-                assert_eq!(
-                    (Kind::Value(seen), vec![seen; 8]),
-                    (header.kind, std::mem::take(&mut bytes))
-                );
+                assert_eq!((Kind::Value(seen), vec![seen; 8]), (header.kind, std::mem::take(&mut bytes)));
                 seen += 1;
             }
             consumer.release(&*region);
@@ -276,12 +248,7 @@ fn loom_claim_7_a_lane_that_parks_hears_that_it_should_end() {
             move || {
                 while LANES.order_of(&*region, 0) != ORDER_END {
                     LANES.leave(&*region, 0, SEARCHING);
-                    LANES.park(
-                        &*region,
-                        0,
-                        || LANES.order_of(&*region, 0) != ORDER_RUN,
-                        None,
-                    );
+                    LANES.park(&*region, 0, || LANES.order_of(&*region, 0) != ORDER_RUN, None);
                 }
             }
         });

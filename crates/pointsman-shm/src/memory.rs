@@ -63,12 +63,7 @@ impl SharedMemory {
     fn create_exactly(kind: Kind, len: u64) -> io::Result<Self> {
         let file = os::create_memory("pointsman", len)?;
         let mapping = os::Mapping::new(file.as_fd(), len)?;
-        let memory = Self {
-            mapping,
-            file,
-            header: Header { kind, len },
-            generation: os::fork_generation(),
-        };
+        let memory = Self { mapping, file, header: Header { kind, len }, generation: os::fork_generation() };
         memory.write(0, &memory.header.encode());
         Ok(memory)
     }
@@ -77,25 +72,11 @@ impl SharedMemory {
     pub(crate) fn open(file: OwnedFd) -> io::Result<Self> {
         let len = os::memory_len(file.as_fd())?;
         if len < PAGE {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the segment is too short",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the segment is too short"));
         }
         let mapping = os::Mapping::new(file.as_fd(), len)?;
-        let header = Header {
-            kind: Kind::Host {
-                slots: 1,
-                spin_ns: 0,
-            },
-            len,
-        };
-        let mut memory = Self {
-            mapping,
-            file,
-            header,
-            generation: os::fork_generation(),
-        };
+        let header = Header { kind: Kind::Host { slots: 1, spin_ns: 0 }, len };
+        let mut memory = Self { mapping, file, header, generation: os::fork_generation() };
         let mut bytes = [0; Header::LEN];
         memory.read(0, &mut bytes);
         memory.header = Header::decode(&bytes, len)?;
@@ -113,11 +94,7 @@ impl SharedMemory {
 
     /// The address of `len` bytes at `at`. Panics when they are not inside the mapping (M2).
     fn address(&self, at: usize, len: usize) -> NonNull<u8> {
-        assert!(
-            at.checked_add(len)
-                .is_some_and(|end| end <= self.mapping.len()),
-            "outside of the segment"
-        );
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.mapping.len()), "outside of the segment");
         // SAFETY: the offset is inside the mapping, which is one allocation by M1.
         unsafe { self.mapping.start().add(at) }
     }
@@ -130,10 +107,7 @@ impl SharedMemory {
         if begins < arena.start || ends > arena.end || !block.offset.is_multiple_of(BLOCK_HEADER) {
             return None;
         }
-        let (at, len) = (
-            usize::try_from(block.offset).ok()?,
-            usize::try_from(block.len).ok()?,
-        );
+        let (at, len) = (usize::try_from(block.offset).ok()?, usize::try_from(block.len).ok()?);
         Some((self.address(at, len), self.block_word(block.offset)))
     }
 
@@ -151,27 +125,15 @@ impl SharedMemory {
     pub fn view(self: &Arc<Self>, block: BlockRef) -> Option<View> {
         let (start, word) = self.block(block)?;
         // Acquire: pairs with the Release in `View::drop`, should another view of the block just have gone.
-        word.fetch_update(Ordering::Acquire, Ordering::Relaxed, |views| {
-            (views < RELEASED - 1).then_some(views + 1)
-        })
-        .ok()?;
-        Some(View {
-            memory: self.clone(),
-            block,
-            start,
-            counted: true,
-        })
+        word.fetch_update(Ordering::Acquire, Ordering::Relaxed, |views| (views < RELEASED - 1).then_some(views + 1))
+            .ok()?;
+        Some(View { memory: self.clone(), block, start, counted: true })
     }
 
     /// A view of a block that stays its owner's: dropping the view releases nothing.
     pub(crate) fn view_shared(self: &Arc<Self>, block: BlockRef) -> Option<View> {
         let (start, _) = self.block(block)?;
-        Some(View {
-            memory: self.clone(),
-            block,
-            start,
-            counted: false,
-        })
+        Some(View { memory: self.clone(), block, start, counted: false })
     }
 
     /// Releases a block that nobody will view.
@@ -209,19 +171,13 @@ impl Region for SharedMemory {
     fn read(&self, at: usize, into: &mut [u8]) {
         let from = self.address(at, into.len());
         // SAFETY: the range is inside the mapping (M2), and `into` is ordinary memory that does not overlap it.
-        unsafe {
-            from.as_ptr()
-                .copy_to_nonoverlapping(into.as_mut_ptr(), into.len())
-        };
+        unsafe { from.as_ptr().copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
     }
 
     fn write(&self, at: usize, from: &[u8]) {
         let to = self.address(at, from.len());
         // SAFETY: the range is inside the mapping (M2), and `from` is ordinary memory that does not overlap it.
-        unsafe {
-            to.as_ptr()
-                .copy_from_nonoverlapping(from.as_ptr(), from.len())
-        };
+        unsafe { to.as_ptr().copy_from_nonoverlapping(from.as_ptr(), from.len()) };
     }
 
     fn sleep(&self, at: usize, expected: u32, limit: Option<Duration>) {
@@ -254,10 +210,7 @@ impl View {
     }
 
     /// Bytes in the block.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "a block's size, not a collection's"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "a block's size, not a collection's")]
     pub fn len(&self) -> usize {
         usize::try_from(self.block.len).unwrap_or(usize::MAX)
     }

@@ -22,10 +22,7 @@ pub(crate) struct Ranges {
 impl Ranges {
     /// All of it free.
     pub(crate) fn new(whole: Range<u64>) -> Self {
-        Self {
-            free: BTreeMap::from([(whole.start, whole.end - whole.start)]),
-            whole,
-        }
+        Self { free: BTreeMap::from([(whole.start, whole.end - whole.start)]), whole }
     }
 
     /// Takes the lowest free range of this length: low addresses are warm, and stay few.

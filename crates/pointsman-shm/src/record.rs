@@ -49,16 +49,9 @@ impl Record {
         };
         let flags = inline | if self.refill { REFILL } else { 0 };
         let mut bytes = [0; FIXED];
-        for (at, word) in [
-            self.task,
-            self.function,
-            self.function_block.offset,
-            self.function_block.len,
-            offset,
-            len,
-        ]
-        .iter()
-        .enumerate()
+        for (at, word) in [self.task, self.function, self.function_block.offset, self.function_block.len, offset, len]
+            .iter()
+            .enumerate()
         {
             bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
         }
@@ -80,10 +73,7 @@ impl Record {
         Some(Self {
             task: word(0)?,
             function: word(1)?,
-            function_block: BlockRef {
-                offset: word(2)?,
-                len: word(3)?,
-            },
+            function_block: BlockRef { offset: word(2)?, len: word(3)? },
             payload,
             first: u32_at(bytes, 48)?,
             calls: u32_at(bytes, 52)?,
@@ -102,10 +92,7 @@ pub struct SmallBuf {
 impl SmallBuf {
     /// Zeros to be filled; at most [`INLINE`] of them.
     pub(crate) fn zeros(len: usize) -> Self {
-        Self {
-            bytes: [0; INLINE],
-            len: len.min(INLINE),
-        }
+        Self { bytes: [0; INLINE], len: len.min(INLINE) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {

@@ -37,14 +37,8 @@ pub(crate) struct RingAt {
 impl RingAt {
     /// Splits the area of `len` bytes from a position into its part before the ring's end and its part after.
     fn split(&self, position: u64, len: usize) -> (usize, usize) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "less than the capacity, which is a u32"
-        )]
-        let (start, capacity) = (
-            (position & (self.capacity - 1)) as usize,
-            self.capacity as usize,
-        );
+        #[expect(clippy::cast_possible_truncation, reason = "less than the capacity, which is a u32")]
+        let (start, capacity) = ((position & (self.capacity - 1)) as usize, self.capacity as usize);
         (self.bytes + start, len.min(capacity - start))
     }
 
@@ -76,11 +70,7 @@ pub(crate) struct Producer {
 impl Producer {
     /// The producer of a ring that is empty and new.
     pub(crate) fn new(ring: RingAt) -> Self {
-        Self {
-            ring,
-            tail: 0,
-            head: 0,
-        }
+        Self { ring, tail: 0, head: 0 }
     }
 
     /// Commits a frame if there is room for it.
@@ -93,14 +83,11 @@ impl Producer {
         let Ok(len) = u32::try_from(payload.len()) else {
             return false;
         };
-        self.ring
-            .write(region, self.tail, &Header { kind, len }.encode());
+        self.ring.write(region, self.tail, &Header { kind, len }.encode());
         self.ring.write(region, self.tail + HEADER as u64, payload);
         self.tail += size;
         // Release: pairs with the Acquire in `Consumer::look` (R2).
-        region
-            .word64(self.ring.tail)
-            .store(self.tail, Ordering::Release);
+        region.word64(self.ring.tail).store(self.tail, Ordering::Release);
         true
     }
 
@@ -145,12 +132,7 @@ pub(crate) struct Consumer {
 impl Consumer {
     /// The consumer of a ring that is empty and new.
     pub(crate) fn new(ring: RingAt) -> Self {
-        Self {
-            ring,
-            head: 0,
-            released: 0,
-            tail: 0,
-        }
+        Self { ring, head: 0, released: 0, tail: 0 }
     }
 
     /// Sees what the producer has committed so far; [`Consumer::next`] goes no further.
@@ -172,11 +154,7 @@ impl Consumer {
     }
 
     /// The next frame that was seen, its payload copied to the end of `into`.
-    pub(crate) fn next<R: Region>(
-        &mut self,
-        region: &R,
-        into: &mut Vec<u8>,
-    ) -> Result<Option<Header>, FrameError> {
+    pub(crate) fn next<R: Region>(&mut self, region: &R, into: &mut Vec<u8>) -> Result<Option<Header>, FrameError> {
         let available = self.tail - self.head;
         if available == 0 {
             return Ok(None);
@@ -189,8 +167,7 @@ impl Consumer {
             return Err(FrameError::TooLong(header.len));
         }
         into.resize(start + len, 0);
-        self.ring
-            .read(region, self.head + HEADER as u64, &mut into[start..]);
+        self.ring.read(region, self.head + HEADER as u64, &mut into[start..]);
         self.head += footprint(len) as u64;
         Ok(Some(header))
     }
@@ -201,9 +178,7 @@ impl Consumer {
             return;
         }
         // Release: pairs with the Acquire in `Producer::has_room`.
-        region
-            .word64(self.ring.head)
-            .store(self.head, Ordering::Release);
+        region.word64(self.ring.head).store(self.head, Ordering::Release);
         self.released = self.head;
         // A wake for every few bytes would cost more than the bytes; the last release always finds the ring empty.
         if self.tail - self.head <= self.ring.capacity / 2 {

@@ -50,11 +50,7 @@ impl Snapshot {
     fn of(word: u64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "16 bits were put there")]
         let lane = (word >> 2) as u16;
-        Self {
-            kind: word & 3,
-            lane,
-            position: word >> 18,
-        }
+        Self { kind: word & 3, lane, position: word >> 18 }
     }
 
     /// This word's position less `position`, allowing for the wrap.
@@ -78,10 +74,7 @@ pub(crate) struct Slots {
 impl Slots {
     /// The offset of the slot of a position; its word is at the start.
     pub(crate) fn at(&self, position: u64) -> usize {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "less than `count`, which is a u32"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "less than `count`, which is a u32")]
         let index = (position & (self.count - 1)) as usize;
         self.base + index * self.stride
     }
@@ -90,9 +83,7 @@ impl Slots {
     pub(crate) fn initialise<R: Region>(&self, region: &R) {
         for position in 0..self.count {
             // Relaxed: the region is handed over by a system call afterwards.
-            region
-                .word64(self.at(position))
-                .store(encode(FREE, position, 0), Ordering::Relaxed);
+            region.word64(self.at(position)).store(encode(FREE, position, 0), Ordering::Relaxed);
         }
     }
 
@@ -105,9 +96,7 @@ impl Slots {
     /// Offers a position that is free and written.
     pub(crate) fn publish<R: Region>(&self, region: &R, position: u64) {
         // Release: pairs with the Acquire in `claim` and `take_back` (S3).
-        region
-            .word64(self.at(position))
-            .store(encode(READY, position, 0), Ordering::Release);
+        region.word64(self.at(position)).store(encode(READY, position, 0), Ordering::Release);
     }
 
     /// Takes the first ready position for this lane.
@@ -124,10 +113,7 @@ impl Slots {
                 0 if snapshot.kind == READY => {
                     let mine = encode(CLAIMED, position, lane);
                     // Acquire: pairs with the Release in `publish` (S3). One step claims and names the owner (S1).
-                    if word
-                        .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
-                        .is_ok()
-                    {
+                    if word.compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                         hint.fetch_max(position + 1, Ordering::Relaxed);
                         return Some(position);
                     }
@@ -158,23 +144,15 @@ impl Slots {
 
     /// Claims a ready position for the host, so that no lane will run it.
     pub(crate) fn take_back<R: Region>(&self, region: &R, position: u64) -> bool {
-        let (ready, mine) = (
-            encode(READY, position, 0),
-            encode(CLAIMED, position, HOST_LANE),
-        );
+        let (ready, mine) = (encode(READY, position, 0), encode(CLAIMED, position, HOST_LANE));
         // Relaxed: the host wrote the bytes itself; the exchange alone decides who owns the position.
-        region
-            .word64(self.at(position))
-            .compare_exchange(ready, mine, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        region.word64(self.at(position)).compare_exchange(ready, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Gives a claimed slot back, for the position of the next lap.
     pub(crate) fn free<R: Region>(&self, region: &R, position: u64) {
         // Release: pairs with the Acquire in `is_free` (S3).
-        region
-            .word64(self.at(position))
-            .store(encode(FREE, position + self.count, 0), Ordering::Release);
+        region.word64(self.at(position)).store(encode(FREE, position + self.count, 0), Ordering::Release);
     }
 
     /// Whether this position waits to be claimed. A hint.

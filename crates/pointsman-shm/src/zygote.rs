@@ -50,10 +50,7 @@ fn packet(kind: u8, a: u32, b: u32, c: u32) -> Vec<u8> {
 
 /// A packet's kind and its three numbers.
 fn parse(bytes: &[u8]) -> Option<(u8, [u32; 3])> {
-    Some((
-        *bytes.first()?,
-        [u32_at(bytes, 4)?, u32_at(bytes, 8)?, u32_at(bytes, 12)?],
-    ))
+    Some((*bytes.first()?, [u32_at(bytes, 4)?, u32_at(bytes, 8)?, u32_at(bytes, 12)?]))
 }
 
 /// What a zygote's parent opens before it spawns the zygote.
@@ -76,11 +73,7 @@ impl Descriptors {
     /// When the system gives no descriptors.
     pub fn open() -> io::Result<Self> {
         let (ours, theirs) = os::seqpacket()?;
-        Ok(Self {
-            ours,
-            theirs,
-            parent: os::high(&os::open_process(os::own_pid())?)?,
-        })
+        Ok(Self { ours, theirs, parent: os::high(&os::open_process(os::own_pid())?)? })
     }
 }
 
@@ -135,10 +128,7 @@ impl Server {
     /// # Errors
     ///
     /// When the socket fails; the zygote can only end then.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the server must be free for the answer between two requests"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "the server must be free for the answer between two requests")]
     pub fn next(&mut self) -> io::Result<Next> {
         loop {
             let ready = os::poll(&[self.parent.as_fd(), self.socket.as_fd()], None)?;
@@ -179,10 +169,7 @@ impl Server {
             Ok(handle) => handle,
             Err(error) => return self.reply_failed(process, &error.to_string()),
         };
-        self.answer(
-            &packet(LAUNCHED, process.0, pid.cast_unsigned(), 0),
-            &[handle.as_fd()],
-        )
+        self.answer(&packet(LAUNCHED, process.0, pid.cast_unsigned(), 0), &[handle.as_fd()])
     }
 
     /// Says that the process could not be forked.
@@ -215,21 +202,13 @@ impl Server {
 
 fn request(process: ProcessId, descriptors: Vec<OwnedFd>) -> io::Result<Request> {
     let mut descriptors = descriptors.into_iter();
-    let (Some(host), Some(config), Some(parent)) =
-        (descriptors.next(), descriptors.next(), descriptors.next())
-    else {
+    let (Some(host), Some(config), Some(parent)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "descriptors are missing from a launch: raise the limit on open files",
         ));
     };
-    Ok(Request {
-        process,
-        config: contents(config)?,
-        host,
-        lanes: descriptors.collect(),
-        parent,
-    })
+    Ok(Request { process, config: contents(config)?, host, lanes: descriptors.collect(), parent })
 }
 
 fn contents(file: OwnedFd) -> io::Result<Vec<u8>> {
@@ -249,10 +228,7 @@ pub(crate) fn config_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 /// Whether a failure only means "not now".
 fn is_pause(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// A descriptor that a queued message keeps open.
@@ -292,11 +268,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            zygote: None,
-            outbox: VecDeque::new(),
-        }
+        Self { socket, zygote: None, outbox: VecDeque::new() }
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
@@ -309,29 +281,19 @@ impl Client {
 
     /// Asks for a process. `descriptors`: host segment, configuration, own process, lanes.
     pub(crate) fn launch(&mut self, process: ProcessId, descriptors: Vec<Shared>) {
-        self.outbox.push_back(Message {
-            bytes: packet(LAUNCH, process.0, 0, 0),
-            descriptors,
-        });
+        self.outbox.push_back(Message { bytes: packet(LAUNCH, process.0, 0, 0), descriptors });
     }
 
     /// Asks how a process ended that has ended.
     pub(crate) fn reap(&mut self, process: ProcessId, pid: i32) {
         let bytes = packet(REAP, pid.cast_unsigned(), process.0, 0);
-        self.outbox.push_back(Message {
-            bytes,
-            descriptors: Vec::new(),
-        });
+        self.outbox.push_back(Message { bytes, descriptors: Vec::new() });
     }
 
     /// Sends what can be sent now.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while let Some(message) = self.outbox.front() {
-            let descriptors: Vec<_> = message
-                .descriptors
-                .iter()
-                .map(|descriptor| descriptor.as_fd())
-                .collect();
+            let descriptors: Vec<_> = message.descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
             match os::send(self.socket.as_fd(), &message.bytes, &descriptors) {
                 Ok(()) => drop(self.outbox.pop_front()),
                 Err(error) if is_pause(&error) => return Ok(()),
@@ -364,11 +326,7 @@ impl Client {
                 Some((LAUNCHED, [process, pid, _])) => {
                     let (process, pid) = (ProcessId(process), pid.cast_signed());
                     answers.push(match descriptors.next() {
-                        Some(handle) => Answer::Launched {
-                            process,
-                            pid,
-                            handle,
-                        },
+                        Some(handle) => Answer::Launched { process, pid, handle },
                         None => Answer::Failed {
                             process,
                             why: "no descriptor left for it: raise the limit on open files".into(),
@@ -376,19 +334,12 @@ impl Client {
                     });
                 }
                 Some((FAILED, [process, ..])) => {
-                    let why =
-                        String::from_utf8_lossy(bytes.get(LEN..).unwrap_or_default()).into_owned();
-                    answers.push(Answer::Failed {
-                        process: ProcessId(process),
-                        why,
-                    });
+                    let why = String::from_utf8_lossy(bytes.get(LEN..).unwrap_or_default()).into_owned();
+                    answers.push(Answer::Failed { process: ProcessId(process), why });
                 }
                 Some((EXITED, [process, known, status])) => {
                     let status = (known != 0).then_some(status.cast_signed());
-                    answers.push(Answer::Exited {
-                        process: ProcessId(process),
-                        status,
-                    });
+                    answers.push(Answer::Exited { process: ProcessId(process), status });
                 }
                 Some(_) => {}
             }
@@ -414,25 +365,15 @@ mod tests {
         let mut server = Server::new(pair.theirs, pair.parent).unwrap();
         let mut client = Client::new(pair.ours);
         let file = |text: &[u8]| -> Shared { Arc::new(config_file(text).unwrap()) };
-        client.launch(
-            ProcessId(7),
-            vec![file(b"host"), file(b"config"), file(b""), file(b"lane")],
-        );
+        client.launch(ProcessId(7), vec![file(b"host"), file(b"config"), file(b""), file(b"lane")]);
         client.flush().unwrap();
 
-        let Next::Launch(request) = server.next().unwrap() else {
-            panic!("closed")
-        };
-        assert_eq!(
-            (ProcessId(7), b"config".to_vec(), 1),
-            (request.process, request.config, request.lanes.len())
-        );
+        let Next::Launch(request) = server.next().unwrap() else { panic!("closed") };
+        assert_eq!((ProcessId(7), b"config".to_vec(), 1), (request.process, request.config, request.lanes.len()));
         assert_eq!(b"host".to_vec(), contents(request.host).unwrap());
         server.reply_failed(ProcessId(7), "no").unwrap();
         let answers = client.answers().unwrap();
-        assert!(
-            matches!(&answers[..], [Answer::Failed { process: ProcessId(7), why }] if why == "no")
-        );
+        assert!(matches!(&answers[..], [Answer::Failed { process: ProcessId(7), why }] if why == "no"));
         assert!(client.zygote().is_some(), "it said hello");
     }
 

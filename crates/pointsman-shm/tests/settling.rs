@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn many_tasks_over_three_processes_all_settle() {
     let pool = Pool::new(small(), 3, 1);
-    let payloads: Vec<_> = (0..50_000_u32)
-        .map(|n| [&[ECHO][..], &n.to_le_bytes()].concat())
-        .collect();
+    let payloads: Vec<_> = (0..50_000_u32).map(|n| [&[ECHO][..], &n.to_le_bytes()].concat()).collect();
     let sinks: Vec<_> = payloads.iter().map(|payload| pool.call(payload)).collect();
 
     for (payload, sink) in payloads.iter().zip(&sinks) {
@@ -33,22 +31,11 @@ fn one_call_after_the_other_is_answered() {
 
 #[test]
 fn one_call_after_the_other_is_answered_when_nobody_spins() {
-    let pool = Pool::new(
-        HostConfig {
-            spin: Duration::ZERO,
-            ..small()
-        },
-        3,
-        1,
-    );
+    let pool = Pool::new(HostConfig { spin: Duration::ZERO, ..small() }, 3, 1);
     for n in 0..2000_u32 {
         let payload = [&[ECHO][..], &n.to_le_bytes()].concat();
         let sink = pool.call(&payload);
-        assert!(pool.host.wait(
-            &|| sink.is_finished(),
-            Some(Instant::now() + Duration::from_secs(60)),
-            Duration::ZERO
-        ));
+        assert!(pool.host.wait(&|| sink.is_finished(), Some(Instant::now() + Duration::from_secs(60)), Duration::ZERO));
         assert_eq!(vec![echoed(&payload, 0)], sink.all());
     }
 }
@@ -57,9 +44,7 @@ fn one_call_after_the_other_is_answered_when_nobody_spins() {
 fn calls_that_travel_together_come_back_in_order() {
     let pool = Pool::new(small(), 2, 2);
     let payload = [ECHO, 7];
-    let sinks: Vec<_> = (0..20)
-        .map(|_| pool.submit(&payload, 1000, 1, Vec::new()).1)
-        .collect();
+    let sinks: Vec<_> = (0..20).map(|_| pool.submit(&payload, 1000, 1, Vec::new()).1).collect();
     let expected: Vec<_> = (0..1000).map(|index| echoed(&payload, index)).collect();
 
     for sink in sinks {
@@ -71,11 +56,7 @@ fn calls_that_travel_together_come_back_in_order() {
 
 #[test]
 fn a_few_slots_carry_many_tasks() {
-    let config = HostConfig {
-        slots: 4,
-        window: 2,
-        ..small()
-    };
+    let config = HostConfig { slots: 4, window: 2, ..small() };
     let pool = Pool::new(config, 2, 1);
     let sinks: Vec<_> = (0..3000).map(|_| pool.call(&[ECHO])).collect();
 
@@ -86,14 +67,7 @@ fn a_few_slots_carry_many_tasks() {
 
 #[test]
 fn tasks_that_found_no_slot_run_although_nobody_waits() {
-    let pool = Pool::new(
-        HostConfig {
-            slots: 16,
-            ..small()
-        },
-        1,
-        1,
-    );
+    let pool = Pool::new(HostConfig { slots: 16, ..small() }, 1, 1);
     let sinks: Vec<_> = (0..500).map(|_| pool.call(&[ECHO])).collect();
 
     // Neither waiting nor draining: the host's own threads must do it.
@@ -106,96 +80,40 @@ fn tasks_that_found_no_slot_run_although_nobody_waits() {
 
 #[test]
 fn arguments_and_results_of_any_size_arrive() {
-    let pool = Pool::new(
-        HostConfig {
-            ring_bytes: 4096,
-            ..small()
-        },
-        2,
-        1,
-    );
-    for size in [
-        0,
-        1,
-        7,
-        150,
-        183,
-        184,
-        185,
-        400,
-        511,
-        512,
-        513,
-        4096,
-        5000,
-        100_000,
-        3_000_000_usize,
-    ] {
-        let payload: Vec<_> = std::iter::once(ECHO)
-            .chain((0..size).map(|at| u8::try_from(at % 253).unwrap()))
-            .collect();
-        assert!(
-            vec![echoed(&payload, 0)] == pool.finish(&pool.call(&payload)),
-            "{size} bytes"
-        );
+    let pool = Pool::new(HostConfig { ring_bytes: 4096, ..small() }, 2, 1);
+    for size in [0, 1, 7, 150, 183, 184, 185, 400, 511, 512, 513, 4096, 5000, 100_000, 3_000_000_usize] {
+        let payload: Vec<_> =
+            std::iter::once(ECHO).chain((0..size).map(|at| u8::try_from(at % 253).unwrap())).collect();
+        assert!(vec![echoed(&payload, 0)] == pool.finish(&pool.call(&payload)), "{size} bytes");
     }
 }
 
 #[test]
 fn a_full_ring_holds_the_lane_back_and_loses_nothing() {
-    let pool = Pool::new(
-        HostConfig {
-            ring_bytes: 4096,
-            ..small()
-        },
-        2,
-        2,
-    );
+    let pool = Pool::new(HostConfig { ring_bytes: 4096, ..small() }, 2, 2);
     let size = 1000_u32;
     let payload = [&[LARGE][..], &size.to_le_bytes()].concat();
-    let sinks: Vec<_> = (0..8)
-        .map(|_| pool.submit(&payload, 500, 1, Vec::new()).1)
-        .collect();
-    let expected: Vec<_> = (0..size)
-        .map(|at| u8::try_from(at % 251).unwrap())
-        .collect();
+    let sinks: Vec<_> = (0..8).map(|_| pool.submit(&payload, 500, 1, Vec::new()).1).collect();
+    let expected: Vec<_> = (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect();
 
     // The host's own thread empties the rings while this thread does something else.
-    eventually(|| {
-        sinks
-            .iter()
-            .all(|sink| sink.outcomes.lock().unwrap().len() > 400)
-    });
+    eventually(|| sinks.iter().all(|sink| sink.outcomes.lock().unwrap().len() > 400));
     for sink in &sinks {
         let outcomes = pool.finish(sink);
         assert_eq!(500, outcomes.len());
-        assert!(
-            outcomes
-                .iter()
-                .all(|outcome| *outcome == Outcome::Value(1, expected.clone()))
-        );
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Value(1, expected.clone())));
     }
 }
 
 #[test]
 fn results_in_blocks_are_used_again_after_their_views() {
-    let pool = Pool::new(
-        HostConfig {
-            lane_arena_bytes: 8 << 20,
-            ..small()
-        },
-        2,
-        1,
-    );
+    let pool = Pool::new(HostConfig { lane_arena_bytes: 8 << 20, ..small() }, 2, 1);
     let size = 3_000_000_u32;
     let payload = [&[BLOCK][..], &size.to_le_bytes()].concat();
     for index in 0..40 {
         // Two blocks and a bit fit into an arena, so forty need forty releases.
         let outcomes = pool.finish(&pool.call(&payload));
-        assert!(
-            outcomes == vec![Outcome::Value(2, vec![0; size as usize])],
-            "{index}"
-        );
+        assert!(outcomes == vec![Outcome::Value(2, vec![0; size as usize])], "{index}");
     }
 }
 
@@ -203,51 +121,24 @@ fn attached(pool: &Pool, kind: u8, fill: u8, len: usize) -> Option<(Vec<u8>, Blo
     let mut block = pool.host.alloc(len)?;
     block.as_mut_slice().fill(fill);
     let block = block.into_ref();
-    Some((
-        [
-            &[kind][..],
-            &block.offset.to_le_bytes(),
-            &block.len.to_le_bytes(),
-        ]
-        .concat(),
-        block,
-    ))
+    Some(([&[kind][..], &block.offset.to_le_bytes(), &block.len.to_le_bytes()].concat(), block))
 }
 
 #[test]
 fn attached_blocks_arrive_and_are_used_again() {
-    let pool = Pool::new(
-        HostConfig {
-            host_arena_bytes: 16 << 20,
-            slots: 64,
-            ..small()
-        },
-        2,
-        1,
-    );
+    let pool = Pool::new(HostConfig { host_arena_bytes: 16 << 20, slots: 64, ..small() }, 2, 1);
     let len = 5 << 20;
     for fill in 1..30_u8 {
         let (payload, block) = attached(&pool, SUM, fill, len).expect("room for it");
         let (_, sink) = pool.submit(&payload, 1, 1, vec![block]);
         let sum = u64::from(fill) * len as u64;
-        assert_eq!(
-            vec![Outcome::Value(0, sum.to_le_bytes().to_vec())],
-            pool.finish(&sink)
-        );
+        assert_eq!(vec![Outcome::Value(0, sum.to_le_bytes().to_vec())], pool.finish(&sink));
     }
 }
 
 #[test]
 fn a_block_that_a_worker_keeps_is_not_used_again_until_the_worker_ends() {
-    let pool = Pool::new(
-        HostConfig {
-            host_arena_bytes: 16 << 20,
-            slots: 64,
-            ..small()
-        },
-        1,
-        1,
-    );
+    let pool = Pool::new(HostConfig { host_arena_bytes: 16 << 20, slots: 64, ..small() }, 1, 1);
     let (payload, block) = attached(&pool, KEEP, 1, 5 << 20).unwrap();
     pool.finish(&pool.submit(&payload, 1, 1, vec![block]).1);
     let again = attached(&pool, SUM, 2, 5 << 20).unwrap().1;
@@ -264,15 +155,7 @@ fn a_block_that_a_worker_keeps_is_not_used_again_until_the_worker_ends() {
 
 #[test]
 fn arguments_that_fit_nowhere_fail_and_do_not_hang() {
-    let pool = Pool::new(
-        HostConfig {
-            host_arena_bytes: 1 << 20,
-            slots: 64,
-            ..small()
-        },
-        1,
-        1,
-    );
+    let pool = Pool::new(HostConfig { host_arena_bytes: 1 << 20, slots: 64, ..small() }, 1, 1);
     let sink = pool.call(&vec![ECHO; 2 << 20]);
 
     let outcomes = pool.finish(&sink);
@@ -285,15 +168,7 @@ fn arguments_that_fit_nowhere_fail_and_do_not_hang() {
 
 #[test]
 fn arguments_that_find_no_room_now_wait_for_it() {
-    let pool = Pool::new(
-        HostConfig {
-            host_arena_bytes: 4 << 20,
-            slots: 64,
-            ..small()
-        },
-        1,
-        1,
-    );
+    let pool = Pool::new(HostConfig { host_arena_bytes: 4 << 20, slots: 64, ..small() }, 1, 1);
     let payload = vec![ECHO; 1 << 20];
     let sinks: Vec<_> = (0..20).map(|_| pool.call(&payload)).collect();
 
@@ -310,9 +185,7 @@ fn urgent_tasks_pass_those_that_wait() {
         pool.host.drain();
         pool.host.running() == 1
     });
-    let late: Vec<_> = (0..200)
-        .map(|_| pool.submit(&[ECHO], 1, 2, Vec::new()).1)
-        .collect();
+    let late: Vec<_> = (0..200).map(|_| pool.submit(&[ECHO], 1, 2, Vec::new()).1).collect();
     let urgent = pool.submit(&[ECHO], 1, 0, Vec::new()).1;
     let middle = pool.submit(&[ECHO], 1, 1, Vec::new()).1;
     pool.wait(&|| urgent.is_finished());
@@ -329,10 +202,7 @@ fn urgent_tasks_pass_those_that_wait() {
     let last = pool.submit(&[SLEEP, 20], 1, 3, Vec::new()).1;
     let first = pool.submit(&[ECHO], 1, 1, Vec::new()).1;
     pool.wait(&|| first.is_finished());
-    assert!(
-        order.is_finished()
-            && last.begun.load(Ordering::SeqCst) + last.finished.load(Ordering::SeqCst) <= 1
-    );
+    assert!(order.is_finished() && last.begun.load(Ordering::SeqCst) + last.finished.load(Ordering::SeqCst) <= 1);
     assert!(!last.is_finished());
     pool.finish(&last);
 }
@@ -345,9 +215,7 @@ fn cancelled_tasks_never_run() {
         pool.host.drain();
         pool.host.running() == 1
     });
-    let tasks: Vec<_> = (0..50)
-        .map(|_| pool.submit(&[ECHO], 3, 1, Vec::new()))
-        .collect();
+    let tasks: Vec<_> = (0..50).map(|_| pool.submit(&[ECHO], 3, 1, Vec::new())).collect();
     for (id, sink) in tasks.iter().step_by(2) {
         assert!(pool.host.cancel(*id));
         assert_eq!(vec![Outcome::Cancelled; 3], sink.all());
@@ -367,16 +235,10 @@ fn cancelled_tasks_never_run() {
 fn every_call_is_run_or_cancelled_when_cancels_race_with_claims() {
     let pool = Pool::new(small(), 3, 1);
     for _ in 0..20 {
-        let tasks: Vec<_> = (0..500)
-            .map(|_| pool.submit(&[ECHO], 1, 1, Vec::new()))
-            .collect();
+        let tasks: Vec<_> = (0..500).map(|_| pool.submit(&[ECHO], 1, 1, Vec::new())).collect();
         for (id, sink) in tasks.iter().rev() {
             let cancelled = pool.host.cancel(*id);
-            let expected = if cancelled {
-                Outcome::Cancelled
-            } else {
-                echoed(&[ECHO], 0)
-            };
+            let expected = if cancelled { Outcome::Cancelled } else { echoed(&[ECHO], 0) };
             assert_eq!(vec![expected], pool.finish(sink));
         }
     }
@@ -394,14 +256,7 @@ fn collectors_deliver_although_nobody_waits() {
 
 #[test]
 fn several_threads_may_wait_for_their_own_tasks() {
-    let pool = Pool::new(
-        HostConfig {
-            spin: Duration::ZERO,
-            ..small()
-        },
-        2,
-        1,
-    );
+    let pool = Pool::new(HostConfig { spin: Duration::ZERO, ..small() }, 2, 1);
     std::thread::scope(|scope| {
         for thread in 0..4_u32 {
             let pool = &pool;
@@ -429,21 +284,10 @@ fn a_shutdown_lets_the_queue_run_empty() {
     pool.host.shutdown(false);
     let late = pool.call(&[ECHO]);
 
-    assert!(
-        pool.host
-            .join(Some(Instant::now() + Duration::from_secs(60)))
-    );
-    assert!(
-        sinks
-            .iter()
-            .all(|sink| sink.all() == vec![echoed(&[SLEEP, 1], 0)])
-    );
+    assert!(pool.host.join(Some(Instant::now() + Duration::from_secs(60))));
+    assert!(sinks.iter().all(|sink| sink.all() == vec![echoed(&[SLEEP, 1], 0)]));
     assert_eq!(vec![echoed(&[ECHO], 0)], late.all());
-    assert_eq!(
-        vec![Outcome::Cancelled],
-        pool.call(&[ECHO]).all(),
-        "after the end"
-    );
+    assert_eq!(vec![Outcome::Cancelled], pool.call(&[ECHO]).all(), "after the end");
     assert!(pool.host.add_process(1).is_err());
 }
 
@@ -457,10 +301,7 @@ fn a_retired_process_ends_and_the_others_go_on() {
     eventually(|| pool.host.processes().len() == 1);
     assert_ne!(first, pool.host.processes()[0].id);
     assert_eq!(1, pool.finish(&pool.call(&[ECHO])).len());
-    assert!(
-        !pool.told.deaths.lock().unwrap()[0].1,
-        "none takes its place"
-    );
+    assert!(!pool.told.deaths.lock().unwrap()[0].1, "none takes its place");
 }
 
 #[test]

@@ -50,8 +50,12 @@ class ProcessRun:
         """Do nothing: the pool has as many processes as there are cores from the start."""
 
     def growable(self) -> int:
-        """Return 0: more processes than cores would gain nothing."""
-        return 0
+        """Calls that have not come back."""
+        return self.native.figures()[1] + (self.source.left() or 0)
+
+    def give_back(self) -> list[Any]:
+        """Cancel the chunks that no worker has begun, and return their inputs."""
+        return self.native.give_back()
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""

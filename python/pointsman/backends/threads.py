@@ -199,6 +199,11 @@ class ThreadRun:
         unclaimed, running, _left, _finished = self._shared.figures()
         return unclaimed + running if unclaimed else 0
 
+    def give_back(self) -> list[Any]:
+        """Claim no further inputs, and return those that nobody has begun."""
+        self._closed = True
+        return self._shared.stop()
+
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
         shared = self._shared
@@ -223,4 +228,4 @@ class ThreadRun:
 
     def stop(self) -> None:
         """Claim no further inputs; calls that run are let finish."""
-        self._shared.stop()
+        self.give_back()

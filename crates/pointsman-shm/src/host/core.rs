@@ -163,11 +163,7 @@ impl<S: Sink> Core<S> {
     }
 
     fn window(&self, env: &Env) -> usize {
-        if self.mixed {
-            env.window.min(MIXED_WINDOW.max(2 * self.lanes.len()))
-        } else {
-            env.window
-        }
+        if self.mixed { env.window.min(MIXED_WINDOW.max(2 * self.lanes.len())) } else { env.window }
     }
 
     /// Fills slots from the overflow queue.
@@ -176,20 +172,12 @@ impl<S: Sink> Core<S> {
         // Refilling a half at a time keeps the claimers' calls for more rare.
         if self.counts.waiting > 0 && (window <= 4 || self.counts.ready <= window / 2) {
             let room = window.saturating_sub(self.counts.ready);
-            let ask_at = if self.counts.waiting > room {
-                room / 2
-            } else {
-                usize::MAX
-            };
+            let ask_at = if self.counts.waiting > room { room / 2 } else { usize::MAX };
             let mut done = 0;
             while done < room
                 && let Some((id, rank)) = self.overflow.pop()
             {
-                let Some(entry) = self
-                    .table
-                    .get(id)
-                    .filter(|entry| entry.place == Place::Waiting)
-                else {
+                let Some(entry) = self.table.get(id).filter(|entry| entry.place == Place::Waiting) else {
                     continue;
                 };
                 let stamp = entry.stamp;
@@ -213,9 +201,7 @@ impl<S: Sink> Core<S> {
         if more != self.more {
             self.more = more;
             // Relaxed: a hint to lanes that find nothing.
-            env.memory
-                .word32(HostWords::MORE)
-                .store(more.into(), Ordering::Relaxed);
+            env.memory.word32(HostWords::MORE).store(more.into(), Ordering::Relaxed);
         }
     }
 
@@ -225,10 +211,8 @@ impl<S: Sink> Core<S> {
             Stored::Bytes(bytes) => bytes.len(),
             _ => 0,
         });
-        let why = format!(
-            "arguments of {bytes} bytes find no room in the {} bytes of shared memory",
-            env.arena.capacity()
-        );
+        let why =
+            format!("arguments of {bytes} bytes find no room in the {} bytes of shared memory", env.arena.capacity());
         self.give_up(env, id, Some(&Death::never_started(why)));
     }
 
@@ -291,10 +275,8 @@ impl<S: Sink> Core<S> {
     fn recall(&mut self, env: &Env, rank: u8) {
         for index in (0..self.published.len()).rev() {
             let (id, position) = (self.published[index], self.base + index as u64);
-            let Some(entry) = self
-                .table
-                .get(id)
-                .filter(|entry| entry.place == Place::Ring(position) && entry.rank > rank)
+            let Some(entry) =
+                self.table.get(id).filter(|entry| entry.place == Place::Ring(position) && entry.rank > rank)
             else {
                 continue;
             };
@@ -322,11 +304,7 @@ impl<S: Sink> Core<S> {
 
     /// Copies a payload that is only in the slot.
     fn keep_payload(&mut self, env: &Env, id: TaskId, position: u64) {
-        let Some(entry) = self
-            .table
-            .get_mut(id)
-            .filter(|entry| matches!(entry.stored, Stored::InSlot))
-        else {
+        let Some(entry) = self.table.get_mut(id).filter(|entry| matches!(entry.stored, Stored::InSlot)) else {
             return;
         };
         let mut bytes = [0; Record::LEN];
@@ -344,11 +322,7 @@ impl<S: Sink> Core<S> {
     /// Drops the front of `published` as far as its tasks are no longer there (C2).
     pub(super) fn forget_front(&mut self) {
         while let Some(id) = self.published.front() {
-            if self
-                .table
-                .get(*id)
-                .is_some_and(|entry| entry.place == Place::Ring(self.base))
-            {
+            if self.table.get(*id).is_some_and(|entry| entry.place == Place::Ring(self.base)) {
                 return;
             }
             self.published.pop_front();
@@ -370,11 +344,8 @@ impl<S: Sink> Core<S> {
         self.counts.limited -= usize::from(entry.limit.is_some());
         entry.sink.finish(entry.usage);
         if entry.has_blocks() {
-            let receiver = matches!(entry.place, Place::Running(_))
-                .then_some(entry.usage.process)
-                .flatten();
-            env.arena
-                .settle(entry.blocks(), receiver.map(|process| process.0));
+            let receiver = matches!(entry.place, Place::Running(_)).then_some(entry.usage.process).flatten();
+            env.arena.settle(entry.blocks(), receiver.map(|process| process.0));
         }
         self.grave.push(entry.sink);
         if matches!(entry.place, Place::Ring(_)) {
@@ -391,9 +362,7 @@ impl<S: Sink> Core<S> {
             return;
         };
         for index in entry.next..entry.calls {
-            entry
-                .sink
-                .deliver(index, death.map_or(Reply::Cancelled, Reply::Died));
+            entry.sink.deliver(index, death.map_or(Reply::Cancelled, Reply::Died));
             self.counts.delivered += 1;
         }
         entry.next = entry.calls;
@@ -506,15 +475,8 @@ impl<S: Sink> Core<S> {
 
     /// What a lane should be doing, holds aside.
     pub(super) fn order_for(&self, process: ProcessId) -> u32 {
-        let retiring = self
-            .processes
-            .get(&process)
-            .is_none_or(|process| process.retiring);
-        if retiring || self.stage == Stage::Closed {
-            ORDER_END
-        } else {
-            ORDER_RUN
-        }
+        let retiring = self.processes.get(&process).is_none_or(|process| process.retiring);
+        if retiring || self.stage == Stage::Closed { ORDER_END } else { ORDER_RUN }
     }
 }
 

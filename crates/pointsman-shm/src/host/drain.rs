@@ -59,14 +59,7 @@ impl<S: Sink> Core<S> {
             self.scratch.clear();
             let step = match lane.consumer.next(&*lane.memory, &mut self.scratch) {
                 Ok(None) => break,
-                Ok(Some(header)) => take(
-                    &mut self.table,
-                    &mut self.counts,
-                    lane,
-                    index,
-                    header,
-                    &self.scratch,
-                ),
+                Ok(Some(header)) => take(&mut self.table, &mut self.counts, lane, index, header, &self.scratch),
                 Err(error) => Err(error.to_string()),
             };
             match step {
@@ -119,10 +112,7 @@ fn take<S: Sink>(
             Ok(Step::Nothing)
         }
         Kind::Value(tag) => {
-            let entry = lane
-                .current
-                .and_then(|id| table.get_mut(id))
-                .ok_or("a reply without a task")?;
+            let entry = lane.current.and_then(|id| table.get_mut(id)).ok_or("a reply without a task")?;
             if entry.next >= entry.calls {
                 return Err("more replies than calls".into());
             }
@@ -130,25 +120,11 @@ fn take<S: Sink>(
                 lane.since = Some(Instant::now());
             }
             if lane.parts.is_empty() {
-                entry.sink.deliver(
-                    entry.next,
-                    Reply::Value {
-                        tag,
-                        bytes,
-                        lane: &lane.memory,
-                    },
-                );
+                entry.sink.deliver(entry.next, Reply::Value { tag, bytes, lane: &lane.memory });
             } else {
                 let mut whole = std::mem::take(&mut lane.parts);
                 whole.extend_from_slice(bytes);
-                entry.sink.deliver(
-                    entry.next,
-                    Reply::Value {
-                        tag,
-                        bytes: &whole,
-                        lane: &lane.memory,
-                    },
-                );
+                entry.sink.deliver(entry.next, Reply::Value { tag, bytes: &whole, lane: &lane.memory });
             }
             entry.next += 1;
             counts.delivered += 1;
@@ -156,16 +132,10 @@ fn take<S: Sink>(
         }
         Kind::End => {
             let end = End::decode(bytes).ok_or("an END that is cut off")?;
-            let id = lane
-                .current
-                .filter(|id| id.0 == end.task)
-                .ok_or("an END without its BEGIN")?;
+            let id = lane.current.filter(|id| id.0 == end.task).ok_or("an END without its BEGIN")?;
             let entry = table.get_mut(id).ok_or("an END of no task")?;
             if entry.next != entry.calls || !lane.parts.is_empty() {
-                return Err(format!(
-                    "a task ended after {} of {} replies",
-                    entry.next, entry.calls
-                ));
+                return Err(format!("a task ended after {} of {} replies", entry.next, entry.calls));
             }
             entry.usage.wall_ns = entry.usage.wall_ns.saturating_add(end.wall_ns);
             entry.usage.cpu_ns = entry.usage.cpu_ns.saturating_add(end.cpu_ns);
@@ -231,10 +201,7 @@ mod tests {
         fn deliver(&self, index: u32, reply: Reply<'_>) {
             if let Reply::Value { bytes, lane, .. } = reply {
                 let word = |at: usize| crate::frame::u64_at(bytes, at).unwrap_or(u64::MAX);
-                drop(lane.view(BlockRef {
-                    offset: word(0),
-                    len: word(8),
-                }));
+                drop(lane.view(BlockRef { offset: word(0), len: word(8) }));
             }
             let mut counts = self.0.lock().unwrap();
             assert_eq!(counts.0, index, "in order, each once");
@@ -251,26 +218,14 @@ mod tests {
 
     /// A host with one lane that nobody serves, and one task of three calls in its slots.
     fn stage() -> (Env, Core<Counted>, TaskId, Arc<Counted>) {
-        let kind = Segment::Host {
-            slots: 16,
-            spin_ns: 0,
-        };
+        let kind = Segment::Host { slots: 16, spin_ns: 0 };
         let memory = Arc::new(SharedMemory::create(kind, 1 << 20).unwrap());
         let slots = layout::slots(16);
         slots.initialise(&*memory);
         let arena = Arc::new(Arena::new(memory.clone(), false));
-        let env = Env {
-            memory,
-            arena,
-            slots,
-            window: 16,
-        };
+        let env = Env { memory, arena, slots, window: 16 };
         let mut core = Core::new();
-        let config = HostConfig {
-            ring_bytes: RING,
-            lane_arena_bytes: 1 << 16,
-            ..HostConfig::default()
-        };
+        let config = HostConfig { ring_bytes: RING, lane_arena_bytes: 1 << 16, ..HostConfig::default() };
         core.add_process(&env, &config, 1).unwrap();
         let sink = Arc::new(Counted::default());
         let entry = Entry {
@@ -305,10 +260,7 @@ mod tests {
     fn said() -> impl Strategy<Value = Said> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
         prop_oneof![
-            (
-                prop::bool::weighted(0.9),
-                prop_oneof![9 => Just(0), 1 => any::<u32>()]
-            )
+            (prop::bool::weighted(0.9), prop_oneof![9 => Just(0), 1 => any::<u32>()])
                 .prop_map(|(right, first)| Said::Begin { right, first }),
             bytes().prop_map(Said::Value),
             bytes().prop_map(Said::Value),
@@ -321,40 +273,28 @@ mod tests {
 
     fn say(lane: &SharedMemory, producer: &mut Producer, task: TaskId, said: &Said) {
         let id = |right: bool| if right { task.0 } else { task.0 ^ 1 };
+        // A frame that finds no room is not committed, which is a case like any other.
         match said {
-            Said::Begin { right, first } => drop(
-                producer.push(
-                    lane,
-                    Kind::Begin,
-                    &Begin {
-                        task: id(*right),
-                        first: *first,
-                    }
-                    .encode(),
-                ),
-            ),
-            Said::Value(bytes) => drop(producer.push(lane, Kind::Value(0), bytes)),
-            Said::Part(bytes) => drop(producer.push(lane, Kind::Part, bytes)),
-            Said::End { right } => drop(
-                producer.push(
-                    lane,
-                    Kind::End,
-                    &End {
-                        task: id(*right),
-                        wall_ns: u64::MAX,
-                        cpu_ns: 1,
-                    }
-                    .encode(),
-                ),
-            ),
+            Said::Begin { right, first } => {
+                let begin = Begin { task: id(*right), first: *first };
+                producer.push(lane, Kind::Begin, &begin.encode())
+            }
+            Said::Value(bytes) => producer.push(lane, Kind::Value(0), bytes),
+            Said::Part(bytes) => producer.push(lane, Kind::Part, bytes),
+            Said::End { right } => {
+                let end = End { task: id(*right), wall_ns: u64::MAX, cpu_ns: 1 };
+                producer.push(lane, Kind::End, &end.encode())
+            }
             Said::Bytes(at, bytes) => {
                 let at = usize::from(*at).min(RING as usize - bytes.len());
                 lane.write(layout::ring(RING).bytes + at, bytes);
+                true
             }
-            Said::Tail(tail) => lane
-                .word64(layout::ring(RING).tail)
-                .store(*tail, Ordering::Release),
-        }
+            Said::Tail(tail) => {
+                lane.word64(layout::ring(RING).tail).store(*tail, Ordering::Release);
+                true
+            }
+        };
     }
 
     proptest! {
@@ -395,15 +335,7 @@ mod tests {
         assert_eq!(Some(0), env.slots.claim(&*env.memory, 0));
         let lane = core.lanes[0].as_ref().unwrap().memory.clone();
         let mut producer = Producer::new(layout::ring(RING));
-        say(
-            &lane,
-            &mut producer,
-            task,
-            &Said::Begin {
-                right: true,
-                first: 0,
-            },
-        );
+        say(&lane, &mut producer, task, &Said::Begin { right: true, first: 0 });
         say(&lane, &mut producer, task, &Said::Value(Vec::new()));
         core.bury(&env, ProcessId(1), false);
 

@@ -118,10 +118,7 @@ impl<S: Sink> Shared<S> {
         let mut core = self.lock();
         let (published, delivered) = (core.overflow.left(), core.counts.delivered);
         let result = change(&mut core);
-        let (published, delivered) = (
-            core.overflow.left() != published,
-            core.counts.delivered != delivered,
-        );
+        let (published, delivered) = (core.overflow.left() != published, core.counts.delivered != delivered);
         let grave = std::mem::take(&mut core.grave);
         drop(core);
         drop(grave);
@@ -150,9 +147,7 @@ pub struct Host<S: Sink> {
 
 impl<S: Sink> fmt::Debug for Host<S> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Host")
-            .field("config", &self.shared.config)
-            .finish_non_exhaustive()
+        out.debug_struct("Host").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
@@ -165,21 +160,13 @@ impl<S: Sink> Host<S> {
     pub fn new(config: HostConfig, hooks: Arc<dyn Hooks>) -> io::Result<Self> {
         let config = config.sane();
         let spin_ns = u64::try_from(config.spin.as_nanos()).unwrap_or(u64::MAX);
-        let kind = Kind::Host {
-            slots: config.slots,
-            spin_ns,
-        };
+        let kind = Kind::Host { slots: config.slots, spin_ns };
         let memory = Arc::new(SharedMemory::create(kind, config.host_arena_bytes)?);
         let slots = layout::slots(config.slots);
         slots.initialise(&*memory);
         let arena = Arc::new(Arena::new(memory.clone(), false));
         let shared = Shared {
-            env: Env {
-                memory,
-                arena,
-                slots,
-                window: config.window as usize,
-            },
+            env: Env { memory, arena, slots, window: config.window as usize },
             config,
             core: Mutex::new(Core::new()),
             hooks,
@@ -190,10 +177,7 @@ impl<S: Sink> Host<S> {
             request: os::Event::new()?,
             post: Mutex::default(),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            threads: Mutex::new(false),
-        })
+        Ok(Self { shared: Arc::new(shared), threads: Mutex::new(false) })
     }
 
     /// Queues a task. Its outcomes go to the sink, also those that it cannot have any more: a pool that is shut down
@@ -201,9 +185,7 @@ impl<S: Sink> Host<S> {
     pub fn submit(&self, spec: TaskSpec<'_>, sink: Arc<S>) -> TaskId {
         let shared = &*self.shared;
         if shared.is_foreign() {
-            let death = Death::never_started(
-                "the pool belongs to the process that this one was forked from",
-            );
+            let death = Death::never_started("the pool belongs to the process that this one was forked from");
             for index in 0..spec.calls {
                 sink.deliver(index, Reply::Died(&death));
             }
@@ -261,11 +243,7 @@ impl<S: Sink> Host<S> {
 
     /// Memory for a large part of a task's arguments. `None`: there is no room now, so put the bytes into the payload.
     pub fn alloc(&self, len: usize) -> Option<HostBlock> {
-        if self.shared.is_foreign() {
-            None
-        } else {
-            self.shared.env.arena.alloc(len)
-        }
+        if self.shared.is_foreign() { None } else { self.shared.env.arena.alloc(len) }
     }
 
     /// Frees a block that belongs to no task, such as a function's when no task mentions it any more.
@@ -277,11 +255,7 @@ impl<S: Sink> Host<S> {
 
     /// Delivers what has arrived. Returns the number of outcomes.
     pub fn drain(&self) -> usize {
-        if self.shared.is_foreign() {
-            0
-        } else {
-            self.shared.drain(0)
-        }
+        if self.shared.is_foreign() { 0 } else { self.shared.drain(0) }
     }
 
     /// Takes a task back that no lane has begun. Its calls are delivered as cancelled, before this method returns.
@@ -338,14 +312,9 @@ impl<S: Sink> Host<S> {
     /// Lanes of live processes that have nothing to do at the moment.
     pub fn idle_lanes(&self) -> usize {
         self.look(0, |core| {
-            let live = core
-                .processes
-                .values()
-                .filter(|process| process.state() == ProcessState::Live);
+            let live = core.processes.values().filter(|process| process.state() == ProcessState::Live);
             let lanes = live.flat_map(|process| &process.lanes);
-            lanes
-                .filter(|lane| LANES.state_of(&*self.shared.env.memory, **lane) != RUNNING)
-                .count()
+            lanes.filter(|lane| LANES.state_of(&*self.shared.env.memory, **lane) != RUNNING).count()
         })
     }
 
@@ -364,11 +333,7 @@ impl<S: Sink> Host<S> {
     }
 
     fn look<R>(&self, foreign: R, look: impl FnOnce(&Core<S>) -> R) -> R {
-        if self.shared.is_foreign() {
-            foreign
-        } else {
-            look(&self.shared.lock())
-        }
+        if self.shared.is_foreign() { foreign } else { look(&self.shared.lock()) }
     }
 
     /// Starts one more process with this many lanes (1 to 60), as soon as there is a zygote. Returns at once.
@@ -379,14 +344,10 @@ impl<S: Sink> Host<S> {
     pub fn add_process(&self, lanes: u32) -> io::Result<ProcessId> {
         let shared = &self.shared;
         if shared.is_foreign() {
-            return Err(io::Error::other(
-                "the pool belongs to the process that this one was forked from",
-            ));
+            return Err(io::Error::other("the pool belongs to the process that this one was forked from"));
         }
         self.start_threads()?;
-        let id = shared.act(0, |core| {
-            core.add_process(&shared.env, &shared.config, lanes)
-        })?;
+        let id = shared.act(0, |core| core.add_process(&shared.env, &shared.config, lanes))?;
         shared.request.signal();
         Ok(id)
     }
@@ -395,12 +356,8 @@ impl<S: Sink> Host<S> {
         let mut started = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if !*started {
             let (shared, drainer) = (self.shared.clone(), self.shared.clone());
-            thread::Builder::new()
-                .name("pointsman-drain".into())
-                .spawn(move || wait::keep_drained(&drainer))?;
-            thread::Builder::new()
-                .name("pointsman-supervise".into())
-                .spawn(move || supervisor::run(&shared))?;
+            thread::Builder::new().name("pointsman-drain".into()).spawn(move || wait::keep_drained(&drainer))?;
+            thread::Builder::new().name("pointsman-supervise".into()).spawn(move || supervisor::run(&shared))?;
             *started = true;
         }
         Ok(())
@@ -477,11 +434,7 @@ impl<S: Sink> Host<S> {
                 return false;
             }
             let limit = limit.unwrap_or(Duration::from_secs(3600));
-            core = shared
-                .gone
-                .wait_timeout(core, limit)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            core = shared.gone.wait_timeout(core, limit).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

@@ -40,17 +40,9 @@ impl Overflow {
     /// The next task, and the rank at which it goes.
     pub(super) fn pop(&mut self) -> Option<(TaskId, u8)> {
         let left = self.left;
-        let patient = |line: &VecDeque<(TaskId, u64)>| {
-            line.front()
-                .is_some_and(|(_, stamp)| left - stamp > PATIENCE)
-        };
+        let patient = |line: &VecDeque<(TaskId, u64)>| line.front().is_some_and(|(_, stamp)| left - stamp > PATIENCE);
         let most_urgent = *self.lines.keys().next()?;
-        let rank = self
-            .lines
-            .iter()
-            .rev()
-            .find(|(_, line)| patient(line))
-            .map_or(most_urgent, |(rank, _)| *rank);
+        let rank = self.lines.iter().rev().find(|(_, line)| patient(line)).map_or(most_urgent, |(rank, _)| *rank);
         let line = self.lines.get_mut(&rank)?;
         let (id, _) = line.pop_front()?;
         if line.is_empty() {
@@ -80,9 +72,7 @@ mod tests {
             overflow.push_back(rank, TaskId(id), 0);
         }
 
-        let order: Vec<_> = std::iter::from_fn(|| overflow.pop())
-            .map(|(id, _)| id.0)
-            .collect();
+        let order: Vec<_> = std::iter::from_fn(|| overflow.pop()).map(|(id, _)| id.0).collect();
         assert_eq!(vec![2, 5, 4, 1, 3], order);
     }
 

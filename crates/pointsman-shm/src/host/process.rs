@@ -134,12 +134,8 @@ impl Process {
         match (self.killed, self.cause.take()) {
             (Some((reason, _)), _) => Cause::Killed(reason),
             (None, Some(cause)) => cause,
-            (None, None) if self.launch == Launch::Queued => {
-                Cause::NeverStarted("it was not needed any more".into())
-            }
-            (None, None) if self.launch != Launch::Done => {
-                Cause::NeverStarted("the zygote died first".into())
-            }
+            (None, None) if self.launch == Launch::Queued => Cause::NeverStarted("it was not needed any more".into()),
+            (None, None) if self.launch != Launch::Done => Cause::NeverStarted("the zygote died first".into()),
             (None, None) => Cause::Unknown,
         }
     }
@@ -147,12 +143,7 @@ impl Process {
 
 impl<S: Sink> Core<S> {
     /// Books a new process with its lanes. Launching it is the supervisor's.
-    pub(super) fn add_process(
-        &mut self,
-        env: &Env,
-        config: &HostConfig,
-        lanes: u32,
-    ) -> io::Result<ProcessId> {
+    pub(super) fn add_process(&mut self, env: &Env, config: &HostConfig, lanes: u32) -> io::Result<ProcessId> {
         if self.stage == Stage::Closed {
             return Err(io::Error::other("the pool is shut down"));
         }
@@ -192,36 +183,17 @@ impl<S: Sink> Core<S> {
     }
 
     fn add_lane(&mut self, env: &Env, config: &HostConfig, process: ProcessId) -> io::Result<u16> {
-        let index = self
-            .lanes
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.lanes.len());
+        let index = self.lanes.iter().position(Option::is_none).unwrap_or(self.lanes.len());
         if index >= MOST_LANES {
-            return Err(io::Error::other(format!(
-                "a pool has at most {MOST_LANES} lanes"
-            )));
+            return Err(io::Error::other(format!("a pool has at most {MOST_LANES} lanes")));
         }
         let number = u16::try_from(index).map_err(io::Error::other)?;
         let ring = config.ring_bytes;
-        let kind = Kind::Lane {
-            ring,
-            lane: number,
-            process: process.0,
-        };
+        let kind = Kind::Lane { ring, lane: number, process: process.0 };
         let memory = Arc::new(SharedMemory::create(kind, config.lane_arena_bytes)?);
         let consumer = Consumer::new(layout::ring(ring));
         let parts = Vec::new();
-        let lane = Lane {
-            memory,
-            consumer,
-            process,
-            current: None,
-            position: None,
-            parts,
-            since: None,
-            fault: None,
-        };
+        let lane = Lane { memory, consumer, process, current: None, position: None, parts, since: None, fault: None };
         if index == self.lanes.len() {
             self.lanes.push(None);
         }
@@ -233,21 +205,11 @@ impl<S: Sink> Core<S> {
     /// Processes whose first lane says that they have started, and did not before.
     pub(super) fn newly_started(&mut self) -> Vec<ProcessId> {
         let mut started = Vec::new();
-        for (id, process) in self
-            .processes
-            .iter_mut()
-            .filter(|(_, process)| !process.started)
-        {
-            let lanes = process
-                .lanes
-                .iter()
-                .filter_map(|lane| self.lanes[usize::from(*lane)].as_ref());
+        for (id, process) in self.processes.iter_mut().filter(|(_, process)| !process.started) {
+            let lanes = process.lanes.iter().filter_map(|lane| self.lanes[usize::from(*lane)].as_ref());
             // Relaxed: a flag without data.
             let says_so = |memory: &SharedMemory| {
-                memory
-                    .word32(LaneWords::STARTED)
-                    .load(std::sync::atomic::Ordering::Relaxed)
-                    != 0
+                memory.word32(LaneWords::STARTED).load(std::sync::atomic::Ordering::Relaxed) != 0
             };
             if lanes.into_iter().any(|lane| says_so(&lane.memory)) {
                 process.started = true;
@@ -260,15 +222,9 @@ impl<S: Sink> Core<S> {
 
     /// The process id that a process itself has written into its memory.
     pub(super) fn pid_by_itself(&self, process: &Process) -> Option<i32> {
-        let lane = self
-            .lanes
-            .get(usize::from(*process.lanes.first()?))?
-            .as_ref()?;
+        let lane = self.lanes.get(usize::from(*process.lanes.first()?))?.as_ref()?;
         // Relaxed: a number without data behind it.
-        let pid = lane
-            .memory
-            .word32(LaneWords::PID)
-            .load(std::sync::atomic::Ordering::Relaxed);
+        let pid = lane.memory.word32(LaneWords::PID).load(std::sync::atomic::Ordering::Relaxed);
         i32::try_from(pid).ok().filter(|pid| *pid > 0)
     }
 
@@ -311,13 +267,9 @@ impl<S: Sink> Core<S> {
         };
         LANES.command(&*env.memory, lane, ORDER_HOLD);
         self.drain_lane(env, usize::from(lane));
-        let process = self.lanes[usize::from(lane)]
-            .as_ref()
-            .map(|lane| lane.process);
-        let runs = self
-            .table
-            .get(id)
-            .is_some_and(|entry| entry.place == Place::Running(lane) && entry.next < entry.calls);
+        let process = self.lanes[usize::from(lane)].as_ref().map(|lane| lane.process);
+        let runs =
+            self.table.get(id).is_some_and(|entry| entry.place == Place::Running(lane) && entry.next < entry.calls);
         if let Some(process) = process {
             if !runs {
                 LANES.command(&*env.memory, lane, self.order_for(process));
@@ -355,9 +307,7 @@ impl<S: Sink> Core<S> {
             self.drain_lane(env, usize::from(*lane));
         }
         let mut process = self.processes.remove(&id)?;
-        let fault = lanes
-            .iter()
-            .find_map(|lane| self.lanes[usize::from(*lane)].as_ref()?.fault.clone());
+        let fault = lanes.iter().find_map(|lane| self.lanes[usize::from(*lane)].as_ref()?.fault.clone());
         process.fault = process.fault.take().or(fault);
         let death = Death {
             process: id,
@@ -394,10 +344,7 @@ impl<S: Sink> Core<S> {
         let claimed: Vec<(TaskId, u64)> = (self.base..)
             .zip(&self.published)
             .filter(|(position, id)| {
-                let there = self
-                    .table
-                    .get(**id)
-                    .is_some_and(|entry| entry.place == Place::Ring(*position));
+                let there = self.table.get(**id).is_some_and(|entry| entry.place == Place::Ring(*position));
                 there && env.slots.owner(&*env.memory, *position) == Some(number)
             })
             .map(|(position, id)| (*id, position))

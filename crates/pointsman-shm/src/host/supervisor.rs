@@ -57,9 +57,7 @@ impl Post {
         if self.config.is_none() {
             self.config = Some(Arc::new(zygote::config_file(&[])?));
         }
-        self.config
-            .clone()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.config.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -79,12 +77,7 @@ struct Supervisor {
 /// The body of the thread.
 pub(super) fn run<S: Sink>(shared: &Shared<S>) {
     let own = os::open_process(os::own_pid()).ok().map(Arc::new);
-    let mut supervisor = Supervisor {
-        client: None,
-        own,
-        idle_since: None,
-        news: Vec::new(),
-    };
+    let mut supervisor = Supervisor { client: None, own, idle_since: None, news: Vec::new() };
     loop {
         let limit = supervisor.limit(shared);
         supervisor.sleep(shared, limit);
@@ -123,16 +116,9 @@ impl Supervisor {
     /// How long to sleep at most.
     fn limit<S: Sink>(&self, shared: &Shared<S>) -> Duration {
         let core = shared.lock();
-        let mut limit = if core.counts.ready > 0 {
-            QUICK_TICK
-        } else {
-            TICK
-        };
+        let mut limit = if core.counts.ready > 0 { QUICK_TICK } else { TICK };
         if core.counts.limited > 0 {
-            limit = limit.min(
-                (core.shortest_limit / 8)
-                    .clamp(Duration::from_millis(1), Duration::from_millis(20)),
-            );
+            limit = limit.min((core.shortest_limit / 8).clamp(Duration::from_millis(1), Duration::from_millis(20)));
         }
         if self.client.as_ref().is_some_and(Client::is_held_up) {
             limit = Duration::from_millis(5);
@@ -144,13 +130,8 @@ impl Supervisor {
     fn sleep<S: Sink>(&mut self, shared: &Shared<S>, limit: Duration) {
         let handles: BTreeMap<ProcessId, Arc<OwnedFd>> = {
             let core = shared.lock();
-            let alive = core
-                .processes
-                .iter()
-                .filter(|(_, process)| process.dead.is_none());
-            alive
-                .filter_map(|(id, process)| Some((*id, process.handle.clone()?)))
-                .collect()
+            let alive = core.processes.iter().filter(|(_, process)| process.dead.is_none());
+            alive.filter_map(|(id, process)| Some((*id, process.handle.clone()?))).collect()
         };
         let mut descriptors: Vec<BorrowedFd<'_>> = vec![shared.request.descriptor()];
         descriptors.extend(handles.values().map(|handle| handle.as_fd()));
@@ -197,11 +178,7 @@ impl Supervisor {
     }
 
     fn flush<S: Sink>(&mut self, shared: &Shared<S>) {
-        if self
-            .client
-            .as_mut()
-            .is_some_and(|client| client.flush().is_err())
-        {
+        if self.client.as_mut().is_some_and(|client| client.flush().is_err()) {
             self.lose_zygote(shared);
         }
     }
@@ -236,33 +213,21 @@ impl Supervisor {
                     return (now >= until).then_some((*id, true));
                 }
                 let known = process.cause.is_some() || process.launch == Launch::Queued;
-                let due = process
-                    .dead
-                    .is_some_and(|dead| known || now.duration_since(dead) >= OBITUARY);
+                let due = process.dead.is_some_and(|dead| known || now.duration_since(dead) >= OBITUARY);
                 // A launch that was said to fail may have got half-way.
                 due.then_some((*id, process.launch == Launch::Asked))
             })
             .collect();
         for (id, lost) in &dead {
-            let wanted = core
-                .processes
-                .get(id)
-                .is_some_and(|process| !process.retiring);
+            let wanted = core.processes.get(id).is_some_and(|process| !process.retiring);
             let Some((death, lanes)) = core.bury(&shared.env, *id, *lost) else {
                 continue;
             };
             if core.stillborn >= STILLBORN && core.stage != Stage::Closed {
                 let why = format!("{death}, and so did those before it: {STILLBORN} in a row");
-                core.abandon(
-                    &shared.env,
-                    Death {
-                        cause: Cause::NeverStarted(why),
-                        ..death.clone()
-                    },
-                );
+                core.abandon(&shared.env, Death { cause: Cause::NeverStarted(why), ..death.clone() });
             }
-            let needed =
-                core.stage == Stage::Open || core.stage == Stage::Draining && core.table.len() > 0;
+            let needed = core.stage == Stage::Open || core.stage == Stage::Draining && core.table.len() > 0;
             let mut respawn = wanted && needed && core.respawn;
             if respawn && let Err(error) = core.add_process(&shared.env, &shared.config, lanes) {
                 respawn = false;
@@ -283,11 +248,7 @@ impl Supervisor {
     /// Asks the zygote for the processes that are booked.
     fn launch<S: Sink>(&mut self, core: &mut Core<S>, shared: &Shared<S>) {
         if core.stage == Stage::Closed {
-            for process in core
-                .processes
-                .values_mut()
-                .filter(|process| process.launch == Launch::Queued)
-            {
+            for process in core.processes.values_mut().filter(|process| process.launch == Launch::Queued) {
                 process.dead = Some(Instant::now());
                 process.cause = Some(Cause::NeverStarted("the pool closed first".into()));
                 shared.request.signal();
@@ -297,12 +258,9 @@ impl Supervisor {
         let (Some(client), Some(own)) = (&mut self.client, &self.own) else {
             return;
         };
-        let Core {
-            processes, lanes, ..
-        } = core;
-        for (id, process) in processes
-            .iter_mut()
-            .filter(|(_, process)| process.launch == Launch::Queued && process.dead.is_none())
+        let Core { processes, lanes, .. } = core;
+        for (id, process) in
+            processes.iter_mut().filter(|(_, process)| process.launch == Launch::Queued && process.dead.is_none())
         {
             let config = match shared.post().config() {
                 Ok(config) => config,
@@ -312,12 +270,8 @@ impl Supervisor {
                     continue;
                 }
             };
-            let mut descriptors: Vec<zygote::Shared> =
-                vec![shared.env.memory.clone(), config, own.clone()];
-            let its_lanes = process
-                .lanes
-                .iter()
-                .filter_map(|lane| lanes[usize::from(*lane)].as_ref());
+            let mut descriptors: Vec<zygote::Shared> = vec![shared.env.memory.clone(), config, own.clone()];
+            let its_lanes = process.lanes.iter().filter_map(|lane| lanes[usize::from(*lane)].as_ref());
             descriptors.extend(its_lanes.map(|lane| -> zygote::Shared { lane.memory.clone() }));
             client.launch(*id, descriptors);
             process.launch = Launch::Asked;
@@ -349,11 +303,7 @@ impl Supervisor {
 fn take_in<S: Sink>(core: &mut Core<S>, answers: Vec<Answer>) {
     for answer in answers {
         match answer {
-            Answer::Launched {
-                process,
-                pid,
-                handle,
-            } => {
+            Answer::Launched { process, pid, handle } => {
                 if let Some(process) = core.processes.get_mut(&process) {
                     process.live(pid, handle);
                 }
@@ -375,13 +325,8 @@ fn take_in<S: Sink>(core: &mut Core<S>, answers: Vec<Answer>) {
 
 /// Looks whether processes whose zygote died over their launch are alive after all.
 fn find_the_lost<S: Sink>(core: &mut Core<S>) {
-    let lost = core
-        .processes
-        .iter()
-        .filter(|(_, process)| matches!(process.launch, Launch::Lost(_)));
-    let found: Vec<_> = lost
-        .filter_map(|(id, process)| Some((*id, core.pid_by_itself(process)?)))
-        .collect();
+    let lost = core.processes.iter().filter(|(_, process)| matches!(process.launch, Launch::Lost(_)));
+    let found: Vec<_> = lost.filter_map(|(id, process)| Some((*id, core.pid_by_itself(process)?))).collect();
     for (id, pid) in found {
         if let Some(process) = core.processes.get_mut(&id)
             && let Ok(handle) = os::open_process(pid)

@@ -82,11 +82,7 @@ pub(super) struct Table<S> {
 
 impl<S> Table<S> {
     pub(super) fn new() -> Self {
-        Self {
-            seats: Vec::new(),
-            free: Vec::new(),
-            len: 0,
-        }
+        Self { seats: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -96,10 +92,7 @@ impl<S> Table<S> {
     pub(super) fn insert(&mut self, entry: Entry<S>) -> TaskId {
         self.len += 1;
         let index = self.free.pop().unwrap_or_else(|| {
-            self.seats.push(Seat {
-                generation: 1,
-                entry: None,
-            });
+            self.seats.push(Seat { generation: 1, entry: None });
             // Four thousand million tasks would take more memory than there is.
             u32::try_from(self.seats.len() - 1).unwrap_or(u32::MAX)
         });
@@ -116,28 +109,17 @@ impl<S> Table<S> {
 
     pub(super) fn get(&self, id: TaskId) -> Option<&Entry<S>> {
         let (index, generation) = Self::seat(id);
-        self.seats
-            .get(index)
-            .filter(|seat| seat.generation == generation)?
-            .entry
-            .as_ref()
+        self.seats.get(index).filter(|seat| seat.generation == generation)?.entry.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Entry<S>> {
         let (index, generation) = Self::seat(id);
-        self.seats
-            .get_mut(index)
-            .filter(|seat| seat.generation == generation)?
-            .entry
-            .as_mut()
+        self.seats.get_mut(index).filter(|seat| seat.generation == generation)?.entry.as_mut()
     }
 
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Entry<S>> {
         let (index, generation) = Self::seat(id);
-        let seat = self
-            .seats
-            .get_mut(index)
-            .filter(|seat| seat.generation == generation)?;
+        let seat = self.seats.get_mut(index).filter(|seat| seat.generation == generation)?;
         let entry = seat.entry.take()?;
         // Zero is skipped, so that an id of zeros is never valid.
         seat.generation = seat.generation.checked_add(1).unwrap_or(1);
@@ -148,11 +130,7 @@ impl<S> Table<S> {
 
     /// The ids of all tasks.
     pub(super) fn ids(&self) -> Vec<TaskId> {
-        let seats = (0_u64..)
-            .zip(&self.seats)
-            .filter(|(_, seat)| seat.entry.is_some());
-        seats
-            .map(|(index, seat)| TaskId(u64::from(seat.generation) << 32 | index))
-            .collect()
+        let seats = (0_u64..).zip(&self.seats).filter(|(_, seat)| seat.entry.is_some());
+        seats.map(|(index, seat)| TaskId(u64::from(seat.generation) << 32 | index)).collect()
     }
 }

@@ -95,22 +95,14 @@ impl<S: Sink> Shared<S> {
 /// The body of the drainer: delivers when a lane presses for it, and, for collectors and at the end, always.
 pub(super) fn keep_drained<S: Sink>(shared: &Shared<S>) {
     loop {
-        let bell = if shared.drains_always() {
-            HostWords::BELL
-        } else {
-            HostWords::PRESSURE
-        };
+        let bell = if shared.drains_always() { HostWords::BELL } else { HostWords::PRESSURE };
         let armed = Bell::arm(bell, &*shared.env.memory);
         // What it should wait for may have changed before the bell was armed.
         let still = shared.drains_always() == (bell.0 == HostWords::BELL.0);
         let (delivered, started, over) = shared.act(0, |core| {
             let delivered = core.drain(&shared.env);
             core.strike_the_faulty();
-            (
-                delivered,
-                core.newly_started(),
-                core.stage == Stage::Closed && core.processes.is_empty(),
-            )
+            (delivered, core.newly_started(), core.stage == Stage::Closed && core.processes.is_empty())
         });
         if delivered > 0 {
             shared.hooks.drained();

@@ -21,9 +21,7 @@ pub(crate) struct Event(OwnedFd);
 impl Event {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: takes two integers.
-        check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
-            .map(own)
-            .map(Self)
+        check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(own).map(Self)
     }
 
     /// Makes the event readable.
@@ -49,26 +47,13 @@ impl Event {
 }
 
 /// Waits until a descriptor is readable or closed; says which are. None may be, when the time is over or a signal came.
-pub(crate) fn poll(
-    descriptors: &[BorrowedFd<'_>],
-    limit: Option<Duration>,
-) -> io::Result<Vec<bool>> {
+pub(crate) fn poll(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
     let mut set: Vec<libc::pollfd> = descriptors
         .iter()
-        .map(|descriptor| libc::pollfd {
-            fd: descriptor.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
+        .map(|descriptor| libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 })
         .collect();
     // Rounded up: a wait of less than a millisecond must not become a busy loop.
-    let limit = limit.map_or(-1, |limit| {
-        limit
-            .as_nanos()
-            .div_ceil(1_000_000)
-            .try_into()
-            .unwrap_or(libc::c_int::MAX)
-    });
+    let limit = limit.map_or(-1, |limit| limit.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(libc::c_int::MAX));
     let count = libc::nfds_t::try_from(set.len()).map_err(io::Error::other)?;
     // SAFETY: `set` is ours, has `count` entries, and its descriptors are open by X2.
     let result = check(unsafe { libc::poll(set.as_mut_ptr(), count, limit) });
@@ -107,40 +92,23 @@ fn message_of(part: &mut libc::iovec, control: &mut [u64], control_len: usize) -
 }
 
 /// Sends one message with descriptors, without waiting.
-pub(crate) fn send(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let size = u32::try_from(std::mem::size_of_val(descriptors)).map_err(io::Error::other)?;
     // SAFETY: arithmetic on a length.
     let (space, len) = (unsafe { libc::CMSG_SPACE(size) } as usize, size);
     if space > CONTROL_WORDS * 8 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "too many descriptors for one message",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
     }
     let mut control = [0_u64; CONTROL_WORDS];
-    let mut part = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
-    let message = message_of(
-        &mut part,
-        &mut control,
-        if descriptors.is_empty() { 0 } else { space },
-    );
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let message = message_of(&mut part, &mut control, if descriptors.is_empty() { 0 } else { space });
     if !descriptors.is_empty() {
         // SAFETY: the control buffer has room for a header by X3.
         let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
         // SAFETY: arithmetic on a length.
         let header_len = unsafe { libc::CMSG_LEN(len) };
-        let filled = libc::cmsghdr {
-            cmsg_len: header_len as _,
-            cmsg_level: libc::SOL_SOCKET,
-            cmsg_type: libc::SCM_RIGHTS,
-        };
+        let filled =
+            libc::cmsghdr { cmsg_len: header_len as _, cmsg_level: libc::SOL_SOCKET, cmsg_type: libc::SCM_RIGHTS };
         // SAFETY: `header` points at the start of the control buffer, aligned by X3.
         unsafe { header.write(filled) };
         // SAFETY: the data lies behind the header, inside the buffer, since `space` bytes fit (X3).
@@ -154,28 +122,16 @@ pub(crate) fn send(
         }
     }
     // SAFETY: the descriptor is open by X2; the message refers to buffers that live through the call.
-    let result = unsafe {
-        libc::sendmsg(
-            socket.as_raw_fd(),
-            &raw const message,
-            libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    let result =
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Receives one message with its descriptors, without waiting. An empty message means that the other end is closed.
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; 4096];
     let mut control = [0_u64; CONTROL_WORDS];
-    let mut part = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let mut message = message_of(&mut part, &mut control, CONTROL_WORDS * 8);
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the descriptor is open by X2; the message refers to buffers that live through the call.

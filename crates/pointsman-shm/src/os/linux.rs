@@ -15,11 +15,7 @@ use std::time::Duration;
 
 /// The result of a system call that answers -1 for an error.
 pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn check_long(result: libc::c_long) -> io::Result<libc::c_int> {
@@ -62,17 +58,10 @@ pub(crate) fn memory_len(file: BorrowedFd<'_>) -> io::Result<u64> {
 /// The most bytes that one segment should take, as far as this process's limits say.
 pub(crate) fn largest_segment() -> u64 {
     let limit = |resource, share: u64| {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is ours to write.
         let result = unsafe { libc::getrlimit(resource, &raw mut limit) };
-        if result != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
-            u64::MAX
-        } else {
-            limit.rlim_cur / share
-        }
+        if result != 0 || limit.rlim_cur == libc::RLIM_INFINITY { u64::MAX } else { limit.rlim_cur / share }
     };
     // A limit on addresses is the user's for the program; a sixteenth leaves room for it and for many lanes.
     limit(libc::RLIMIT_AS, 16).min(limit(libc::RLIMIT_FSIZE, 1))
@@ -94,17 +83,13 @@ impl Mapping {
     /// Maps all of a memory file, readable and writable.
     pub(crate) fn new(file: BorrowedFd<'_>, len: u64) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        let (access, flags) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_NORESERVE,
-        );
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
         // SAFETY: the kernel chooses a fresh address range, so no memory that exists is touched.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let start = NonNull::new(start.cast())
-            .ok_or_else(|| io::Error::other("a mapping at address zero"))?;
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("a mapping at address zero"))?;
         Ok(Self { start, len })
     }
 
@@ -127,10 +112,7 @@ impl Drop for Mapping {
 /// Gives the pages of a range back to the system; they read as zeros afterwards.
 pub(crate) fn punch(file: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let (start, len) = (
-        start.try_into().map_err(io::Error::other)?,
-        len.try_into().map_err(io::Error::other)?,
-    );
+    let (start, len) = (start.try_into().map_err(io::Error::other)?, len.try_into().map_err(io::Error::other)?);
     // SAFETY: the descriptor is open by X2.
     check(unsafe { libc::fallocate(file.as_raw_fd(), mode, start, len) }).map(drop)
 }
@@ -143,36 +125,18 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Option<Duration
     });
     let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: the word is borrowed through the call, and `limit` is null or a time that lives through it.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT,
-            expected,
-            limit,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, limit) };
 }
 
 /// Wakes all that sleep on the word.
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: the word is borrowed through the call.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAKE,
-            libc::c_int::MAX,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, libc::c_int::MAX) };
 }
 
 /// A clock that costs next to nothing and ticks every few milliseconds. Nanoseconds.
 pub(crate) fn coarse_now() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is ours to write.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
@@ -207,16 +171,8 @@ pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
 pub(crate) fn kill(process: BorrowedFd<'_>) -> io::Result<()> {
     let nothing = ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open by X2; a null information pointer is allowed.
-    check_long(unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            libc::SIGKILL,
-            nothing,
-            0,
-        )
-    })
-    .map(drop)
+    check_long(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, nothing, 0) })
+        .map(drop)
 }
 
 /// Waits for a child of this process and returns how it ended (a wait status).
@@ -234,11 +190,7 @@ pub(crate) fn reap(pid: i32) -> io::Result<i32> {
 
 /// How a wait status says that a process ended: with a code, or by a signal.
 pub(crate) fn exit_of(status: i32) -> Result<i32, i32> {
-    if libc::WIFSIGNALED(status) {
-        Err(libc::WTERMSIG(status))
-    } else {
-        Ok(libc::WEXITSTATUS(status))
-    }
+    if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) }
 }
 
 /// Ends this process at once, without any clean-up.

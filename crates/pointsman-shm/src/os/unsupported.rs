@@ -9,10 +9,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 fn unsupported<T>() -> io::Result<T> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "worker processes over shared memory need Linux",
-    ))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "worker processes over shared memory need Linux"))
 }
 
 pub(crate) fn create_memory(_name: &str, _len: u64) -> io::Result<OwnedFd> {
@@ -107,10 +104,7 @@ impl Event {
     }
 }
 
-pub(crate) fn poll(
-    _descriptors: &[BorrowedFd<'_>],
-    _limit: Option<Duration>,
-) -> io::Result<Vec<bool>> {
+pub(crate) fn poll(_descriptors: &[BorrowedFd<'_>], _limit: Option<Duration>) -> io::Result<Vec<bool>> {
     unsupported()
 }
 
@@ -122,11 +116,7 @@ pub(crate) fn high(_descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     unsupported()
 }
 
-pub(crate) fn send(
-    _socket: BorrowedFd<'_>,
-    _bytes: &[u8],
-    _descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub(crate) fn send(_socket: BorrowedFd<'_>, _bytes: &[u8], _descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     unsupported()
 }
 

@@ -1,9 +1,8 @@
 //! A zygote and workers written in Rust: workers do what the first byte of a task's payload says.
 #![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(
-    unreachable_pub,
-    reason = "a module of tests is compiled into each of them"
-)]
+#![allow(clippy::unwrap_used, reason = "a failure of a test's own tools fails the test")]
+#![allow(missing_debug_implementations, missing_docs, reason = "nothing here is for others")]
+#![allow(unreachable_pub, reason = "a module of tests is compiled into each of them")]
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use pointsman_shm::zygote::{Descriptors, Next, Request, Server};
 use pointsman_shm::{
-    BlockRef, Cause, Claim, ClaimedPayload, Death, Guest, Hooks, Host, HostConfig, Payload,
-    ProcessId, ProcessState, Reply, Sink, TaskId, TaskSpec, Usage, watch_parent,
+    BlockRef, Cause, Claim, ClaimedPayload, Death, Guest, Hooks, Host, HostConfig, Payload, ProcessId, ProcessState,
+    Reply, Sink, TaskId, TaskSpec, Usage, watch_parent,
 };
 
 /// Replies with the payload after the first byte, and the call's index.
@@ -48,10 +47,7 @@ pub fn number(bytes: &[u8]) -> u64 {
 }
 
 fn sum_of(guest: &Guest, payload: &[u8], keep: bool) -> u64 {
-    let block = BlockRef {
-        offset: number(&payload[1..]),
-        len: number(&payload[9..]),
-    };
+    let block = BlockRef { offset: number(&payload[1..]), len: number(&payload[9..]) };
     let view = guest.view(block).expect("a view of an attached block");
     let sum = view.as_slice().iter().map(|byte| u64::from(*byte)).sum();
     if keep {
@@ -69,23 +65,14 @@ fn reply(guest: &mut Guest, payload: &[u8], index: u32) {
             guest.reply(0, &echo()).unwrap();
         }
         LARGE => {
-            let bytes: Vec<u8> = (0..size())
-                .map(|at| u8::try_from(at % 251).unwrap())
-                .collect();
+            let bytes: Vec<u8> = (0..size()).map(|at| u8::try_from(at % 251).unwrap()).collect();
             guest.reply(1, &bytes).unwrap();
         }
         BLOCK => {
             let mut block = guest.alloc(size()).expect("room in the lane's arena");
-            block
-                .as_mut_slice()
-                .fill(u8::try_from(index % 251).unwrap());
+            block.as_mut_slice().fill(u8::try_from(index % 251).unwrap());
             let block = block.into_ref();
-            guest
-                .reply(
-                    2,
-                    &[block.offset.to_le_bytes(), block.len.to_le_bytes()].concat(),
-                )
-                .unwrap();
+            guest.reply(2, &[block.offset.to_le_bytes(), block.len.to_le_bytes()].concat()).unwrap();
         }
         DIE_AT if u32::from(payload[1]) == index => {
             // SAFETY: a signal to this process itself.
@@ -123,10 +110,7 @@ fn serve(request: Request) -> ! {
     watch_parent(request.parent).unwrap();
     let guests = Guest::open(request.host, request.lanes).unwrap();
     guests[0].ready();
-    let lanes: Vec<_> = guests
-        .into_iter()
-        .map(|guest| thread::spawn(move || serve_lane(guest)))
-        .collect();
+    let lanes: Vec<_> = guests.into_iter().map(|guest| thread::spawn(move || serve_lane(guest))).collect();
     for lane in lanes {
         let _ = lane.join();
     }
@@ -152,11 +136,7 @@ pub struct Zygote {
 }
 
 pub fn start_zygote() -> Zygote {
-    let Descriptors {
-        ours,
-        theirs,
-        parent,
-    } = Descriptors::open().unwrap();
+    let Descriptors { ours, theirs, parent } = Descriptors::open().unwrap();
     let mut both = Some((ours, theirs, parent));
     let pid = fork(|| {
         let (ours, theirs, parent) = both.take().unwrap();
@@ -193,8 +173,6 @@ pub struct Kept {
     pub begun: AtomicU32,
     pub finished: AtomicU32,
     pub usage: Mutex<Option<Usage>>,
-    /// Sums instead of bytes: views of blocks, taken and dropped.
-    pub views: bool,
 }
 
 impl Sink for Kept {
@@ -204,16 +182,9 @@ impl Sink for Kept {
 
     fn deliver(&self, index: u32, reply: Reply<'_>) {
         let outcome = match reply {
-            Reply::Value {
-                tag: 2,
-                bytes,
-                lane,
-            } => {
+            Reply::Value { tag: 2, bytes, lane } => {
                 let view = lane
-                    .view(BlockRef {
-                        offset: number(bytes),
-                        len: number(&bytes[8..]),
-                    })
+                    .view(BlockRef { offset: number(bytes), len: number(&bytes[8..]) })
                     .expect("a view of a reply's block");
                 Outcome::Value(2, view.as_slice().to_vec())
             }
@@ -242,10 +213,7 @@ impl Kept {
         for (expected, (index, _)) in (0..).zip(outcomes.iter()) {
             assert_eq!(expected, *index, "in order, each once");
         }
-        outcomes
-            .iter()
-            .map(|(_, outcome)| outcome.clone())
-            .collect()
+        outcomes.iter().map(|(_, outcome)| outcome.clone()).collect()
     }
 }
 
@@ -286,11 +254,7 @@ pub const NO_FUNCTION: BlockRef = BlockRef { offset: 0, len: 0 };
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn small() -> HostConfig {
-    HostConfig {
-        host_arena_bytes: 256 << 20,
-        lane_arena_bytes: 256 << 20,
-        ..HostConfig::default()
-    }
+    HostConfig { host_arena_bytes: 256 << 20, lane_arena_bytes: 256 << 20, ..HostConfig::default() }
 }
 
 impl Pool {
@@ -308,30 +272,13 @@ impl Pool {
         let told = Arc::new(Told::default());
         let host = Arc::new(Host::new(config, told.clone()).unwrap());
         host.set_zygote(zygote.socket);
-        Self {
-            host,
-            told,
-            zygote: zygote.pid,
-        }
+        Self { host, told, zygote: zygote.pid }
     }
 
-    pub fn submit(
-        &self,
-        payload: &[u8],
-        calls: u32,
-        priority: u8,
-        attached: Vec<BlockRef>,
-    ) -> (TaskId, Arc<Kept>) {
+    pub fn submit(&self, payload: &[u8], calls: u32, priority: u8, attached: Vec<BlockRef>) -> (TaskId, Arc<Kept>) {
         let sink = Arc::new(Kept::default());
         let payload = Payload::Bytes(payload);
-        let spec = TaskSpec {
-            function: 1,
-            function_block: NO_FUNCTION,
-            payload,
-            calls,
-            priority,
-            attached,
-        };
+        let spec = TaskSpec { function: 1, function_block: NO_FUNCTION, payload, calls, priority, attached };
         (self.host.submit(spec, sink.clone()), sink)
     }
 
@@ -341,11 +288,7 @@ impl Pool {
 
     pub fn wait(&self, what: &dyn Fn() -> bool) {
         assert!(
-            self.host.wait(
-                what,
-                Some(Instant::now() + PATIENCE),
-                Duration::from_micros(50)
-            ),
+            self.host.wait(what, Some(Instant::now() + PATIENCE), Duration::from_micros(50)),
             "nothing came for a minute"
         );
     }
@@ -356,14 +299,8 @@ impl Pool {
     }
 
     pub fn pids(&self) -> Vec<i32> {
-        let live = self
-            .host
-            .processes()
-            .into_iter()
-            .filter(|process| process.state == ProcessState::Live);
-        live.map(|process| process.pid)
-            .filter(|pid| *pid > 0)
-            .collect()
+        let live = self.host.processes().into_iter().filter(|process| process.state == ProcessState::Live);
+        live.map(|process| process.pid).filter(|pid| *pid > 0).collect()
     }
 
     /// Waits until this many processes are ready.
@@ -382,10 +319,7 @@ impl Drop for Pool {
             return;
         }
         self.host.shutdown(true);
-        assert!(
-            self.host.join(Some(Instant::now() + PATIENCE)),
-            "all processes end"
-        );
+        assert!(self.host.join(Some(Instant::now() + PATIENCE)), "all processes end");
         reap(self.zygote);
     }
 }
@@ -405,10 +339,7 @@ pub fn is_alive(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim_start().chars().next());
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
@@ -433,5 +364,8 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % below
+    }
+    pub fn index(&mut self, below: usize) -> usize {
+        usize::try_from(self.roll(below as u64)).unwrap()
     }
 }

@@ -1,4 +1,4 @@
-"""The workloads that need numpy, in a module that imports it at its top, as users' modules do."""
+"""Work on numpy arrays."""
 
 from __future__ import annotations
 

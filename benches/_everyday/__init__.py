@@ -1,0 +1,1 @@
+"""What the benches call: one module for each kind of work, since a worker imports all that a module imports."""
