@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import weakref
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _machine, _native
@@ -31,7 +31,11 @@ _PLAIN_FINDERS = frozenset(
 )
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
 
+# Seconds that a shutdown waits for its zygote to end. Arbitrary: it takes a millisecond or two.
+_BURIAL = 0.05
+
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
+_zygotes: set[int] = set()
 
 
 class Processes:
@@ -135,6 +139,9 @@ class Processes:
         if wait and collector is not None and collector is not threading.current_thread():
             collector.join()
         self._finalizer.detach()
+        if wait:
+            # Its socket is closed, so it ends at once; other pools' zygotes live on.
+            _bury_zygotes(0.0 if any(not pool.closed for pool in _alive) else _BURIAL)
 
 
 def _launch_config(
@@ -179,8 +186,26 @@ def _directory() -> str:
         return "/"
 
 
+def _bury_zygotes(patience: float = 0.0) -> None:
+    """Collect the exit status of zygotes that have ended, waiting `patience` seconds for the others at most."""
+    deadline = perf_counter() + patience
+    for pid in list(_zygotes):
+        while True:
+            try:
+                gone, _status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                # The program collects its children itself.
+                gone = pid
+            if gone:
+                _zygotes.discard(pid)
+            if gone or perf_counter() > deadline:
+                break
+            sleep(0.001)
+
+
 def start_zygote() -> int:
     """Start a clean interpreter that forks workers on request; returns the socket to talk to it."""
+    _bury_zygotes()
     ours, theirs, parent = _native.zygote_descriptors()
     needs_site = any(
         type(finder).__name__ not in _PLAIN_FINDERS and getattr(finder, "__name__", "") not in _PLAIN_FINDERS
@@ -201,7 +226,7 @@ def start_zygote() -> int:
         (os.POSIX_SPAWN_DUP2, parent, 4),
     ]
     try:
-        os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+        _zygotes.add(os.posix_spawn(sys.executable, command, os.environ, file_actions=actions))
     finally:
         os.close(theirs)
         os.close(parent)
@@ -227,6 +252,7 @@ def _forget() -> None:
         pool.native.disown()
         pool._closed = True  # noqa: SLF001 - this module
     _alive.clear()
+    _zygotes.clear()
 
 
 def _end_all() -> None:

@@ -567,6 +567,12 @@ impl ProcessPool {
         self.pool.common.tell(py);
     }
 
+    /// Cancels every call that no worker has begun.
+    fn cancel_all(&self, py: Python<'_>) {
+        self.pool.host.cancel_all();
+        self.pool.common.tell(py);
+    }
+
     /// Forgets the pool in a forked child, which shares its memory with the parent.
     fn disown(&self) {
         self.pool.host.disown();

@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - W1. Every claimed call gets exactly one reply: its value, or the exception of whatever went wrong.
-//! - W2. Waiting for work is done detached from the interpreter.
+//! - W2. Waiting for work, and for room for a long reply, is done detached from the interpreter.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +27,9 @@ use crate::thread_pool::refuse_coroutine;
 
 /// Functions that a worker keeps; beyond it all are forgotten and read again.
 const MOST_FUNCTIONS: usize = 256;
+
+/// Replies up to this many bytes are sent without detaching, which would cost as much as a short call does.
+const SHORT: usize = 1024;
 
 struct GuestLoad<'a>(&'a Guest);
 
@@ -292,10 +295,14 @@ fn reply(
             RAISED
         }
     };
-    // A full ring waits for the parent; the interpreter goes on meanwhile (W2).
     let (guest, bytes) = (&mut *guest, &*scratch);
-    py.detach(|| guest.reply(tag, bytes))
-        .map_err(|error| PyOSError::new_err(error.to_string()))
+    let sent = if bytes.len() <= SHORT {
+        // If the ring is full this waits attached; the host's own thread drains it within a millisecond or so.
+        guest.reply(tag, bytes)
+    } else {
+        py.detach(|| guest.reply(tag, bytes))
+    };
+    sent.map_err(|error| PyOSError::new_err(error.to_string()))
 }
 
 fn unpackable(py: Python<'_>, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {

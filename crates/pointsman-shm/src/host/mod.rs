@@ -271,6 +271,24 @@ impl<S: Sink> Host<S> {
             })
     }
 
+    /// Takes back every task that no lane has begun, as [`Host::cancel`] does. Returns how many there were.
+    pub fn cancel_all(&self) -> usize {
+        let shared = &*self.shared;
+        if shared.is_foreign() {
+            return 0;
+        }
+        shared.act(0, |core| {
+            let mut withdrawn = 0;
+            for task in core.table.ids() {
+                if core.withdraw(&shared.env, task) {
+                    core.give_up(&shared.env, task, None);
+                    withdrawn += 1;
+                }
+            }
+            withdrawn
+        })
+    }
+
     /// Kills the process that runs this task now. False if none does; then nothing is killed. Tasks that run on other
     /// lanes of the same process die with it.
     pub fn kill(&self, task: TaskId, reason: KillReason) -> bool {

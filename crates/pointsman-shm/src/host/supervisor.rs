@@ -85,15 +85,18 @@ pub(super) fn run<S: Sink>(shared: &Shared<S>) {
             supervisor.client = Some(Client::new(socket));
         }
         supervisor.hear(shared);
-        let over = shared.act(0, |core| {
-            core.drain(&shared.env);
+        let (delivered, over) = shared.act(0, |core| {
+            let delivered = core.drain(&shared.env) > 0;
             core.strike_the_faulty();
             core.kill_the_late(&shared.env);
             supervisor.bury_the_dead(core, shared);
             supervisor.launch(core, shared);
             nudge(core, &shared.env);
-            core.stage == Stage::Closed && core.processes.is_empty()
+            (delivered, core.stage == Stage::Closed && core.processes.is_empty())
         });
+        if delivered {
+            shared.hooks.drained();
+        }
         supervisor.flush(shared);
         supervisor.tidy(shared);
         supervisor.tell(&*shared.hooks);

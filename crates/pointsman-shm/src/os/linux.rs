@@ -9,8 +9,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The result of a system call that answers -1 for an error.
@@ -143,7 +142,7 @@ pub(crate) fn coarse_now() -> u64 {
 }
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
-static AT_FORK: Once = Once::new();
+static AT_FORK: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn count_fork() {
     // Relaxed: the child has one thread here.
@@ -153,10 +152,14 @@ extern "C" fn count_fork() {
 /// How many forks lie between this process and the one that first asked. What was made under another number belongs to
 /// another process.
 pub(crate) fn fork_generation() -> u32 {
-    AT_FORK.call_once(|| {
+    // No `Once`: a fork while another thread is inside of it would leave the child waiting for that thread for ever. Two
+    // threads that meet here register twice, and a fork counts double, which is as good.
+    if !AT_FORK.load(Ordering::Acquire) {
         // SAFETY: the handler only touches an atomic, which is allowed between fork and exec.
         unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
-    });
+        // Release: pairs with the Acquire above, so whoever skips the call comes after it.
+        AT_FORK.store(true, Ordering::Release);
+    }
     // Relaxed: changes only in a child that has a single thread.
     FORKS.load(Ordering::Relaxed)
 }
