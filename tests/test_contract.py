@@ -257,9 +257,10 @@ def test_map_can_give_exceptions_as_results(backend):
     assert [x if isinstance(x, int) else x.code for x in results] == list(range(20))
 
 
-def test_a_call_that_wants_to_end_the_program_is_no_result(backend):
+@pytest.mark.parametrize("place", ["inline", "threads"])
+def test_a_call_that_wants_to_end_the_program_is_no_result(place):
     with pytest.raises(SystemExit) as caught:
-        pointsman.execute(functions.leave, [3, 4], backend=backend, on_error="return")
+        pointsman.execute(functions.leave, [3, 4], backend=place, max_workers=2, on_error="return")
 
     assert caught.value.code == 3
 

@@ -7,6 +7,7 @@ computed once: the measured calls are the job's own.
 from __future__ import annotations
 
 import threading
+from _contextvars import copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ _TRIFLE = 0.5e-3
 _ENOUGH = 4e-3
 # A single call this long is measured well by itself.
 _LONG_CALL = 1e-3
+# Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
+_MOST_LAZY = 64
 # Calls left from which on one more measured call costs little.
 _MANY = 12
 # Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
@@ -58,6 +61,7 @@ class Run:
         self._results: list[Any] = []
         # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
         self._lock = threading.Lock()
+        self._context = copy_context()
         self._running: tuple[list[Any], Iterator[Any]] | None = None
         self._early: ThreadRun | ProcessRun | None = None
         self._begun = 0
@@ -149,7 +153,9 @@ class Run:
             self._meter.close()
         meter = self._meter = Meter()
         count, wanted = 1, job.sample_size
-        while items := source.take(count if wanted is None else min(count, wanted - meter.calls)):
+        while items := source.take(
+            self._bounded(count if wanted is None else min(count, wanted - meter.calls)), brief=True
+        ):
             self._arguments = items[:3]
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
@@ -169,6 +175,8 @@ class Run:
             elif meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL:
                 return
             count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
+            if wanted is not None:
+                count = min(count, wanted - meter.calls)
 
     def _batch(self, items: list[Any], *, look: bool, watched: bool) -> Iterator[list[Any]]:
         """Run a batch on this thread and yield its results.
@@ -187,7 +195,13 @@ class Run:
             meter.begin(look=look)
         try:
             results = inline.run_batch(
-                job.function, iterator, results, star=job.source.star, keep_going=job.keep_going, whole=not job.lazy
+                job.function,
+                items,
+                iterator,
+                results,
+                star=job.source.star,
+                keep_going=job.keep_going,
+                whole=not job.lazy,
             )
         except BaseException:
             if self._early is not None:
@@ -200,6 +214,11 @@ class Run:
             if meter is not None:
                 meter.end(max(1, len(results)), keep=look)
         yield results
+
+    def _bounded(self, count: int) -> int:
+        """Calls that may be made ahead of the results that were asked for."""
+        job = self.job
+        return min(count, job.buffersize or _MOST_LAZY) if job.lazy else count
 
     def _land(self) -> None:
         """Let no look at the batch begin after this."""
@@ -228,8 +247,8 @@ class Run:
         """Run what is left here, until it is done or the calls cost something else than was measured."""
         job, source = self.job, self.job.source
         expected = self._mean()
-        count = inline.first_count(job, expected or 0.0)
-        while items := source.take(count):
+        count = inline.first_count(job, expected)
+        while items := source.take(count, brief=True):
             made = 1
             began = perf_counter()
             for results in self._batch(items, look=False, watched=True):
@@ -262,7 +281,7 @@ class Run:
         plan = _planner.decide(
             meter.observation() if seen is None else seen,
             calls=left,
-            max_workers=job.max_workers,
+            max_workers=job.max_workers or (_MOST_LAZY if job.lazy else None),
             chunksize=job.chunksize,
             threads_running=_default.threads_running(),
             processes_running=_default.processes_running(),
@@ -300,7 +319,7 @@ class Run:
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
-            return ThreadRun(self.job, plan)
+            return ThreadRun(self.job, plan, self._context)
         from pointsman.backends.processes import ProcessRun
 
         return ProcessRun(self.job, plan, self._mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _api
@@ -24,7 +25,6 @@ class Options:
         self._backend = check_backend(backend)
         self._max_workers = check_count("max_workers", max_workers)
         self._name = name
-        self._executor: Executor | None = None
 
     def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call `fn` where the options say and return its value."""
@@ -37,11 +37,7 @@ class Options:
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)
-        if self._executor is None:
-            from pointsman._executor import Executor
-
-            self._executor = Executor(self._max_workers, self._name or "", backend=self._backend)
-        return self._executor.submit(fn, *args, **kwargs)
+        return _executor(self._backend, self._max_workers, self._name or "").submit(fn, *args, **kwargs)
 
     def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """`pointsman.map` with these options."""
@@ -50,6 +46,20 @@ class Options:
     def execute(self, func: Callable[[Any], T], data: Iterable[Any], **options: Any) -> list[T]:
         """`pointsman.execute` with these options."""
         return _api.execute(func, data, **{"backend": self._backend, "max_workers": self._max_workers, **options})  # type: ignore[no-any-return]
+
+
+# One executor for each set of options that was used, so that a view costs nothing to make.
+_executors: dict[tuple[int, str, int | None, str], Executor] = {}
+
+
+def _executor(backend: str, max_workers: int | None, name: str) -> Executor:
+    # A forked child has none of its parent's workers.
+    key = (os.getpid(), backend, max_workers, name)
+    if key not in _executors:
+        from pointsman._executor import Executor
+
+        _executors[key] = Executor(max_workers, name, backend=backend)
+    return _executors[key]
 
 
 def options(*, backend: str = "auto", max_workers: int | None = None, name: str | None = None) -> Options:

@@ -36,6 +36,8 @@ _BURIAL = 0.05
 
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 _zygotes: set[int] = set()
+# Pools that are gone but for the calls that they still run.
+_lingering: list[_native.ProcessPool] = []
 
 
 class Processes:
@@ -88,7 +90,7 @@ class Processes:
         _alive.add(self)
         self._prepared = perf_counter() - began
         self.grow(processes)
-        self._finalizer = weakref.finalize(self, self.native.shutdown, kill=True)
+        self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient)
         self._finalizer.atexit = False
 
     @property
@@ -142,6 +144,14 @@ class Processes:
         if wait:
             # Its socket is closed, so it ends at once; other pools' zygotes live on.
             _bury_zygotes(0.0 if any(not pool.closed for pool in _alive) else _BURIAL)
+
+
+def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
+    """End a pool that nobody holds any more; one with calls to run is kept until they have been run."""
+    native.shutdown(kill)
+    _lingering[:] = [pool for pool in _lingering if not pool.join(0.0)]
+    if not native.join(0.0):
+        _lingering.append(native)
 
 
 def _launch_config(
@@ -251,11 +261,16 @@ def _forget() -> None:
     for pool in list(_alive):
         pool.native.disown()
         pool._closed = True  # noqa: SLF001 - this module
+    for native in _lingering:
+        native.disown()
     _alive.clear()
     _zygotes.clear()
+    _lingering.clear()
 
 
 def _end_all() -> None:
     for pool in list(_alive):
         pool.end()
+    for native in _lingering:
+        native.join(None)
     _machine.flush()

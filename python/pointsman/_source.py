@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+# Seconds that an iterator may take to give inputs for a batch beyond the first: a slow one gives one at a time.
+_BRIEF = 0.5e-3
 # Collections that can be cut without running anybody's code.
 _SEQUENCES = (list, tuple, range, str, bytes)
 
@@ -33,6 +36,8 @@ class Source:
         self._taken = 0
         self._back: list[Any] = []
         self._ended = False
+        # What the iterator raised after inputs that have to be run first.
+        self._error: BaseException | None = None
         self._kept: list[Any] | None = None
         self._length: int | None = None
         if self.star:
@@ -55,28 +60,56 @@ class Source:
         self._kept = []
         return self._kept
 
-    def take(self, count: int) -> list[Any]:
-        """Take up to `count` inputs; fewer only at the end."""
+    def take(self, count: int, *, brief: bool = False) -> list[Any]:
+        """Take up to `count` inputs; fewer at the end, and with `brief` when an iterator takes its time.
+
+        What an iterator raises comes after the inputs before it.
+        """
         if self._back:
             items, self._back = self._back[:count], self._back[count:]
-            if len(items) < count:
-                items += self._pull(count - len(items))
+            if len(items) < count and not brief:
+                items += self._pull(count - len(items), brief=False)
             return items
-        return self._pull(count)
+        return self._pull(count, brief=brief)
 
-    def _pull(self, count: int) -> list[Any]:
+    def _pull(self, count: int, *, brief: bool) -> list[Any]:
+        if self._error is not None:
+            error, self._error, self._ended = self._error, None, True
+            raise error
         if self._sequence is not None:
             items = self._sequence[self._taken : self._taken + count]
             if type(items) is not list:
                 items = list(items)
+            whole = len(items) == count
         else:
-            items = list(islice(self._iterator, count))
+            items = []
+            whole = self._pull_from_iterator(items, count, _BRIEF if brief and not self.sized else float("inf"))
         self._taken += len(items)
-        if len(items) < count:
+        if not whole and self._error is None:
             self._ended = True
         if self._kept is not None:
             self._kept += items
         return items
+
+    def _pull_from_iterator(self, items: list[Any], count: int, seconds: float) -> bool:
+        """Append up to `count` inputs; False at the end, or before an error."""
+        iterator = self._iterator
+        try:
+            if seconds == float("inf"):
+                # `extend` keeps what came before an exception.
+                items.extend(islice(iterator, count))
+                return len(items) == count
+            deadline = perf_counter() + seconds
+            for item in iterator:
+                items.append(item)
+                if len(items) == count or perf_counter() > deadline:
+                    return True
+        except BaseException as error:
+            if not items:
+                self._ended = True
+                raise
+            self._error = error
+        return False
 
     def put_back(self, items: list[Any]) -> None:
         """Return inputs that were not run to the front."""
@@ -91,7 +124,7 @@ class Source:
     @property
     def ended(self) -> bool:
         """Whether nothing is left, as far as can be told without running the iterator."""
-        if self._back:
+        if self._back or self._error is not None:
             return False
         return self._ended or (self._sequence is not None and self._taken >= len(self._sequence))
 

@@ -18,10 +18,7 @@ use crate::number::{real, whole, within};
 
 /// Least work per chunk, in seconds, and least time of a call. FEASIBILITY B: see `Machine::least_chunk` and
 /// `Machine::inline_dispatch`.
-const LEAST: Least = Least {
-    chunk: 200e-6,
-    call: 0.03e-6,
-};
+const LEAST: Least = Least { chunk: 200e-6, call: 0.03e-6 };
 
 /// The lower limits of chunks and calls, in seconds.
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +29,7 @@ pub(crate) struct Least {
 
 /// The number of calls in the next chunk, when `remaining` calls are left for `lanes` lanes, one call takes
 /// `mean_seconds` with the coefficient of variation `cv`, and a chunk shall not hold more than `target_seconds`.
-pub fn chunk_size(
-    remaining: u64,
-    lanes: u32,
-    mean_seconds: f64,
-    cv: f64,
-    target_seconds: f64,
-) -> usize {
+pub fn chunk_size(remaining: u64, lanes: u32, mean_seconds: f64, cv: f64, target_seconds: f64) -> usize {
     let calls = chunk_within(remaining, lanes, mean_seconds, cv, target_seconds, LEAST);
     usize::try_from(calls).unwrap_or(usize::MAX)
 }
@@ -77,10 +68,7 @@ mod tests {
 
     #[test]
     fn uneven_calls_travel_in_smaller_chunks() {
-        let (even, uneven) = (
-            chunk_size(1000, 8, 1e-3, 0.0, 10.0),
-            chunk_size(1000, 8, 1e-3, 5.0, 10.0),
-        );
+        let (even, uneven) = (chunk_size(1000, 8, 1e-3, 0.0, 10.0), chunk_size(1000, 8, 1e-3, 5.0, 10.0));
 
         assert!(uneven < even, "{uneven} is not less than {even}");
     }

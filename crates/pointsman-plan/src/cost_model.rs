@@ -128,30 +128,17 @@ impl<'a> Model<'a> {
         let cores = machine.usable_cores();
         let wall = seen.wall().get().max(TINY);
         let turn = (wall + machine.inline_dispatch.value()).max(seen.cpu().get() / cores.min(1.0));
-        let (held, free) = if machine.gil {
-            (seen.held.get(), seen.free.get())
-        } else {
-            (0.0, seen.cpu().get())
-        };
+        let (held, free) = if machine.gil { (seen.held.get(), seen.free.get()) } else { (0.0, seen.cpu().get()) };
         let wait = seen.wait.get();
         // A call cannot have used more than all cores for as long as it lasted; the rest is noise of the clock.
-        let others = seen
-            .other_threads
-            .get()
-            .min((cores * wall - held - free).max(0.0));
-        let calls = job
-            .calls
-            .map_or_else(|| (ENDLESS_SECONDS / turn).ceil().max(ENDLESS_CALLS), real);
+        let others = seen.other_threads.get().min((cores * wall - held - free).max(0.0));
+        let calls = job.calls.map_or_else(|| (ENDLESS_SECONDS / turn).ceil().max(ENDLESS_CALLS), real);
         let grain = job.chunksize.map(|chunk| real(chunk.max(1)));
         let bytes = seen.argument_bytes.get() + seen.result_bytes.get();
-        let codec = seen.pack.map_or_else(
-            || bytes / machine.bytes_per_second.value().max(1.0),
-            |pack| pack.get() / 2.0,
-        );
+        let codec =
+            seen.pack.map_or_else(|| bytes / machine.bytes_per_second.value().max(1.0), |pack| pack.get() / 2.0);
         let per_frame = grain.unwrap_or_else(|| (machine.least_chunk.value() / turn).max(1.0));
-        let feed = codec
-            + machine.process_dispatch.value()
-            + machine.process_dispatch_alone.value() / per_frame;
+        let feed = codec + machine.process_dispatch.value() + machine.process_dispatch_alone.value() / per_frame;
         let call = (held, free, wait);
         let dispatch = machine.thread_dispatch.value();
         let mut model = Self {
@@ -196,12 +183,7 @@ impl<'a> Model<'a> {
 
     /// The plain loop.
     pub(crate) fn inline(&self) -> Cost {
-        Cost {
-            seconds: self.calls * self.turn,
-            start_up: 0.0,
-            rate: 1.0 / self.turn,
-            limit: Limit::Workers,
-        }
+        Cost { seconds: self.calls * self.turn, start_up: 0.0, rate: 1.0 / self.turn, limit: Limit::Workers }
     }
 
     /// That many threads under one GIL, the caller's among them if it shares.
@@ -210,21 +192,13 @@ impl<'a> Model<'a> {
         let start_up = f64::from(lanes.saturating_sub(own)) * self.machine.thread_start.value();
         let seconds = start_up + self.work(self.calls, lanes, |busy| self.thread_rate(busy));
         let dispatch = self.machine.thread_dispatch.value();
-        let gil = if self.machine.gil {
-            self.held + dispatch
-        } else {
-            0.0
-        };
+        let gil = if self.machine.gil { self.held + dispatch } else { 0.0 };
         let limit = self.binding(gil, 1.0, f64::from(lanes), dispatch, 0.0);
         Cost {
             seconds,
             start_up,
             rate: self.thread_rate(lanes),
-            limit: if start_up > seconds / 2.0 {
-                Limit::StartUp
-            } else {
-                limit
-            },
+            limit: if start_up > seconds / 2.0 { Limit::StartUp } else { limit },
         }
     }
 
@@ -241,11 +215,7 @@ impl<'a> Model<'a> {
         let threads = f64::from(lanes - 1) * self.machine.thread_start.value();
         let start_up = first + fresh * threads / self.cores.max(1.0);
         // The new processes' start takes a core, so with less than two the caller's calls wait for it.
-        let pace = if shares {
-            (self.cores - 1.0).clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
+        let pace = if shares { (self.cores - 1.0).clamp(0.0, 1.0) } else { 0.0 };
         let meanwhile = start_up * pace / self.turn;
         let total = processes * lanes + u32::from(shares);
         let rate = |busy| self.process_rate(processes, busy, shares);
@@ -254,27 +224,13 @@ impl<'a> Model<'a> {
         } else {
             start_up + self.work(self.calls - meanwhile, total, rate)
         };
-        let gil = if self.machine.gil && lanes > 1 {
-            self.held + self.feed
-        } else {
-            0.0
-        };
-        let limit = self.binding(
-            gil,
-            f64::from(processes + u32::from(shares)),
-            f64::from(total),
-            self.feed,
-            self.feed,
-        );
+        let gil = if self.machine.gil && lanes > 1 { self.held + self.feed } else { 0.0 };
+        let limit = self.binding(gil, f64::from(processes + u32::from(shares)), f64::from(total), self.feed, self.feed);
         Cost {
             seconds,
             start_up,
             rate: rate(total),
-            limit: if start_up > seconds / 2.0 {
-                Limit::StartUp
-            } else {
-                limit
-            },
+            limit: if start_up > seconds / 2.0 { Limit::StartUp } else { limit },
         }
     }
 
@@ -286,18 +242,15 @@ impl<'a> Model<'a> {
             .grain
             .unwrap_or_else(|| (self.machine.least_chunk.value() / self.turn).max(1.0))
             .min(self.calls.max(1.0));
-        processes * self.job.worker_bytes.get()
-            + 2.0 * chunk * processes * f64::from(lanes) * self.bytes
+        processes * self.job.worker_bytes.get() + 2.0 * chunk * processes * f64::from(lanes) * self.bytes
     }
 
     /// Calls in the first chunk for that many lanes.
     pub(crate) fn chunk(&self, lanes: u32) -> u64 {
         self.job.chunksize.map_or_else(
             || {
-                let least = Least {
-                    chunk: self.machine.least_chunk.value(),
-                    call: self.machine.inline_dispatch.value(),
-                };
+                let least =
+                    Least { chunk: self.machine.least_chunk.value(), call: self.machine.inline_dispatch.value() };
                 let target = self.job.target_chunk_seconds;
                 chunk_within(whole(self.calls), lanes, self.wall, self.cv, target, least)
             },
@@ -308,20 +261,14 @@ impl<'a> Model<'a> {
     /// Threads beyond which more of them cannot help: the GIL or the cores are busy then.
     pub(crate) fn knee(&self) -> u32 {
         let dispatch = self.machine.thread_dispatch.value();
-        let gil = if self.machine.gil {
-            self.held + dispatch
-        } else {
-            0.0
-        };
+        let gil = if self.machine.gil { self.held + dispatch } else { 0.0 };
         let busy = gil.max((self.cpu + dispatch) / self.cores).max(TINY);
         whole32(((self.wall + dispatch) / busy).ceil())
     }
 
     /// The most chunks that the calls can be cut into: more lanes than that have nothing to do.
     pub(crate) fn chunks(&self) -> f64 {
-        let chunk = self
-            .grain
-            .unwrap_or_else(|| (self.machine.least_chunk.value() / self.wall).max(1.0));
+        let chunk = self.grain.unwrap_or_else(|| (self.machine.least_chunk.value() / self.wall).max(1.0));
         (self.calls / chunk).ceil()
     }
 
@@ -336,21 +283,13 @@ impl<'a> Model<'a> {
         let alone = f64::from(lanes) / (self.wall + dispatch).max(self.turn);
         let cores = self.cores / (self.cpu + dispatch);
         let rate = self.threads.of(lanes).min(alone).min(cores);
-        if lanes > 1 {
-            (rate * self.harmony).min(alone).min(cores)
-        } else {
-            rate
-        }
+        if lanes > 1 { (rate * self.harmony).min(alone).min(cores) } else { rate }
     }
 
     /// The rate of `lanes` threads of one worker process.
     fn worker_rate(&self, lanes: u32) -> f64 {
         let rate = self.lanes.of(lanes);
-        if lanes > 1 {
-            (rate * self.harmony).min(f64::from(lanes) / (self.wall + self.feed))
-        } else {
-            rate
-        }
+        if lanes > 1 { (rate * self.harmony).min(f64::from(lanes) / (self.wall + self.feed)) } else { rate }
     }
 
     /// The rate of `busy` lanes spread over worker processes, one of them the caller's if it shares.
@@ -362,18 +301,9 @@ impl<'a> Model<'a> {
         let used = processes.min(remote);
         let (each, over) = (remote / used, remote % used);
         let away = (f64::from(used - over) * self.worker_rate(each)
-            + f64::from(over)
-                * if over > 0 {
-                    self.worker_rate(each + 1)
-                } else {
-                    0.0
-                })
+            + f64::from(over) * if over > 0 { self.worker_rate(each + 1) } else { 0.0 })
         .min(1.0 / self.feed);
-        let at_home = if shares {
-            (1.0 - away * self.feed).max(0.0) / self.turn
-        } else {
-            0.0
-        };
+        let at_home = if shares { (1.0 - away * self.feed).max(0.0) / self.turn } else { 0.0 };
         let total = away + at_home;
         let moving = away / total * 2.0 * self.feed;
         total.min(self.cores / (self.cpu + moving))
@@ -413,11 +343,7 @@ impl<'a> Model<'a> {
     /// variables, but no more than the longest call exceeds the mean one.
     fn spread(&self, lanes: u32, group: f64) -> f64 {
         let late = self.cv * self.wall * (2.0 * f64::from(lanes.max(1)).ln()).sqrt();
-        let most = if self.longest > self.wall {
-            self.longest - self.wall
-        } else {
-            f64::INFINITY
-        };
+        let most = if self.longest > self.wall { self.longest - self.wall } else { f64::INFINITY };
         late.min(most) * group.max(1.0).sqrt()
     }
 
@@ -442,9 +368,5 @@ impl<'a> Model<'a> {
 
 /// The lanes of one interpreter, when moving a call costs that many seconds of it.
 fn lanes_under(gil: bool, (held, free, wait): (f64, f64, f64), moving: f64, most: u32) -> Lanes {
-    if gil {
-        Lanes::new(held + moving, free + wait, most)
-    } else {
-        Lanes::new(0.0, held + free + wait + moving, most)
-    }
+    if gil { Lanes::new(held + moving, free + wait, most) } else { Lanes::new(0.0, held + free + wait + moving, most) }
 }

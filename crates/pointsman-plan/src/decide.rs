@@ -69,33 +69,16 @@ pub fn decide(observation: &Observation, machine: &Machine, job: &Job) -> Plan {
     let chosen = choose(&placements, machine, job);
     let taken = placements[chosen];
     let shown = shown(&placements, &taken, job);
-    let position = shown
-        .iter()
-        .position(|placement| placement.complexity() == taken.complexity())
-        .unwrap_or(0);
-    let told = explain::Told {
-        observation,
-        machine,
-        job,
-        model: &model,
-        placements: &placements,
-        taken: &taken,
-    };
+    let position = shown.iter().position(|placement| placement.complexity() == taken.complexity()).unwrap_or(0);
+    let told = explain::Told { observation, machine, job, model: &model, placements: &placements, taken: &taken };
     Plan {
         chosen: position,
         reasons: told.reasons(),
         warnings: told.warnings(),
         workload: observation.workload(),
-        speedup: if taken.cost.seconds > 0.0 {
-            placements[0].cost.seconds / taken.cost.seconds
-        } else {
-            1.0
-        },
+        speedup: if taken.cost.seconds > 0.0 { placements[0].cost.seconds / taken.cost.seconds } else { 1.0 },
         seconds: taken.cost.seconds,
-        candidates: shown
-            .iter()
-            .map(|placement| candidate(placement, &model, machine, job))
-            .collect(),
+        candidates: shown.iter().map(|placement| candidate(placement, &model, machine, job)).collect(),
     }
 }
 
@@ -121,12 +104,7 @@ fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement>
         fits: true,
         fixed: true,
     });
-    for lanes in thread_counts(
-        model,
-        useful,
-        most,
-        job.objection(Backend::Inline).is_none(),
-    ) {
+    for lanes in thread_counts(model, useful, most, job.objection(Backend::Inline).is_none()) {
         all.push(Placement {
             backend: Backend::Threads,
             workers: lanes,
@@ -167,22 +145,14 @@ fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement>
 /// The thread counts to try, ascending.
 fn thread_counts(model: &Model<'_>, useful: u32, most: u32, inline: bool) -> Vec<u32> {
     let useful = useful.min(MOST_THREADS);
-    let mut counts: Vec<u32> = THREADS
-        .iter()
-        .copied()
-        .filter(|count| *count <= useful)
-        .collect();
+    let mut counts: Vec<u32> = THREADS.iter().copied().filter(|count| *count <= useful).collect();
     counts.extend(SHOWN_THREADS.iter().filter(|count| **count <= most));
     // One thread only where the plain loop may not be taken in its stead.
     let least = if inline { 2 } else { 1 };
     let knee = model.knee().clamp(1, useful);
     let rounds = whole(model.chunks()).div_ceil(u64::from(knee)).max(1);
     let even = u32::try_from(whole(model.chunks()).div_ceil(rounds)).unwrap_or(MOST_THREADS);
-    counts.extend(
-        [1, knee, useful, even.min(useful)]
-            .iter()
-            .filter(|count| **count >= least),
-    );
+    counts.extend([1, knee, useful, even.min(useful)].iter().filter(|count| **count >= least));
     counts.sort_unstable();
     counts.dedup();
     counts
@@ -195,12 +165,8 @@ fn lane_counts(chunks: u64, processes: u32, shares: bool) -> impl Iterator<Item 
     let most = u64::from(processes) * u64::from(MOST_LANES) + caller;
     let round = chunks.div_ceil(chunks.div_ceil(most).max(1));
     let even = round.saturating_sub(caller).div_ceil(u64::from(processes));
-    let even = u32::try_from(even)
-        .unwrap_or(MOST_LANES)
-        .clamp(1, MOST_LANES);
-    LANES
-        .into_iter()
-        .chain((!LANES.contains(&even)).then_some(even))
+    let even = u32::try_from(even).unwrap_or(MOST_LANES).clamp(1, MOST_LANES);
+    LANES.into_iter().chain((!LANES.contains(&even)).then_some(even))
 }
 
 /// The numbers of worker processes to try on that many cores.
@@ -222,9 +188,7 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
         placement.backend != Backend::Inline
             && open[placement.backend as usize]
             && placement.fits
-            && (!loops
-                || (seconds <= inline * (1.0 - MARGIN)
-                    && inline - seconds >= machine.least_gain.value()))
+            && (!loops || (seconds <= inline * (1.0 - MARGIN) && inline - seconds >= machine.least_gain.value()))
     };
     let fastest = placements
         .iter()
@@ -234,9 +198,7 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
     placements
         .iter()
         .enumerate()
-        .filter(|(_, placement)| {
-            better(placement) && placement.cost.seconds <= fastest * (1.0 + TIE)
-        })
+        .filter(|(_, placement)| better(placement) && placement.cost.seconds <= fastest * (1.0 + TIE))
         .min_by_key(|(_, placement)| placement.complexity())
         .map_or(0, |(index, _)| index)
 }
@@ -245,19 +207,13 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
 fn shown(placements: &[Placement], taken: &Placement, job: &Job) -> Vec<Placement> {
     let mut sorted = placements.to_vec();
     sorted.sort_by(|one, other| {
-        one.cost
-            .seconds
-            .total_cmp(&other.cost.seconds)
-            .then_with(|| one.complexity().cmp(&other.complexity()))
+        one.cost.seconds.total_cmp(&other.cost.seconds).then_with(|| one.complexity().cmp(&other.complexity()))
     });
     let mut room = [SHOWN; Backend::ALL.len()];
-    let possible = placements
-        .iter()
-        .any(|placement| placement.fits && placement.backend == Backend::Processes);
+    let possible = placements.iter().any(|placement| placement.fits && placement.backend == Backend::Processes);
     sorted.retain(|placement| {
         let left = &mut room[placement.backend as usize];
-        let counts = *left > 0
-            && (placement.fits || !possible && job.objection(placement.backend).is_none());
+        let counts = *left > 0 && (placement.fits || !possible && job.objection(placement.backend).is_none());
         *left -= usize::from(counts);
         counts || placement.fixed || placement.complexity() == taken.complexity()
     });
@@ -266,13 +222,9 @@ fn shown(placements: &[Placement], taken: &Placement, job: &Job) -> Vec<Placemen
 
 /// A placement as a plan shows it.
 fn candidate(placement: &Placement, model: &Model<'_>, machine: &Machine, job: &Job) -> Candidate {
-    let struck_out = job
-        .objection(placement.backend)
-        .map(str::to_owned)
-        .or_else(|| {
-            (!placement.fits)
-                .then(|| explain::too_large(model, machine, placement.processes, placement.lanes))
-        });
+    let struck_out = job.objection(placement.backend).map(str::to_owned).or_else(|| {
+        (!placement.fits).then(|| explain::too_large(model, machine, placement.processes, placement.lanes))
+    });
     Candidate {
         backend: placement.backend,
         workers: placement.workers,

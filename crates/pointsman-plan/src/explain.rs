@@ -48,20 +48,13 @@ impl Told<'_> {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let seen = self.observation;
         let mut warnings = Vec::new();
-        let forced = self
-            .job
-            .objection(Backend::Inline)
-            .filter(|_| self.taken.backend == Backend::Inline);
+        let forced = self.job.objection(Backend::Inline).filter(|_| self.taken.backend == Backend::Inline);
         if let Some(objection) = forced {
-            warnings.push(format!(
-                "nothing else can be chosen, so the plain loop is: {objection}"
-            ));
+            warnings.push(format!("nothing else can be chosen, so the plain loop is: {objection}"));
         }
         if seen.partial {
             let past = human_seconds(seen.wall().get());
-            warnings.push(format!(
-                "the first call still runs after {past}; it is taken to last twice as long"
-            ));
+            warnings.push(format!("the first call still runs after {past}; it is taken to last twice as long"));
         }
         let others = seen.other_threads.get();
         if others > 0.1 * seen.wall().get() {
@@ -79,14 +72,7 @@ impl Told<'_> {
         let seen = self.observation.completed();
         let least = WORTH_A_WORD * seen.wall().get();
         let parts: Vec<String> = [
-            (
-                seen.held,
-                if self.machine.gil {
-                    "GIL-held"
-                } else {
-                    "computing (no GIL)"
-                },
-            ),
+            (seen.held, if self.machine.gil { "GIL-held" } else { "computing (no GIL)" }),
             (seen.free, "GIL-free"),
             (seen.wait, "waiting"),
         ]
@@ -94,11 +80,7 @@ impl Told<'_> {
         .filter(|(time, _)| time.get() > least)
         .map(|(time, name)| format!("{} {name}", human_seconds(time.get())))
         .collect();
-        let figures = if parts.is_empty() {
-            "no time that could be measured".to_owned()
-        } else {
-            parts.join(", ")
-        };
+        let figures = if parts.is_empty() { "no time that could be measured".to_owned() } else { parts.join(", ") };
         let basis = match seen.calls {
             0 => String::new(),
             1 => " (1 measured)".to_owned(),
@@ -124,11 +106,7 @@ impl Told<'_> {
         self.placements
             .iter()
             .filter(|placement| placement.backend == backend)
-            .min_by(|one, other| {
-                (!one.fits)
-                    .cmp(&!other.fits)
-                    .then(one.cost.seconds.total_cmp(&other.cost.seconds))
-            })
+            .min_by(|one, other| (!one.fits).cmp(&!other.fits).then(one.cost.seconds.total_cmp(&other.cost.seconds)))
     }
 
     fn against(&self, backend: Backend) -> String {
@@ -137,10 +115,7 @@ impl Told<'_> {
             return format!("{name} are struck out: {objection}");
         }
         let Some(best) = self.best(backend) else {
-            return format!(
-                "{name} need more than the {} worker allowed",
-                self.job.max_workers.unwrap_or(1).max(1)
-            );
+            return format!("{name} need more than the {} worker allowed", self.job.max_workers.unwrap_or(1).max(1));
         };
         if !best.fits {
             return format!(
@@ -160,16 +135,11 @@ impl Told<'_> {
         let seen = self.observation;
         let share = 100.0 * seen.held.get() / seen.wall().get().max(f64::MIN_POSITIVE);
         if let Some(together) = seen.together.filter(|speedup| *speedup < 1.1) {
-            format!(
-                "threads cannot help: two calls together ran {together:.2} times as fast as one after the other"
-            )
+            format!("threads cannot help: two calls together ran {together:.2} times as fast as one after the other")
         } else if self.machine.gil && share >= 85.0 {
             format!("threads cannot help: the GIL is held {share:.0} % of the time")
         } else if self.model.harmony < 0.8 && seen.together.is_none() {
-            format!(
-                "threads would pass the GIL to and fro: {:.0} % of the rate is left",
-                100.0 * self.model.harmony
-            )
+            format!("threads would pass the GIL to and fro: {:.0} % of the rate is left", 100.0 * self.model.harmony)
         } else {
             format!("threads are limited by {}", limit_words(best.cost.limit))
         }
@@ -185,10 +155,7 @@ impl Told<'_> {
                 human_seconds(self.model.wall)
             )
         } else if best.cost.start_up > 0.2 * best.cost.seconds {
-            format!(
-                "processes need {} to start",
-                human_seconds(best.cost.start_up)
-            )
+            format!("processes need {} to start", human_seconds(best.cost.start_up))
         } else {
             format!("processes are limited by {}", limit_words(best.cost.limit))
         }
@@ -203,9 +170,7 @@ impl Told<'_> {
         match taken.backend {
             Backend::Inline => {
                 let gain = human_seconds(self.machine.least_gain.value());
-                format!(
-                    "inline: nothing that may be chosen is faster than {seconds} by 5 % and {gain}"
-                )
+                format!("inline: nothing that may be chosen is faster than {seconds} by 5 % and {gain}")
             }
             Backend::Threads => {
                 format!(
@@ -221,30 +186,19 @@ impl Told<'_> {
                 } else {
                     format!("{} processes", taken.processes)
                 };
-                let caller = if taken.workers > taken.processes * taken.lanes {
-                    " and the caller"
-                } else {
-                    ""
-                };
-                format!(
-                    "{shape}{caller}: {seconds}, {times:.1} times as fast as the plain loop; limited by {limit}"
-                )
+                let caller = if taken.workers > taken.processes * taken.lanes { " and the caller" } else { "" };
+                format!("{shape}{caller}: {seconds}, {times:.1} times as fast as the plain loop; limited by {limit}")
             }
         }
     }
 
     /// Says that memory lowered the number of workers, when more of them would have been faster.
     fn memory_warning(&self) -> Option<String> {
-        self.job
-            .objection(Backend::Processes)
-            .is_none()
-            .then_some(())?;
+        self.job.objection(Backend::Processes).is_none().then_some(())?;
         let missed = self
             .placements
             .iter()
-            .filter(|placement| {
-                !placement.fits && placement.cost.seconds < 0.99 * self.taken.cost.seconds
-            })
+            .filter(|placement| !placement.fits && placement.cost.seconds < 0.99 * self.taken.cost.seconds)
             .min_by(|one, other| one.cost.seconds.total_cmp(&other.cost.seconds))?;
         Some(format!(
             "memory allows fewer workers: {}",
@@ -254,12 +208,7 @@ impl Told<'_> {
 }
 
 /// Says how much memory those processes would need, and how much there is.
-pub(crate) fn too_large(
-    model: &Model<'_>,
-    machine: &Machine,
-    processes: u32,
-    lanes: u32,
-) -> String {
+pub(crate) fn too_large(model: &Model<'_>, machine: &Machine, processes: u32, lanes: u32) -> String {
     format!(
         "{processes} x {lanes} workers need {}, and {:.0} % of the memory is {}",
         human_bytes(model.memory(processes, lanes)),

@@ -62,15 +62,9 @@ mod tests {
 
     #[test]
     fn times_are_written_in_the_unit_that_suits_them() {
-        let written =
-            [4e-9, 1.23e-6, 34.4e-3, 0.9999, 5.1, 9.97, 720.0, 12_345.0].map(human_seconds);
+        let written = [4e-9, 1.23e-6, 34.4e-3, 0.9999, 5.1, 9.97, 720.0, 12_345.0].map(human_seconds);
 
-        assert_eq!(
-            written,
-            [
-                "4 ns", "1.2 us", "34 ms", "1 s", "5.1 s", "10 s", "12 min", "3.4 h"
-            ]
-        );
+        assert_eq!(written, ["4 ns", "1.2 us", "34 ms", "1 s", "5.1 s", "10 s", "12 min", "3.4 h"]);
     }
 
     #[test]

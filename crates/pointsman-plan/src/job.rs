@@ -112,10 +112,7 @@ impl Job {
 
     /// A job of that many calls, without limits.
     pub fn of(calls: u64) -> Self {
-        Self {
-            calls: Some(calls),
-            ..Self::default()
-        }
+        Self { calls: Some(calls), ..Self::default() }
     }
 
     /// Why a backend may not be chosen, if it may not.

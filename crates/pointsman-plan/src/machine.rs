@@ -36,10 +36,7 @@ pub struct Constant {
 impl Constant {
     /// Makes a constant. NaN and negative values become 0, values above 1e15 become that.
     pub fn new(value: f64, provenance: Provenance) -> Self {
-        Self {
-            value: within(value, 0.0, 1e15),
-            provenance,
-        }
+        Self { value: within(value, 0.0, 1e15), provenance }
     }
 
     /// The number itself.
@@ -116,11 +113,7 @@ impl Machine {
 
     /// The cores to reckon with: at least a hundredth, at most 4096; one when the figure is NaN.
     pub fn usable_cores(&self) -> f64 {
-        if self.cores.is_nan() {
-            1.0
-        } else {
-            self.cores.clamp(0.01, 4096.0)
-        }
+        if self.cores.is_nan() { 1.0 } else { self.cores.clamp(0.01, 4096.0) }
     }
 
     /// Every constant with its name.

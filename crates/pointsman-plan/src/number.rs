@@ -9,10 +9,7 @@
 //! - I1. Every function returns a usable number for every argument.
 
 /// A count as a real. Above 2^53 it is rounded, which no plan can feel.
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "a rounding of one part in 2^53 changes no decision"
-)]
+#[allow(clippy::cast_precision_loss, reason = "a rounding of one part in 2^53 changes no decision")]
 pub(crate) fn real(count: u64) -> f64 {
     count as f64
 }
@@ -39,9 +36,5 @@ pub(crate) fn whole32(value: f64) -> u32 {
 
 /// `value` within `least..=most`; NaN gives `least`.
 pub(crate) fn within(value: f64, least: f64, most: f64) -> f64 {
-    if value.is_nan() {
-        least
-    } else {
-        value.clamp(least, most)
-    }
+    if value.is_nan() { least } else { value.clamp(least, most) }
 }

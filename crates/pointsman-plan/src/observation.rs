@@ -160,13 +160,6 @@ impl Observation {
     /// What the whole call is expected to be: itself, or, when only partly seen, twice what was seen.
     #[must_use]
     pub fn completed(&self) -> Self {
-        if self.partial {
-            Self {
-                partial: false,
-                ..self.scaled(PARTIAL_FACTOR)
-            }
-        } else {
-            *self
-        }
+        if self.partial { Self { partial: false, ..self.scaled(PARTIAL_FACTOR) } } else { *self }
     }
 }

@@ -41,11 +41,7 @@ pub fn turning_points(observation: &Observation, machine: &Machine, job: &Job) -
             let after = choice(factor(step));
             if after != before {
                 let turn = wall * turn_between(factor(step - 1), factor(step), before, choice);
-                points.push(format!(
-                    "with calls over {}, {}",
-                    human_seconds(turn),
-                    after.name()
-                ));
+                points.push(format!("with calls over {}, {}", human_seconds(turn), after.name()));
                 before = after;
             }
         }
@@ -55,12 +51,7 @@ pub fn turning_points(observation: &Observation, machine: &Machine, job: &Job) -
 }
 
 /// The factor at which the choice stops being `before`.
-fn turn_between(
-    mut low: f64,
-    mut high: f64,
-    before: Backend,
-    choice: impl Fn(f64) -> Backend,
-) -> f64 {
+fn turn_between(mut low: f64, mut high: f64, before: Backend, choice: impl Fn(f64) -> Backend) -> f64 {
     for _ in 0..HALVINGS {
         let middle = (low * high).sqrt();
         if choice(middle) == before {
@@ -82,21 +73,13 @@ fn calls_point(observation: &Observation, machine: &Machine, job: &Job) -> Optio
     };
     let now = choice(calls);
     let stays = now == Backend::Inline;
-    let (mut low, mut high) = if stays {
-        (calls, MOST_CALLS.max(calls))
-    } else {
-        (0, calls)
-    };
+    let (mut low, mut high) = if stays { (calls, MOST_CALLS.max(calls)) } else { (0, calls) };
     let far = choice(high);
     if stays && far == Backend::Inline || !stays && choice(low) != Backend::Inline {
         return None;
     }
     while high - low > 1 + low / 100 {
-        let middle = if low == 0 {
-            high / 2
-        } else {
-            whole((real(low) * real(high)).sqrt()).clamp(low + 1, high - 1)
-        };
+        let middle = if low == 0 { high / 2 } else { whole((real(low) * real(high)).sqrt()).clamp(low + 1, high - 1) };
         if choice(middle) == Backend::Inline {
             low = middle;
         } else {

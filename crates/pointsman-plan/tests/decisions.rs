@@ -1,8 +1,8 @@
 //! What is decided for everyday work, on the 2-core machine of the built-in constants.
 
 use pointsman_plan::{
-    Backend, Backends, Bytes, Candidate, Job, Limit, Machine, Observation, Plan, Seconds, Workload,
-    decide, turning_points,
+    Backend, Backends, Bytes, Candidate, Job, Limit, Machine, Observation, Plan, Seconds, Workload, decide,
+    turning_points,
 };
 
 const MS: f64 = 1e-3;
@@ -23,17 +23,11 @@ fn plan(observation: &Observation, calls: u64) -> Plan {
 }
 
 fn cheapest(plan: &Plan, backend: Backend) -> &Candidate {
-    plan.candidates
-        .iter()
-        .find(|candidate| candidate.backend == backend)
-        .expect("every backend has a candidate")
+    plan.candidates.iter().find(|candidate| candidate.backend == backend).expect("every backend has a candidate")
 }
 
 fn close(value: f64, expected: f64, share: f64) {
-    assert!(
-        (value - expected).abs() <= share * expected,
-        "{value} is not near {expected}"
-    );
+    assert!((value - expected).abs() <= share * expected, "{value} is not near {expected}");
 }
 
 #[test]
@@ -46,11 +40,7 @@ fn tiny_calls_stay_in_the_plain_loop() {
 
 #[test]
 fn a_single_call_stays_in_the_plain_loop() {
-    for call in [
-        call(1.0, 0.0, 0.0),
-        call(0.0, 1.0, 0.0),
-        call(0.0, 0.0, 1.0),
-    ] {
+    for call in [call(1.0, 0.0, 0.0), call(0.0, 1.0, 0.0), call(0.0, 0.0, 1.0)] {
         assert_eq!(plan(&call, 1).choice().backend, Backend::Inline);
     }
 }
@@ -77,10 +67,7 @@ fn sleeping_calls_get_many_threads() {
 fn a_few_sleeping_calls_get_a_thread_each() {
     let plan = plan(&call(0.0, 0.0, 1.0), 10);
 
-    assert_eq!(
-        (plan.choice().backend, plan.choice().workers),
-        (Backend::Threads, 10)
-    );
+    assert_eq!((plan.choice().backend, plan.choice().workers), (Backend::Threads, 10));
     close(plan.seconds, 1.0, 0.01);
 }
 
@@ -90,10 +77,7 @@ fn enough_pure_python_gets_one_process_beside_the_caller() {
 
     let choice = plan.choice();
     assert_eq!(choice.backend, Backend::Processes);
-    assert_eq!(
-        (choice.processes, choice.threads_per_worker, choice.workers),
-        (1, 1, 2)
-    );
+    assert_eq!((choice.processes, choice.threads_per_worker, choice.workers), (1, 1, 2));
     close(plan.seconds, 0.51, 0.02);
 }
 
@@ -106,10 +90,7 @@ fn pure_python_that_ends_before_processes_start_stays_in_the_plain_loop() {
 
 #[test]
 fn processes_that_already_run_take_smaller_jobs() {
-    let job = Job {
-        processes_running: 1,
-        ..Job::of(15)
-    };
+    let job = Job { processes_running: 1, ..Job::of(15) };
 
     let plan = decide(&call(MS, 0.0, 0.0), &Machine::default(), &job);
 
@@ -121,10 +102,7 @@ fn processes_that_already_run_take_smaller_jobs() {
 fn computing_without_the_gil_gets_a_thread_per_core() {
     let plan = plan(&call(0.0, 10.0 * MS, 0.0), 100);
 
-    assert_eq!(
-        (plan.choice().backend, plan.choice().workers),
-        (Backend::Threads, 2)
-    );
+    assert_eq!((plan.choice().backend, plan.choice().workers), (Backend::Threads, 2));
     assert_eq!(plan.choice().limit, Limit::Cores);
     assert_eq!(plan.workload, Workload::GilFree);
     close(plan.speedup, 2.0, 0.01);
@@ -132,10 +110,7 @@ fn computing_without_the_gil_gets_a_thread_per_core() {
 
 #[test]
 fn a_build_without_a_gil_gets_threads_for_pure_python() {
-    let machine = Machine {
-        gil: false,
-        ..Machine::default()
-    };
+    let machine = Machine { gil: false, ..Machine::default() };
 
     let plan = decide(&call(10.0 * MS, 0.0, 0.0), &machine, &Job::of(100));
 
@@ -156,10 +131,7 @@ fn three_calls_of_a_second_on_two_cores_share_them() {
 fn two_heavy_calls_run_side_by_side() {
     let plan = plan(&call(1.0, 0.0, 0.0), 2);
 
-    assert_eq!(
-        (plan.choice().backend, plan.choice().processes),
-        (Backend::Processes, 1)
-    );
+    assert_eq!((plan.choice().backend, plan.choice().processes), (Backend::Processes, 1));
     close(plan.seconds, 1.018, 0.001);
 }
 
@@ -175,10 +147,7 @@ fn half_computing_half_waiting_calls_get_processes_with_threads_inside() {
 
 #[test]
 fn one_core_gives_nothing_to_computing_calls() {
-    let machine = Machine {
-        cores: 1.0,
-        ..Machine::default()
-    };
+    let machine = Machine { cores: 1.0, ..Machine::default() };
 
     for call in [call(MS, 0.0, 0.0), call(0.0, MS, 0.0)] {
         let plan = decide(&call, &machine, &Job::of(10_000));
@@ -188,45 +157,27 @@ fn one_core_gives_nothing_to_computing_calls() {
 
 #[test]
 fn more_cores_get_more_processes() {
-    let machine = Machine {
-        cores: 16.0,
-        ..Machine::default()
-    };
+    let machine = Machine { cores: 16.0, ..Machine::default() };
 
     let plan = decide(&call(10.0 * MS, 0.0, 0.0), &machine, &Job::of(5000));
 
-    assert_eq!(
-        (plan.choice().backend, plan.choice().workers),
-        (Backend::Processes, 16)
-    );
+    assert_eq!((plan.choice().backend, plan.choice().workers), (Backend::Processes, 16));
 }
 
 #[test]
 fn large_arguments_keep_calls_where_they_are() {
-    let heavy = Observation {
-        argument_bytes: Bytes::new(80e6),
-        ..call(20.0 * MS, 0.0, 0.0)
-    };
+    let heavy = Observation { argument_bytes: Bytes::new(80e6), ..call(20.0 * MS, 0.0, 0.0) };
 
     let plan = plan(&heavy, 100);
 
     assert_eq!(plan.choice().backend, Backend::Inline);
-    assert!(
-        plan.reasons
-            .iter()
-            .any(|reason| reason.contains("moving 80 MB")),
-        "{:?}",
-        plan.reasons
-    );
+    assert!(plan.reasons.iter().any(|reason| reason.contains("moving 80 MB")), "{:?}", plan.reasons);
 }
 
 #[test]
 fn measured_packing_overrides_the_estimate_from_bytes() {
-    let cheap = Observation {
-        argument_bytes: Bytes::new(80e6),
-        pack: Some(Seconds::new(MS)),
-        ..call(20.0 * MS, 0.0, 0.0)
-    };
+    let cheap =
+        Observation { argument_bytes: Bytes::new(80e6), pack: Some(Seconds::new(MS)), ..call(20.0 * MS, 0.0, 0.0) };
 
     assert_eq!(plan(&cheap, 100).choice().backend, Backend::Processes);
 }
@@ -234,10 +185,7 @@ fn measured_packing_overrides_the_estimate_from_bytes() {
 #[test]
 fn a_gil_that_is_passed_to_and_fro_speaks_against_threads() {
     // What FEASIBILITY F saw of fetching rows from sqlite: two threads ran 0.29 times as fast.
-    let fetch = Observation {
-        flip: 0.88,
-        ..call(44.0 * MS, 56.0 * MS, 0.0)
-    };
+    let fetch = Observation { flip: 0.88, ..call(44.0 * MS, 56.0 * MS, 0.0) };
 
     let plan = plan(&fetch, 100);
 
@@ -248,10 +196,7 @@ fn a_gil_that_is_passed_to_and_fro_speaks_against_threads() {
 
 #[test]
 fn two_calls_that_ran_together_without_gain_speak_against_threads() {
-    let bound_by_memory = Observation {
-        together: Some(1.0),
-        ..call(0.0, 50.0 * MS, 0.0)
-    };
+    let bound_by_memory = Observation { together: Some(1.0), ..call(0.0, 50.0 * MS, 0.0) };
 
     let plan = plan(&bound_by_memory, 100);
 
@@ -261,10 +206,7 @@ fn two_calls_that_ran_together_without_gain_speak_against_threads() {
 
 #[test]
 fn a_call_that_still_runs_is_taken_to_last_twice_as_long() {
-    let partial = Observation {
-        partial: true,
-        ..call(0.5, 0.0, 0.0)
-    };
+    let partial = Observation { partial: true, ..call(0.5, 0.0, 0.0) };
 
     let (partial, whole) = (plan(&partial, 4), plan(&call(1.0, 0.0, 0.0), 4));
 
@@ -274,50 +216,31 @@ fn a_call_that_still_runs_is_taken_to_last_twice_as_long() {
 
 #[test]
 fn calls_that_compute_in_threads_of_their_own_leave_no_core_for_others() {
-    let blas = Observation {
-        other_threads: Seconds::new(10.0 * MS),
-        ..call(0.0, 10.0 * MS, 0.0)
-    };
+    let blas = Observation { other_threads: Seconds::new(10.0 * MS), ..call(0.0, 10.0 * MS, 0.0) };
 
     let plan = plan(&blas, 100);
 
     assert_eq!(plan.choice().backend, Backend::Inline);
-    assert!(
-        plan.warnings[0].contains("nested parallelism"),
-        "{:?}",
-        plan.warnings
-    );
+    assert!(plan.warnings[0].contains("nested parallelism"), "{:?}", plan.warnings);
 }
 
 #[test]
 fn a_struck_backend_is_priced_and_not_taken() {
-    let job = Job {
-        struck: vec![(
-            Backend::Processes,
-            "it appends to the captured list rows".to_owned(),
-        )],
-        ..Job::of(1000)
-    };
+    let job =
+        Job { struck: vec![(Backend::Processes, "it appends to the captured list rows".to_owned())], ..Job::of(1000) };
 
     let plan = decide(&call(MS, 0.0, 0.0), &Machine::default(), &job);
 
     assert_eq!(plan.choice().backend, Backend::Inline);
     let struck = cheapest(&plan, Backend::Processes);
-    assert_eq!(
-        struck.struck_out.as_deref(),
-        Some("it appends to the captured list rows")
-    );
+    assert_eq!(struck.struck_out.as_deref(), Some("it appends to the captured list rows"));
     assert!(struck.seconds < plan.seconds);
 }
 
 #[test]
 fn an_explicit_backend_is_taken_even_when_it_is_slower() {
     for backend in [Backend::Threads, Backend::Processes] {
-        let job = Job {
-            allowed: Backends::only(&[backend]),
-            max_workers: Some(1),
-            ..Job::of(1)
-        };
+        let job = Job { allowed: Backends::only(&[backend]), max_workers: Some(1), ..Job::of(1) };
 
         let plan = decide(&call(MS, 0.0, 0.0), &Machine::default(), &job);
 
@@ -341,33 +264,18 @@ fn when_nothing_can_be_chosen_the_plain_loop_is_and_says_so() {
 
 #[test]
 fn no_candidate_exceeds_max_workers() {
-    let job = Job {
-        max_workers: Some(5),
-        ..Job::of(1000)
-    };
-    let machine = Machine {
-        cores: 8.0,
-        ..Machine::default()
-    };
+    let job = Job { max_workers: Some(5), ..Job::of(1000) };
+    let machine = Machine { cores: 8.0, ..Machine::default() };
 
     let plan = decide(&call(5.0 * MS, 0.0, 5.0 * MS), &machine, &job);
 
-    assert!(
-        plan.candidates
-            .iter()
-            .all(|candidate| candidate.workers <= 5),
-        "{:#?}",
-        plan.candidates
-    );
+    assert!(plan.candidates.iter().all(|candidate| candidate.workers <= 5), "{:#?}", plan.candidates);
     assert_eq!(plan.choice().workers, 5);
 }
 
 #[test]
 fn a_prescribed_chunksize_is_kept_and_priced() {
-    let job = Job {
-        chunksize: Some(100),
-        ..Job::of(150)
-    };
+    let job = Job { chunksize: Some(100), ..Job::of(150) };
 
     let plan = decide(&call(0.0, 10.0 * MS, 0.0), &Machine::default(), &job);
 
@@ -379,36 +287,24 @@ fn a_prescribed_chunksize_is_kept_and_priced() {
 #[test]
 fn memory_limits_the_processes_and_a_warning_says_so() {
     let machine = Machine::new(8.0, Bytes::new(1e9), true);
-    let job = Job {
-        worker_bytes: Bytes::new(200e6),
-        ..Job::of(10_000)
-    };
+    let job = Job { worker_bytes: Bytes::new(200e6), ..Job::of(10_000) };
 
     let plan = decide(&call(5.0 * MS, 0.0, 0.0), &machine, &job);
 
-    assert_eq!(
-        (plan.choice().backend, plan.choice().processes),
-        (Backend::Processes, 4)
-    );
+    assert_eq!((plan.choice().backend, plan.choice().processes), (Backend::Processes, 4));
     assert!(plan.warnings[0].contains("memory"), "{:?}", plan.warnings);
 }
 
 #[test]
 fn processes_that_never_fit_are_struck_out_for_memory() {
     let machine = Machine::new(2.0, Bytes::new(100e6), true);
-    let job = Job {
-        worker_bytes: Bytes::new(200e6),
-        ..Job::of(10_000)
-    };
+    let job = Job { worker_bytes: Bytes::new(200e6), ..Job::of(10_000) };
 
     let plan = decide(&call(5.0 * MS, 0.0, 0.0), &machine, &job);
 
     assert_eq!(plan.choice().backend, Backend::Inline);
     let processes = cheapest(&plan, Backend::Processes);
-    assert!(
-        processes.struck_out.as_ref().unwrap().contains("80 MB"),
-        "{processes:?}"
-    );
+    assert!(processes.struck_out.as_ref().unwrap().contains("80 MB"), "{processes:?}");
 }
 
 #[test]
@@ -421,11 +317,7 @@ fn an_input_without_a_length_is_priced_as_a_long_one() {
 
 #[test]
 fn calls_that_differ_much_are_predicted_to_end_later() {
-    let uneven = Observation {
-        cv: 2.0,
-        longest: Seconds::new(100.0 * MS),
-        ..call(0.0, 10.0 * MS, 0.0)
-    };
+    let uneven = Observation { cv: 2.0, longest: Seconds::new(100.0 * MS), ..call(0.0, 10.0 * MS, 0.0) };
 
     let (uneven, even) = (plan(&uneven, 100), plan(&call(0.0, 10.0 * MS, 0.0), 100));
 
@@ -438,41 +330,19 @@ fn every_plan_shows_what_fixed_choices_would_have_cost() {
     let plan = plan(&call(0.1 * US, 0.0, 0.0), 10);
 
     for threads in [2, 8, 32] {
-        assert!(
-            plan.candidates
-                .iter()
-                .any(|one| one.backend == Backend::Threads && one.workers == threads)
-        );
+        assert!(plan.candidates.iter().any(|one| one.backend == Backend::Threads && one.workers == threads));
     }
-    assert!(
-        plan.candidates
-            .iter()
-            .any(|one| one.processes == 2 && one.threads_per_worker == 1)
-    );
-    assert!(
-        plan.candidates
-            .is_sorted_by(|one, other| one.seconds <= other.seconds)
-    );
+    assert!(plan.candidates.iter().any(|one| one.processes == 2 && one.threads_per_worker == 1));
+    assert!(plan.candidates.is_sorted_by(|one, other| one.seconds <= other.seconds));
 }
 
 #[test]
 fn reasons_carry_the_figures_that_decided() {
     let plan = plan(&call(12.3 * MS, 0.0, 0.1 * MS), 100);
 
-    assert_eq!(
-        plan.reasons[0],
-        "one call: 12 ms GIL-held, 100 us waiting (mean of 3)"
-    );
-    assert!(
-        plan.reasons[2].starts_with("threads cannot help: the GIL is held 99 % of the time"),
-        "{:?}",
-        plan.reasons
-    );
-    assert!(
-        plan.reasons[3].starts_with("1 process and the caller: "),
-        "{:?}",
-        plan.reasons
-    );
+    assert_eq!(plan.reasons[0], "one call: 12 ms GIL-held, 100 us waiting (mean of 3)");
+    assert!(plan.reasons[2].starts_with("threads cannot help: the GIL is held 99 % of the time"), "{:?}", plan.reasons);
+    assert!(plan.reasons[3].starts_with("1 process and the caller: "), "{:?}", plan.reasons);
 }
 
 #[test]
@@ -482,23 +352,13 @@ fn turning_points_say_where_the_choice_would_change() {
     let points = turning_points(&observation, &Machine::default(), &Job::of(1000));
 
     assert_eq!(points.len(), 2, "{points:?}");
-    assert!(
-        points[0].starts_with("with calls over ") && points[0].ends_with(", processes"),
-        "{points:?}"
-    );
-    assert!(
-        points[1].starts_with("with fewer than ") && points[1].ends_with(" calls, inline"),
-        "{points:?}"
-    );
+    assert!(points[0].starts_with("with calls over ") && points[0].ends_with(", processes"), "{points:?}");
+    assert!(points[1].starts_with("with fewer than ") && points[1].ends_with(" calls, inline"), "{points:?}");
 }
 
 #[test]
 fn an_unmeasured_loss_without_a_gil_prefers_no_process_to_a_thread() {
-    let machine = Machine {
-        gil: false,
-        cores: 8.0,
-        ..Machine::default()
-    };
+    let machine = Machine { gil: false, cores: 8.0, ..Machine::default() };
 
     let plan = decide(&call(10.0 * MS, 0.0, 0.0), &machine, &Job::of(1_000_000));
 

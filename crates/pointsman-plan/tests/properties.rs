@@ -1,34 +1,19 @@
 //! What holds for every observation, machine and job.
 
 use pointsman_plan::{
-    Backend, Backends, Bytes, Candidate, Constant, Job, Machine, Observation, Plan, Provenance,
-    Seconds, chunk_size, decide, human_bytes, human_seconds, turning_points,
+    Backend, Backends, Bytes, Candidate, Constant, Job, Machine, Observation, Plan, Provenance, Seconds, chunk_size,
+    decide, human_bytes, human_seconds, turning_points,
 };
 use proptest::prelude::*;
 
 /// Figures a measurement may give.
 fn observations() -> impl Strategy<Value = Observation> {
-    let time =
-        || prop_oneof![2 => Just(0.0), 5 => (-7.0..1.0_f64).prop_map(|power| 10.0_f64.powf(power))];
-    let bytes =
-        || prop_oneof![1 => Just(0.0), 3 => (0.0..8.0_f64).prop_map(|power| 10.0_f64.powf(power))];
+    let time = || prop_oneof![2 => Just(0.0), 5 => (-7.0..1.0_f64).prop_map(|power| 10.0_f64.powf(power))];
+    let bytes = || prop_oneof![1 => Just(0.0), 3 => (0.0..8.0_f64).prop_map(|power| 10.0_f64.powf(power))];
     let spread = (prop_oneof![Just(0.0), 0.0..3.0], 1.0..20.0);
-    let rest = (
-        0.0..1.0,
-        proptest::option::of(0.2..2.0),
-        any::<bool>(),
-        time(),
-    );
+    let rest = (0.0..1.0, proptest::option::of(0.2..2.0), any::<bool>(), time());
     (time(), time(), time(), bytes(), bytes(), spread, rest).prop_map(
-        |(
-            held,
-            free,
-            wait,
-            arguments,
-            results,
-            (cv, longest),
-            (flip, together, partial, others),
-        )| Observation {
+        |(held, free, wait, arguments, results, (cv, longest), (flip, together, partial, others))| Observation {
             calls: 3,
             held: Seconds::new(held),
             free: Seconds::new(free),
@@ -53,20 +38,15 @@ fn machines() -> impl Strategy<Value = Machine> {
 }
 
 fn jobs() -> impl Strategy<Value = Job> {
-    let limits = (
-        proptest::option::of(1..40_u32),
-        proptest::option::of(1..200_u64),
-    );
+    let limits = (proptest::option::of(1..40_u32), proptest::option::of(1..200_u64));
     (1..20_000_u64, limits, 0..4_u32, 0..4_u32, any::<bool>()).prop_map(
-        |(calls, (max_workers, chunksize), threads_running, processes_running, caller_shares)| {
-            Job {
-                max_workers,
-                chunksize,
-                threads_running,
-                processes_running,
-                caller_shares,
-                ..Job::of(calls)
-            }
+        |(calls, (max_workers, chunksize), threads_running, processes_running, caller_shares)| Job {
+            max_workers,
+            chunksize,
+            threads_running,
+            processes_running,
+            caller_shares,
+            ..Job::of(calls)
         },
     )
 }

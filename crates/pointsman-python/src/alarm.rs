@@ -37,9 +37,7 @@ impl Alarm {
 
     fn ring_at(&self, state: MutexGuard<'_, State>, seconds: f64, first: bool) {
         let mut state = state;
-        state.due = Duration::try_from_secs_f64(seconds)
-            .ok()
-            .and_then(|ahead| Instant::now().checked_add(ahead));
+        state.due = Duration::try_from_secs_f64(seconds).ok().and_then(|ahead| Instant::now().checked_add(ahead));
         state.first = first;
         state.rang = false;
         let asleep = state.asleep;
@@ -90,18 +88,10 @@ impl Alarm {
                         return state.first;
                     }
                     // A later clear needs no wake: the sleeper finds nothing due and sleeps on.
-                    Some(due) => {
-                        self.changed
-                            .wait_timeout(state, due - now)
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .0
-                    }
+                    Some(due) => self.changed.wait_timeout(state, due - now).unwrap_or_else(PoisonError::into_inner).0,
                     None => {
                         state.asleep = true;
-                        let mut state = self
-                            .changed
-                            .wait(state)
-                            .unwrap_or_else(PoisonError::into_inner);
+                        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                         state.asleep = false;
                         state
                     }

@@ -12,14 +12,9 @@ use pyo3::types::PyList;
 ///
 /// The loop that uses the iterator ends after the item that it has. Only for interpreters with a GIL (H1).
 #[pyfunction]
-pub(crate) fn cut<'py>(
-    items: &Bound<'py, PyList>,
-    iterator: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyList>> {
+pub(crate) fn cut<'py>(items: &Bound<'py, PyList>, iterator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     let py = items.py();
-    let left: usize = iterator
-        .call_method0(pyo3::intern!(py, "__length_hint__"))?
-        .extract()?;
+    let left: usize = iterator.call_method0(pyo3::intern!(py, "__length_hint__"))?.extract()?;
     let len = items.len();
     let at = len.saturating_sub(left);
     let rest = items.get_slice(at, len);

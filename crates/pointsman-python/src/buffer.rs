@@ -44,11 +44,7 @@ impl SharedBuffer {
     /// # Safety
     ///
     /// Called by the interpreter only, with a `view` that it owns.
-    unsafe fn __getbuffer__(
-        slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
-        flags: c_int,
-    ) -> PyResult<()> {
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
             return Err(PyBufferError::new_err("no buffer to fill"));
         }
@@ -56,21 +52,9 @@ impl SharedBuffer {
         let address = this.view.ptr().cast::<c_void>();
         let len = ffi::Py_ssize_t::try_from(this.view.len())?;
         // SAFETY: the memory is `len` bytes by B1, and the buffer keeps `slf` by B1; writers are alone by B3.
-        let result = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                address,
-                len,
-                c_int::from(this.read_only),
-                flags,
-            )
-        };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
+        let result =
+            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), address, len, c_int::from(this.read_only), flags) };
+        if result == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
     }
 }
 
@@ -84,14 +68,8 @@ impl Raw {
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mut buffer = Box::new(ffi::Py_buffer::new());
         // SAFETY: `buffer` is a fresh structure on the heap that stays where it is until it is released (B2).
-        let result = unsafe {
-            ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, ffi::PyBUF_SIMPLE)
-        };
-        if result == 0 {
-            Ok(Self { buffer })
-        } else {
-            Err(PyErr::fetch(object.py()))
-        }
+        let result = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, ffi::PyBUF_SIMPLE) };
+        if result == 0 { Ok(Self { buffer }) } else { Err(PyErr::fetch(object.py())) }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

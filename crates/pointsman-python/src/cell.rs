@@ -26,11 +26,7 @@ pub(crate) enum Outcome {
     /// The exception that it raised.
     Raised(Py<PyAny>),
     /// What a worker process sent, not yet decoded.
-    Reply {
-        tag: u8,
-        bytes: Box<[u8]>,
-        lane: Arc<LaneMemory>,
-    },
+    Reply { tag: u8, bytes: Box<[u8]>, lane: Arc<LaneMemory> },
     /// Its worker process died while it ran.
     Died(Death),
     /// It was cancelled before it began.
@@ -69,11 +65,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new() -> Self {
-        Self {
-            stage: AtomicU8::new(Stage::Pending as u8),
-            slot: Mutex::default(),
-            settled: Condvar::new(),
-        }
+        Self { stage: AtomicU8::new(Stage::Pending as u8), slot: Mutex::default(), settled: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -98,12 +90,7 @@ impl Cell {
     pub(crate) fn begin(&self) -> bool {
         // AcqRel: the Release half pairs with the Acquire in `stage`; the Acquire half orders after a cancel.
         self.stage
-            .compare_exchange(
-                Stage::Pending as u8,
-                Stage::Running as u8,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange(Stage::Pending as u8, Stage::Running as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 
@@ -115,11 +102,7 @@ impl Cell {
             drop(outcome);
             return (false, None);
         }
-        let stage = if matches!(outcome, Outcome::Cancelled) {
-            Stage::Cancelled
-        } else {
-            Stage::Finished
-        };
+        let stage = if matches!(outcome, Outcome::Cancelled) { Stage::Cancelled } else { Stage::Finished };
         slot.outcome = Some(outcome);
         // Release: pairs with the Acquire in `stage` (L2).
         self.stage.store(stage as u8, Ordering::Release);
@@ -170,10 +153,7 @@ impl Cell {
             return true;
         }
         slot.waiting += 1;
-        let (mut slot, _) = self
-            .settled
-            .wait_timeout(slot, limit)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (mut slot, _) = self.settled.wait_timeout(slot, limit).unwrap_or_else(PoisonError::into_inner);
         slot.waiting -= 1;
         self.is_settled()
     }

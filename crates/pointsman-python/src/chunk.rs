@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pointsman_shm::{Death, LaneMemory, Reply, Usage};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::cell::Outcome;
@@ -67,12 +68,7 @@ pub(crate) struct Ready {
 
 impl Chunk {
     pub(crate) fn new(first: usize, calls: usize, function: Arc<Function>) -> Self {
-        Self {
-            first,
-            calls,
-            function,
-            state: Mutex::default(),
-        }
+        Self { first, calls, function, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -85,17 +81,11 @@ impl Chunk {
             Reply::Value { tag, bytes, lane } => {
                 let same_lane = matches!(state.pieces.back(), Some(Piece::Run(run)) if Arc::ptr_eq(&run.lane, lane));
                 if !same_lane {
-                    state.pieces.push_back(Piece::Run(Run {
-                        lane: lane.clone(),
-                        bytes: Vec::new(),
-                        read: 0,
-                    }));
+                    state.pieces.push_back(Piece::Run(Run { lane: lane.clone(), bytes: Vec::new(), read: 0 }));
                 }
                 if let Some(Piece::Run(run)) = state.pieces.back_mut() {
                     run.bytes.push(tag);
-                    run.bytes.extend_from_slice(
-                        &u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes(),
-                    );
+                    run.bytes.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
                     run.bytes.extend_from_slice(bytes);
                 }
             }
@@ -159,7 +149,10 @@ impl Chunk {
                 };
                 match decoded {
                     Ok(value) => ready.values.push(value),
-                    Err(error) if keep_going => ready.values.push(error),
+                    // What is no `Exception` wants to end the program: that is nobody's result.
+                    Err(error) if keep_going && error.bind(py).is_instance_of::<PyException>() => {
+                        ready.values.push(error);
+                    }
                     Err(error) => ready.raised = Some(error),
                 }
                 at += 1;
@@ -175,20 +168,14 @@ impl Chunk {
             }
         }
         let state = self.lock();
-        ready.exhausted = state.taken == self.calls
-            || (state.finished && state.cancelled && state.pieces.is_empty());
+        ready.exhausted = state.taken == self.calls || (state.finished && state.cancelled && state.pieces.is_empty());
         ready
     }
 }
 
 impl Piece {
     /// Decodes the next result of the piece; `index` is the call's place in its job.
-    fn next(
-        &mut self,
-        py: Python<'_>,
-        name: &str,
-        index: usize,
-    ) -> Option<Result<Py<PyAny>, Py<PyAny>>> {
+    fn next(&mut self, py: Python<'_>, name: &str, index: usize) -> Option<Result<Py<PyAny>, Py<PyAny>>> {
         match self {
             Self::Run(run) => {
                 let rest = &run.bytes[run.read..];

@@ -15,9 +15,7 @@ use pointsman_shm::{BlockRef, View};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
-};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::buffer::SharedBuffer;
 
@@ -70,10 +68,7 @@ static PICKLING: PyOnceLock<Pickling> = PyOnceLock::new();
 fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
     PICKLING.get_or_try_init(py, || {
         let pickle = py.import("_pickle")?;
-        Ok(Pickling {
-            dumps: pickle.getattr("dumps")?.unbind(),
-            loads: pickle.getattr("loads")?.unbind(),
-        })
+        Ok(Pickling { dumps: pickle.getattr("dumps")?.unbind(), loads: pickle.getattr("loads")?.unbind() })
     })
 }
 
@@ -87,11 +82,7 @@ fn write_block(out: &mut Vec<u8>, block: BlockRef) {
 }
 
 /// Appends `value` in tagged form. False (and `out` as it was) when the value is not a plain one.
-pub(crate) fn encode_plain(
-    value: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
-    store: &mut dyn Store,
-) -> bool {
+pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> bool {
     let (mark, stored) = (out.len(), store.mark());
     if encode_tagged(value, out, store, 0) {
         return true;
@@ -101,12 +92,7 @@ pub(crate) fn encode_plain(
     false
 }
 
-fn encode_tagged(
-    value: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
-    store: &mut dyn Store,
-    depth: u8,
-) -> bool {
+fn encode_tagged(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store, depth: u8) -> bool {
     let py = value.py();
     if let Ok(int) = value.cast_exact::<PyInt>() {
         let Ok(number) = int.extract::<i64>() else {
@@ -135,29 +121,20 @@ fn encode_tagged(
         }
         out.push(TUPLE);
         write_len(out, tuple.len());
-        return tuple
-            .iter()
-            .all(|item| encode_tagged(&item, out, store, depth + 1));
+        return tuple.iter().all(|item| encode_tagged(&item, out, store, depth + 1));
     } else {
         return false;
     }
     true
 }
 
-fn encode_bytes(
-    py: Python<'_>,
-    bytes: &[u8],
-    tag: u8,
-    block_tag: u8,
-    out: &mut Vec<u8>,
-    store: &mut dyn Store,
-) {
-    if bytes.len() >= BLOCK_FROM {
-        if let Some(block) = store.store(py, bytes) {
-            out.push(block_tag);
-            write_block(out, block);
-            return;
-        }
+fn encode_bytes(py: Python<'_>, bytes: &[u8], tag: u8, block_tag: u8, out: &mut Vec<u8>, store: &mut dyn Store) {
+    if bytes.len() >= BLOCK_FROM
+        && let Some(block) = store.store(py, bytes)
+    {
+        out.push(block_tag);
+        write_block(out, block);
+        return;
     }
     out.push(tag);
     write_len(out, bytes.len());
@@ -165,11 +142,7 @@ fn encode_bytes(
 }
 
 /// Appends `value`, in tagged form if it is plain, else pickled.
-pub(crate) fn encode(
-    value: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
-    store: &mut dyn Store,
-) -> PyResult<()> {
+pub(crate) fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<()> {
     if encode_plain(value, out, store) {
         return Ok(());
     }
@@ -185,11 +158,7 @@ pub(crate) fn write_pickle(pickled: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends `value` pickled with protocol 5, its large buffers beside it.
-pub(crate) fn encode_pickled(
-    value: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
-    store: &mut dyn Store,
-) -> PyResult<()> {
+pub(crate) fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<()> {
     let py = value.py();
     let (pickled, buffers) = dumps(value)?;
     let bytes = pickled.as_bytes();
@@ -215,11 +184,7 @@ pub(crate) fn encode_pickled(
     Ok(())
 }
 
-fn encode_buffer(
-    buffer: &Bound<'_, PyAny>,
-    out: &mut Vec<u8>,
-    store: &mut dyn Store,
-) -> PyResult<()> {
+fn encode_buffer(buffer: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<()> {
     let py = buffer.py();
     let raw = crate::buffer::Raw::of(&buffer.call_method0("raw")?)?;
     let bytes = raw.bytes();
@@ -244,10 +209,7 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
     let functions = pickling(py)?;
     let buffers = PyList::empty(py);
     let options = PyDict::new(py);
-    options.set_item(
-        pyo3::intern!(py, "buffer_callback"),
-        buffers.getattr(pyo3::intern!(py, "append"))?,
-    )?;
+    options.set_item(pyo3::intern!(py, "buffer_callback"), buffers.getattr(pyo3::intern!(py, "append"))?)?;
     let fast = functions.dumps.bind(py).call((value, 5), Some(&options));
     if let Ok(pickled) = fast {
         let pickled = pickled.cast_into::<PyBytes>()?;
@@ -266,8 +228,7 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
 }
 
 fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| PyValueError::new_err("a text is not UTF-8"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| PyValueError::new_err("a text is not UTF-8"))?;
     Ok(PyString::new(py, text).into_any())
 }
 
@@ -288,9 +249,7 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, len: usize) -> PyResult<&'a [u8]> {
         if len > self.bytes.len() {
-            return Err(PyValueError::new_err(
-                "a frame ends in the middle of a value",
-            ));
+            return Err(PyValueError::new_err("a frame ends in the middle of a value"));
         }
         let (front, rest) = self.bytes.split_at(len);
         self.bytes = rest;
@@ -308,8 +267,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn len(&mut self) -> PyResult<usize> {
-        usize::try_from(u64::from_le_bytes(self.word()?))
-            .map_err(|_| PyValueError::new_err("a length is out of range"))
+        usize::try_from(u64::from_le_bytes(self.word()?)).map_err(|_| PyValueError::new_err("a length is out of range"))
     }
 
     fn block(&mut self) -> PyResult<View> {
@@ -326,9 +284,7 @@ impl<'a> Reader<'a> {
             NONE => py.None().into_bound(py),
             FALSE => PyBool::new(py, false).to_owned().into_any(),
             TRUE => PyBool::new(py, true).to_owned().into_any(),
-            INT => i64::from_le_bytes(self.word()?)
-                .into_pyobject(py)?
-                .into_any(),
+            INT => i64::from_le_bytes(self.word()?).into_pyobject(py)?.into_any(),
             FLOAT => PyFloat::new(py, f64::from_le_bytes(self.word()?)).into_any(),
             STR => {
                 let len = self.len()?;
@@ -351,9 +307,7 @@ impl<'a> Reader<'a> {
                 self.unpickle(&pickled)?
             }
             _ => {
-                return Err(PyValueError::new_err(
-                    "a frame holds a value of no known kind",
-                ));
+                return Err(PyValueError::new_err("a frame holds a value of no known kind"));
             }
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! - X1. A [`Context`] holds an object made by `PyContext_CopyCurrent`, which no other thread has entered.
+//! - X1. A [`Context`] holds an object made by `PyContext_CopyCurrent` or `Context.copy`, which no other thread has entered.
 //! - X2. Every successful enter is followed by an exit on the same thread, also when the call raises.
 #![allow(unsafe_code, reason = "entering a context is a C interface")]
 
@@ -19,6 +19,11 @@ impl Context {
         // SAFETY: see the line above (X1).
         let copy = unsafe { Bound::from_owned_ptr_or_err(py, raw) }?;
         Ok(Self(copy.unbind()))
+    }
+
+    /// Takes over a context made by `Context.copy()`, which nobody has entered.
+    pub(crate) fn adopt(context: Py<PyAny>) -> Self {
+        Self(context)
     }
 
     /// Calls `work` inside the context.

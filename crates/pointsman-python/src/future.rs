@@ -60,11 +60,7 @@ fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 }
 
 /// Makes a `pointsman.Future` around `cell`.
-pub(crate) fn make(
-    py: Python<'_>,
-    cell: Arc<Cell>,
-    origin: Box<dyn Origin>,
-) -> PyResult<Bound<'_, FutureCore>> {
+pub(crate) fn make(py: Python<'_>, cell: Arc<Cell>, origin: Box<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
     let class = FUTURE_TYPE.import(py, "pointsman._future", "Future")?;
     let future = crate::instance::bare(class)?.cast_into::<FutureCore>()?;
     let core = future.get();
@@ -76,11 +72,7 @@ pub(crate) fn make(
 
 /// Tells a mirrored future of its outcome. What a callback of the user's raises is reported by the standard future itself.
 pub(crate) fn tell(py: Python<'_>, mirror: &Py<PyAny>) {
-    let told = mirror
-        .bind(py)
-        .cast::<FutureCore>()
-        .map_err(PyErr::from)
-        .and_then(FutureCore::mirror);
+    let told = mirror.bind(py).cast::<FutureCore>().map_err(PyErr::from).and_then(FutureCore::mirror);
     if let Err(error) = told {
         error.write_unraisable(py, Some(mirror.bind(py)));
     }
@@ -91,11 +83,7 @@ impl FutureCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self {
-            cell: OnceLock::new(),
-            origin: OnceLock::new(),
-            inflated: AtomicBool::new(false),
-        }
+        Self { cell: OnceLock::new(), origin: OnceLock::new(), inflated: AtomicBool::new(false) }
     }
 
     /// Returns the call's value, or raises what it raised.
@@ -156,9 +144,7 @@ impl FutureCore {
     /// Marks the future as running, as executors do; False if it was cancelled.
     fn set_running_or_notify_cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
         Self::inflate(slf)?;
-        let running = standard(slf.py())?
-            .call_method1("set_running_or_notify_cancel", (slf,))?
-            .extract()?;
+        let running = standard(slf.py())?.call_method1("set_running_or_notify_cancel", (slf,))?.extract()?;
         if running {
             slf.get().cell().begin();
         }
@@ -187,17 +173,9 @@ impl FutureCore {
             2 => "cancelled",
             _ => "finished",
         };
-        let name = slf
-            .get()
-            .origin
-            .get()
-            .map(|origin| origin.describe(slf.py()));
+        let name = slf.get().origin.get().map(|origin| origin.describe(slf.py()));
         let name = name.map(|name| format!(" of {name}")).unwrap_or_default();
-        Ok(format!(
-            "<{} at {:#x}{name} state={stage}>",
-            slf.get_type().name()?,
-            slf.as_ptr() as usize
-        ))
+        Ok(format!("<{} at {:#x}{name} state={stage}>", slf.get_type().name()?, slf.as_ptr() as usize))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -213,12 +191,7 @@ impl FutureCore {
     }
 
     fn __clear__(&self) {
-        drop(
-            self.cell
-                .get()
-                .filter(|cell| cell.is_settled())
-                .and_then(|cell| cell.take()),
-        );
+        drop(self.cell.get().filter(|cell| cell.is_settled()).and_then(|cell| cell.take()));
     }
 }
 
@@ -251,11 +224,7 @@ impl FutureCore {
             Some(origin) => origin.wait(py, cell, deadline)?,
             None => wait_sliced(py, deadline, |limit| cell.wait(limit))?,
         };
-        if settled {
-            Ok(())
-        } else {
-            Err(PyTimeoutError::new_err(()))
-        }
+        if settled { Ok(()) } else { Err(PyTimeoutError::new_err(())) }
     }
 
     /// The decoded outcome; decoding happens at the first call.
@@ -277,10 +246,7 @@ impl FutureCore {
             }
             return Self::outcome(slf);
         };
-        let name = this
-            .origin
-            .get()
-            .map_or_else(String::new, |origin| origin.describe(py));
+        let name = this.origin.get().map_or_else(String::new, |origin| origin.describe(py));
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let decoded = outcome::decode(py, outcome, &name, None);
         let keep = match &decoded {
@@ -342,9 +308,7 @@ impl FutureCore {
 
     fn cancel_plain(slf: &Bound<'_, Self>, cell: &Cell) -> PyResult<bool> {
         Self::inflate(slf)?;
-        let cancelled = standard(slf.py())?
-            .call_method1("cancel", (slf,))?
-            .extract()?;
+        let cancelled = standard(slf.py())?.call_method1("cancel", (slf,))?.extract()?;
         if cancelled {
             drop(cell.cancel_pending());
         }
@@ -358,9 +322,7 @@ pub(crate) fn deadline_after(timeout: Option<f64>) -> PyResult<Option<Instant>> 
         return Ok(None);
     };
     if seconds.is_nan() {
-        return Err(pyo3::exceptions::PyValueError::new_err(
-            "timeout must be a number of seconds, not NaN",
-        ));
+        return Err(pyo3::exceptions::PyValueError::new_err("timeout must be a number of seconds, not NaN"));
     }
     let ahead = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     Ok(Instant::now().checked_add(ahead))
@@ -373,11 +335,7 @@ pub(crate) fn wait_sliced(
     wait: impl Fn(Duration) -> bool + Send + Sync,
 ) -> PyResult<bool> {
     loop {
-        let limit = deadline.map_or(SLICE, |deadline| {
-            deadline
-                .saturating_duration_since(Instant::now())
-                .min(SLICE)
-        });
+        let limit = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE));
         if py.detach(|| wait(limit)) {
             return Ok(true);
         }
@@ -391,15 +349,9 @@ pub(crate) fn wait_sliced(
 /// The name that messages use for a function: its qualified name, else its representation.
 pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
     let py = function.py();
-    let named = function
-        .getattr(pyo3::intern!(py, "__qualname__"))
-        .and_then(|name| Ok(name.cast_into::<PyString>()?));
+    let named = function.getattr(pyo3::intern!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
     named.map_or_else(
-        |_| {
-            function
-                .repr()
-                .map_or_else(|_| "a function".into(), |text| text.to_string())
-        },
+        |_| function.repr().map_or_else(|_| "a function".into(), |text| text.to_string()),
         |name| name.to_string(),
     )
 }

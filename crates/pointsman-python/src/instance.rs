@@ -3,10 +3,7 @@
 //! # Invariants
 //!
 //! - N1. The class is a heap type derived from a class of this crate, so it has a `tp_new` that takes any arguments.
-#![allow(
-    unsafe_code,
-    reason = "PyO3 has no safe way to make an instance of a Python subclass"
-)]
+#![allow(unsafe_code, reason = "PyO3 has no safe way to make an instance of a Python subclass")]
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -22,13 +19,7 @@ pub(crate) fn bare<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny
     };
     let no_arguments = PyTuple::empty(py);
     // SAFETY: `tp_new` is called with its own class and an argument tuple, as the interpreter does (N1).
-    let object = unsafe {
-        new(
-            class.as_type_ptr(),
-            no_arguments.as_ptr(),
-            std::ptr::null_mut(),
-        )
-    };
+    let object = unsafe { new(class.as_type_ptr(), no_arguments.as_ptr(), std::ptr::null_mut()) };
     // SAFETY: `tp_new` returns a new reference, or null with an exception set (N1).
     unsafe { Bound::from_owned_ptr_or_err(py, object) }
 }

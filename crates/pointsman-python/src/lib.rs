@@ -2,10 +2,7 @@
 //! worker loops. It decides nothing.
 
 #![deny(unsafe_code)]
-#![allow(
-    clippy::needless_pass_by_value,
-    reason = "PyO3's signatures take extracted arguments by value"
-)]
+#![allow(clippy::needless_pass_by_value, reason = "PyO3's signatures take extracted arguments by value")]
 
 mod alarm;
 mod batch;
@@ -21,10 +18,7 @@ mod future;
 mod instance;
 mod outcome;
 mod planner;
-#[allow(
-    unsafe_code,
-    reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants"
-)]
+#[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_job;
 mod process_pool;
@@ -45,9 +39,7 @@ mod _native {
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]
-    use crate::planner::{
-        Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds,
-    };
+    use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]

@@ -25,9 +25,7 @@ impl Load for Arc<LaneMemory> {
 static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    Ok(MODULE
-        .get_or_try_init(py, || py.import("pointsman._outcome").map(Bound::unbind))?
-        .bind(py))
+    Ok(MODULE.get_or_try_init(py, || py.import("pointsman._outcome").map(Bound::unbind))?.bind(py))
 }
 
 /// The value, or the exception, of an outcome. `name` and `index` say which call it was.
@@ -46,9 +44,7 @@ pub(crate) fn decode(
         Outcome::Cancelled => module(py).and_then(|module| module.call_method0("cancelled")),
         Outcome::Died(death) => {
             let (cause, number) = crate::death::cause(&death.cause);
-            module(py).and_then(|module| {
-                module.call_method1("worker_died", (cause, number, death.pid, name, index))
-            })
+            module(py).and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, name, index)))
         }
     };
     Err(exception(py, built))
@@ -66,11 +62,10 @@ pub(crate) fn decode_reply(
     let value = Reader::new(bytes, lane).value(py);
     let built = match value {
         Ok(value) if tag == VALUE => return Ok(value.unbind()),
-        Ok(packed) => module(py)
-            .and_then(|module| module.call_method1("unpack_exception", (packed, name, index))),
-        Err(error) => module(py).and_then(|module| {
-            module.call_method1("unreadable_result", (error.into_value(py), name, index))
-        }),
+        Ok(packed) => module(py).and_then(|module| module.call_method1("unpack_exception", (packed, name, index))),
+        Err(error) => {
+            module(py).and_then(|module| module.call_method1("unreadable_result", (error.into_value(py), name, index)))
+        }
     };
     Err(exception(py, built))
 }

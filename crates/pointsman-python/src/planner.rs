@@ -100,10 +100,7 @@ impl Observation {
             format!("flip={:?}", self.flip),
         ];
         parts.extend(self.pack.map(|pack| format!("pack={pack:?}")));
-        parts.extend(
-            self.together
-                .map(|together| format!("together={together:?}")),
-        );
+        parts.extend(self.together.map(|together| format!("together={together:?}")));
         parts.extend(self.partial.then(|| "partial=True".to_owned()));
         format!("Observation({})", parts.join(", "))
     }
@@ -140,9 +137,7 @@ impl From<Given> for plan::Constant {
     fn from(given: Given) -> Self {
         match given {
             Given::Number(value) => Self::new(value, Provenance::Given),
-            Given::Measured(value, unix_seconds) => {
-                Self::new(value, Provenance::Measured { unix_seconds })
-            }
+            Given::Measured(value, unix_seconds) => Self::new(value, Provenance::Measured { unix_seconds }),
         }
     }
 }
@@ -227,11 +222,8 @@ impl Machine {
 
     fn __repr__(&self) -> String {
         let gil = if self.0.gil { "True" } else { "False" };
-        let mut parts = vec![
-            format!("cores={:?}", self.cores()),
-            format!("memory={:?}", self.memory()),
-            format!("gil={gil}"),
-        ];
+        let mut parts =
+            vec![format!("cores={:?}", self.cores()), format!("memory={:?}", self.memory()), format!("gil={gil}")];
         for (name, constant) in self.0.constants() {
             match constant.provenance() {
                 Provenance::BuiltIn => {}
@@ -279,13 +271,8 @@ impl Candidate {
         limit: &str,
         struck_out: Option<String>,
     ) -> PyResult<Self> {
-        let limits = [
-            plan::Limit::Gil,
-            plan::Limit::Cores,
-            plan::Limit::Workers,
-            plan::Limit::Dispatch,
-            plan::Limit::StartUp,
-        ];
+        let limits =
+            [plan::Limit::Gil, plan::Limit::Cores, plan::Limit::Workers, plan::Limit::Dispatch, plan::Limit::StartUp];
         let limit = limits
             .into_iter()
             .map(plan::Limit::name)
@@ -317,11 +304,7 @@ impl Candidate {
             format!("rate={:?}", self.rate),
             format!("limit='{}'", self.limit),
         ];
-        parts.extend(
-            self.struck_out
-                .as_ref()
-                .map(|reason| format!("struck_out={reason:?}")),
-        );
+        parts.extend(self.struck_out.as_ref().map(|reason| format!("struck_out={reason:?}")));
         format!("Candidate({})", parts.join(", "))
     }
 }
@@ -437,10 +420,7 @@ impl Decision {
 fn backend_of(name: &str) -> PyResult<Backend> {
     Backend::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = Backend::ALL.iter().map(|backend| backend.name()).collect();
-        PyValueError::new_err(format!(
-            "the planner prices no backend called {name:?}; it knows {}",
-            names.join(", ")
-        ))
+        PyValueError::new_err(format!("the planner prices no backend called {name:?}; it knows {}", names.join(", ")))
     })
 }
 
@@ -466,22 +446,15 @@ pub(crate) fn decide(
     target_chunk_seconds: f64,
 ) -> PyResult<Decision> {
     if max_workers == Some(0) || chunksize == Some(0) {
-        return Err(PyValueError::new_err(
-            "max_workers and chunksize must be at least 1, or None",
-        ));
+        return Err(PyValueError::new_err("max_workers and chunksize must be at least 1, or None"));
     }
     let allowed = match backends {
         None => Backends::ALL,
         Some(names) if names.is_empty() => {
-            return Err(PyTypeError::new_err(
-                "backends must name at least one, or be None",
-            ));
+            return Err(PyTypeError::new_err("backends must name at least one, or be None"));
         }
         Some(names) => {
-            let known: Vec<Backend> = names
-                .iter()
-                .map(|name| backend_of(name))
-                .collect::<PyResult<_>>()?;
+            let known: Vec<Backend> = names.iter().map(|name| backend_of(name)).collect::<PyResult<_>>()?;
             Backends::only(&known)
         }
     };
@@ -524,13 +497,7 @@ pub(crate) fn decide(
 /// The number of calls in the next chunk; times in seconds.
 #[pyfunction]
 #[pyo3(signature = (remaining, lanes, mean_seconds, cv=0.0, target_seconds=Job::TARGET_CHUNK_SECONDS))]
-pub(crate) fn chunk_size(
-    remaining: u64,
-    lanes: u32,
-    mean_seconds: f64,
-    cv: f64,
-    target_seconds: f64,
-) -> usize {
+pub(crate) fn chunk_size(remaining: u64, lanes: u32, mean_seconds: f64, cv: f64, target_seconds: f64) -> usize {
     plan::chunk_size(remaining, lanes, mean_seconds, cv, target_seconds)
 }
 

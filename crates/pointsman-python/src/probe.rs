@@ -132,16 +132,8 @@ impl Probe {
     fn new(py: Python<'_>) -> Self {
         let gil = gil::view(py);
         let forks = clocks::forks();
-        let inner = Inner {
-            sampler: Sampler::start(gil),
-            forks,
-            number: 0,
-            begun: None,
-        };
-        Self {
-            inner: Mutex::new(inner),
-            gil,
-        }
+        let inner = Inner { sampler: Sampler::start(gil), forks, number: 0, begun: None };
+        Self { inner: Mutex::new(inner), gil }
     }
 
     /// Whether the GIL's state can be seen from outside here.
@@ -176,24 +168,8 @@ impl Probe {
         inner.number += 1;
         let number = inner.number;
         let wall = Instant::now();
-        inner.begun = Some(Begun {
-            number,
-            forks,
-            wall,
-            clock,
-            cpu,
-            process,
-            probes,
-            threads,
-            arm_after,
-        });
-        inner.sampler.begin(Target {
-            number,
-            begun: wall,
-            arm_after,
-            clock,
-            tstate,
-        });
+        inner.begun = Some(Begun { number, forks, wall, clock, cpu, process, probes, threads, arm_after });
+        inner.sampler.begin(Target { number, begun: wall, arm_after, clock, tstate });
         Ok(())
     }
 
@@ -203,9 +179,7 @@ impl Probe {
         let forks = self.renew_after_fork();
         let mut inner = self.lock();
         let Some(begun) = inner.begun.take() else {
-            return Err(PyRuntimeError::new_err(
-                "this probe observes nothing: begin() comes first",
-            ));
+            return Err(PyRuntimeError::new_err("this probe observes nothing: begin() comes first"));
         };
         let tally = inner.sampler.end();
         drop(inner);
@@ -237,19 +211,11 @@ impl Probe {
         } else {
             knock_until(py, &sampler, &begun, deadline)
         };
-        Ok(if still_running {
-            self.so_far(py, &begun, &sampler)
-        } else {
-            None
-        })
+        Ok(if still_running { self.so_far(py, &begun, &sampler) } else { None })
     }
 
     fn __repr__(&self) -> String {
-        let state = if self.lock().begun.is_some() {
-            "observing"
-        } else {
-            "idle"
-        };
+        let state = if self.lock().begun.is_some() { "observing" } else { "idle" };
         format!("<Probe {state}: {}>", self.gil.method())
     }
 }
@@ -285,14 +251,7 @@ impl Probe {
         Some(self.sample(py, begun, &tally, wall, cpu))
     }
 
-    fn sample(
-        &self,
-        py: Python<'_>,
-        begun: &Begun,
-        tally: &Tally,
-        now: Instant,
-        cpu: Option<Duration>,
-    ) -> Sample {
+    fn sample(&self, py: Python<'_>, begun: &Begun, tally: &Tally, now: Instant, cpu: Option<Duration>) -> Sample {
         let wall = now.saturating_duration_since(begun.wall);
         // A thread that has died, or a system that shows no clock of another thread: as if it computed.
         let cpu = cpu.map_or(wall, |cpu| cpu.saturating_sub(begun.cpu).min(wall));
@@ -327,18 +286,8 @@ impl Probe {
     /// What a forked child can say of a call that its parent began: the clocks of the child start at
     /// the fork, and nobody looked (I2).
     fn sample_in_child(&self, py: Python<'_>, begun: &Begun, now: Instant) -> Sample {
-        let child = Begun {
-            cpu: Duration::ZERO,
-            arm_after: None,
-            ..*begun
-        };
-        self.sample(
-            py,
-            &child,
-            &Tally::default(),
-            now,
-            ThreadClock::here().read(py),
-        )
+        let child = Begun { cpu: Duration::ZERO, arm_after: None, ..*begun };
+        self.sample(py, &child, &Tally::default(), now, ThreadClock::here().read(py))
     }
 }
 
@@ -354,18 +303,12 @@ impl Drop for Probe {
 
 /// Where the GIL cannot be seen, asks for it now and then from this thread, which is a Python thread
 /// anyway, and counts how often it had to wait. It reads too low for calls that let go of the GIL often.
-fn knock_until(
-    py: Python<'_>,
-    sampler: &Sampler,
-    begun: &Begun,
-    deadline: Option<Instant>,
-) -> bool {
+fn knock_until(py: Python<'_>, sampler: &Sampler, begun: &Begun, deadline: Option<Instant>) -> bool {
     let (mut cpu_before, mut wall_before) = (begun.cpu, begun.wall);
     loop {
         let soon = Instant::now() + KNOCK_INTERVAL;
         let next = deadline.map_or(soon, |deadline| deadline.min(soon));
-        let (running, asked) =
-            py.detach(|| (sampler.wait(begun.number, Some(next)), Instant::now()));
+        let (running, asked) = py.detach(|| (sampler.wait(begun.number, Some(next)), Instant::now()));
         let waited = asked.elapsed() > KNOCK_WAITED;
         if !running {
             return false;

@@ -21,9 +21,7 @@ use pyo3::types::{PyList, PyTuple};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
-use crate::process_pool::{
-    Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, STAR, Task,
-};
+use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, STAR, Task};
 
 struct Sent {
     sink: Arc<Task>,
@@ -66,13 +64,7 @@ impl ProcessJob {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(
-        &self,
-        sink: Arc<Task>,
-        task: Option<TaskId>,
-        items: Option<Py<PyList>>,
-        calls: usize,
-    ) {
+    fn append(&self, sink: Arc<Task>, task: Option<TaskId>, items: Option<Py<PyList>>, calls: usize) {
         let mut state = self.lock();
         state.pushed += calls;
         state.chunks.push_back(Sent { sink, task, items });
@@ -83,21 +75,10 @@ impl ProcessJob {
 impl ProcessJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
-    fn new(
-        pool: &ProcessPool,
-        function: &Bound<'_, PyAny>,
-        star: bool,
-        keep_going: bool,
-    ) -> PyResult<Self> {
+    fn new(pool: &ProcessPool, function: &Bound<'_, PyAny>, star: bool, keep_going: bool) -> PyResult<Self> {
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self {
-            pool,
-            function,
-            star,
-            keep_going,
-            state: Mutex::default(),
-        })
+        Ok(Self { pool, function, star, keep_going, state: Mutex::default() })
     }
 
     /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
@@ -135,23 +116,13 @@ impl ProcessJob {
     fn steal<'py>(&self, py: Python<'py>) -> Option<(usize, Bound<'py, PyList>)> {
         let candidates: Vec<(usize, TaskId)> = {
             let state = self.lock();
-            let queued = state
-                .chunks
-                .iter()
-                .rev()
-                .filter(|sent| sent.items.is_some());
-            queued
-                .filter_map(|sent| sent.task.map(|task| (sent.chunk().first, task)))
-                .take(4)
-                .collect()
+            let queued = state.chunks.iter().rev().filter(|sent| sent.items.is_some());
+            queued.filter_map(|sent| sent.task.map(|task| (sent.chunk().first, task))).take(4).collect()
         };
         for (first, task) in candidates {
             if self.pool.host.cancel(task) {
                 let mut state = self.lock();
-                let sent = state
-                    .chunks
-                    .iter_mut()
-                    .find(|sent| sent.chunk().first == first)?;
+                let sent = state.chunks.iter_mut().find(|sent| sent.chunk().first == first)?;
                 sent.task = None;
                 let items = sent.items.take()?;
                 drop(state);
@@ -162,21 +133,12 @@ impl ProcessJob {
     }
 
     /// Stores the results that the caller computed for the chunk that begins at `first`; `raised` comes after them.
-    fn fill(
-        &self,
-        first: usize,
-        values: &Bound<'_, PyList>,
-        raised: Option<Py<PyAny>>,
-    ) -> PyResult<()> {
+    fn fill(&self, first: usize, values: &Bound<'_, PyList>, raised: Option<Py<PyAny>>) -> PyResult<()> {
         let mut results: VecDeque<_> = values.iter().map(|value| Ok(value.unbind())).collect();
         results.extend(raised.map(Err));
         let sink = {
             let state = self.lock();
-            state
-                .chunks
-                .iter()
-                .find(|sent| sent.chunk().first == first)
-                .map(|sent| sent.sink.clone())
+            state.chunks.iter().find(|sent| sent.chunk().first == first).map(|sent| sent.sink.clone())
         };
         match sink.as_deref() {
             Some(Task::Chunk(chunk)) => chunk.fill(results),
@@ -197,9 +159,7 @@ impl ProcessJob {
             let ready = chunk.take(py, self.keep_going);
             let count = ready.values.len();
             if values.is_empty() {
-                values
-                    .as_any()
-                    .call_method1("extend", (PyList::new(py, ready.values)?,))?;
+                values.as_any().call_method1("extend", (PyList::new(py, ready.values)?,))?;
             } else {
                 for value in ready.values {
                     values.append(value)?;
@@ -234,18 +194,9 @@ impl ProcessJob {
         let deadline = future::deadline_after(seconds)?;
         self.pool.wait(py, deadline, &|| {
             let state = self.lock();
-            state
-                .chunks
-                .front()
-                .is_none_or(|sent| sent.chunk().has_news())
+            state.chunks.front().is_none_or(|sent| sent.chunk().has_news())
                 || (pending > 0
-                    && state
-                        .chunks
-                        .iter()
-                        .rev()
-                        .filter(|sent| !sent.chunk().is_finished())
-                        .take(pending + 1)
-                        .count()
+                    && state.chunks.iter().rev().filter(|sent| !sent.chunk().is_finished()).take(pending + 1).count()
                         <= pending)
         })
     }
@@ -287,11 +238,7 @@ impl ProcessJob {
     /// (chunks not finished, calls whose results have not been taken, calls pushed, results taken)
     fn figures(&self) -> (usize, usize, usize, usize) {
         let state = self.lock();
-        let unfinished = state
-            .chunks
-            .iter()
-            .filter(|sent| !sent.chunk().is_finished())
-            .count();
+        let unfinished = state.chunks.iter().filter(|sent| !sent.chunk().is_finished()).count();
         let left = state.chunks.iter().map(|sent| sent.chunk().left()).sum();
         (unfinished, left, state.pushed, state.taken)
     }
@@ -299,31 +246,17 @@ impl ProcessJob {
     /// (calls, wall seconds, CPU seconds) over the chunks that workers have finished.
     fn observed(&self) -> (u64, f64, f64) {
         let state = self.lock();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "seconds need no more than 53 bits of nanoseconds"
-        )]
-        (
-            state.calls,
-            state.wall_ns as f64 * 1e-9,
-            state.cpu_ns as f64 * 1e-9,
-        )
+        #[expect(clippy::cast_precision_loss, reason = "seconds need no more than 53 bits of nanoseconds")]
+        (state.calls, state.wall_ns as f64 * 1e-9, state.cpu_ns as f64 * 1e-9)
     }
 }
 
-fn encode_items(
-    items: &Bound<'_, PyList>,
-    star: bool,
-    out: &mut Vec<u8>,
-    store: &mut HostStore<'_>,
-) -> PyResult<()> {
+fn encode_items(items: &Bound<'_, PyList>, star: bool, out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<()> {
     let flag = if star { STAR } else { 0 };
     out.push(ITEMS | flag);
     let mut plain = true;
     for item in items {
-        if star && !item.is_exact_instance_of::<PyTuple>()
-            || !codec::encode_plain(&item, out, store)
-        {
+        if star && !item.is_exact_instance_of::<PyTuple>() || !codec::encode_plain(&item, out, store) {
             plain = false;
             break;
         }

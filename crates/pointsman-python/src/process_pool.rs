@@ -17,8 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
-    BlockRef, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId,
-    TaskSpec, Usage,
+    BlockRef, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage,
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -76,11 +75,7 @@ impl Sink for Task {
     fn finish(&self, usage: Usage) {
         match self {
             // Relaxed: a statistic.
-            Self::Call(call) => drop(
-                call.pool
-                    .nanoseconds
-                    .fetch_add(usage.wall_ns, Ordering::Relaxed),
-            ),
+            Self::Call(call) => drop(call.pool.nanoseconds.fetch_add(usage.wall_ns, Ordering::Relaxed)),
             Self::Chunk(chunk) => chunk.finish(usage),
         }
     }
@@ -90,19 +85,8 @@ impl SingleCall {
     fn deliver(&self, reply: Reply<'_>) {
         let (outcome, counter) = match reply {
             Reply::Value { tag, bytes, lane } => {
-                let counter = if tag == crate::outcome::VALUE {
-                    &self.pool.completed
-                } else {
-                    &self.pool.failed
-                };
-                (
-                    Outcome::Reply {
-                        tag,
-                        bytes: bytes.into(),
-                        lane: lane.clone(),
-                    },
-                    counter,
-                )
+                let counter = if tag == crate::outcome::VALUE { &self.pool.completed } else { &self.pool.failed };
+                (Outcome::Reply { tag, bytes: bytes.into(), lane: lane.clone() }, counter)
             }
             Reply::Died(death) => (Outcome::Died(death.clone()), &self.pool.failed),
             Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
@@ -110,11 +94,7 @@ impl SingleCall {
         // Relaxed: the cell's Release store orders it for whoever sees the outcome.
         counter.fetch_add(1, Ordering::Relaxed);
         if let (_, Some(mirror)) = self.cell.settle(outcome) {
-            self.pool
-                .told
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(mirror);
+            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).push(mirror);
         }
     }
 }
@@ -135,18 +115,13 @@ pub(crate) struct Common {
 
 impl Common {
     fn has_told(&self) -> bool {
-        !self
-            .told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        !self.told.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Tells mirrored futures of their outcomes (P3).
     pub(crate) fn tell(&self, py: Python<'_>) {
         loop {
-            let mirrors =
-                std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+            let mirrors = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
             if mirrors.is_empty() {
                 return;
             }
@@ -190,10 +165,7 @@ pub(crate) struct HostStore<'a> {
 
 impl<'a> HostStore<'a> {
     pub(crate) fn new(host: &'a Host<Task>) -> Self {
-        Self {
-            host,
-            attached: Vec::new(),
-        }
+        Self { host, attached: Vec::new() }
     }
 
     pub(crate) fn take(&mut self) -> Vec<BlockRef> {
@@ -238,10 +210,7 @@ impl Dependency {
     fn is_unchanged(&self, py: Python<'_>) -> bool {
         let holder = self.holder.bind(py);
         let now = match &self.name {
-            Some(name) => holder
-                .cast_exact::<PyDict>()
-                .ok()
-                .and_then(|names| names.get_item(name).ok().flatten()),
+            Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
             None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
         };
         now.is_some_and(|now| now.is(&self.value))
@@ -269,22 +238,15 @@ impl Pool {
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
         let py = function.py();
         let key = function.as_ptr() as usize;
-        let known = self
-            .lock_known()
-            .get(&key)
-            .map(|known| (known.function.clone(), known.dependencies.clone()));
+        let known = self.lock_known().get(&key).map(|known| (known.function.clone(), known.dependencies.clone()));
         if let Some((made, dependencies)) = known
-            && dependencies
-                .iter()
-                .all(|dependency| dependency.is_unchanged(py))
+            && dependencies.iter().all(|dependency| dependency.is_unchanged(py))
         {
             return Ok(made);
         }
         let (bytes, dependencies) = self.pack(function)?;
-        let mut block = self
-            .host
-            .alloc(bytes.len())
-            .ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
+        let mut block =
+            self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
         block.as_mut_slice().copy_from_slice(&bytes);
         // Relaxed: only uniqueness matters.
         let id = self.next_function.fetch_add(1, Ordering::Relaxed);
@@ -301,11 +263,7 @@ impl Pool {
                 dependencies: Arc::new(dependencies),
             };
             let mut table = self.lock_known();
-            let forgotten: Vec<_> = if table.len() >= MOST_FUNCTIONS {
-                table.drain().collect()
-            } else {
-                Vec::new()
-            };
+            let forgotten: Vec<_> = if table.len() >= MOST_FUNCTIONS { table.drain().collect() } else { Vec::new() };
             let replaced = table.insert(key, known);
             drop(table);
             drop((forgotten, replaced));
@@ -323,18 +281,10 @@ impl Pool {
             return Ok((bytes, Some(Vec::new())));
         }
         if function.is_exact_instance_of::<PyFunction>() {
-            let packed = py
-                .import("pointsman._functions")?
-                .call_method1("pack", (function,))?;
-            if let Some((packed, reached)) =
-                packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()?
-            {
+            let packed = py.import("pointsman._functions")?.call_method1("pack", (function,))?;
+            if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
                 codec::write_pickle(packed.as_bytes(), &mut bytes);
-                let dependency = |(holder, name, value)| Dependency {
-                    holder,
-                    name,
-                    value,
-                };
+                let dependency = |(holder, name, value)| Dependency { holder, name, value };
                 return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
             }
         }
@@ -344,9 +294,7 @@ impl Pool {
         if store.take().is_empty() {
             return Ok((bytes, None));
         }
-        Err(PyRuntimeError::new_err(
-            "the function carries large buffers of its own: pass them as arguments",
-        ))
+        Err(PyRuntimeError::new_err("the function carries large buffers of its own: pass them as arguments"))
     }
 
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
@@ -383,9 +331,7 @@ fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
     let stateless = function.is_exact_instance_of::<PyFunction>()
         || function.is_instance_of::<PyType>()
         || function.cast_exact::<PyCFunction>().is_ok_and(|function| {
-            function
-                .getattr("__self__")
-                .is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
+            function.getattr("__self__").is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
         });
     if !stateless {
         return Ok(false);
@@ -425,18 +371,13 @@ impl Origin for ProcessOrigin {
     }
 
     fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool {
-        let cancelled = self
-            .task
-            .get()
-            .is_some_and(|task| self.pool.host.cancel(*task));
+        let cancelled = self.task.get().is_some_and(|task| self.pool.host.cancel(*task));
         self.pool.common.tell(py);
         cancelled || cell.stage() == crate::cell::Stage::Cancelled
     }
 
     fn kill(&self, _py: Python<'_>, _cell: &Cell) -> bool {
-        self.task
-            .get()
-            .is_some_and(|task| self.pool.host.kill(*task, KillReason::Cancelled))
+        self.task.get().is_some_and(|task| self.pool.host.kill(*task, KillReason::Cancelled))
     }
 
     fn refresh(&self, py: Python<'_>) {
@@ -467,16 +408,8 @@ impl ProcessPool {
     fn new(start_collector: Py<PyAny>) -> PyResult<Self> {
         let common = Arc::new(Common::default());
         let host = Arc::new(Host::new(HostConfig::default(), common.clone())?);
-        let pool = Pool {
-            host,
-            common,
-            known: Mutex::default(),
-            next_function: AtomicU64::new(1),
-            start_collector,
-        };
-        Ok(Self {
-            pool: Arc::new(pool),
-        })
+        let pool = Pool { host, common, known: Mutex::default(), next_function: AtomicU64::new(1), start_collector };
+        Ok(Self { pool: Arc::new(pool) })
     }
 
     /// Gives the pool the socket of a zygote; the pool owns it from now on.
@@ -512,11 +445,7 @@ impl ProcessPool {
         let mut store = HostStore::new(host);
         encode_call(args, kwargs, &mut payload, &mut store)?;
         let cell = Arc::new(Cell::new());
-        let origin = ProcessOrigin {
-            pool: self.pool.clone(),
-            function: known.clone(),
-            task: OnceLock::new(),
-        };
+        let origin = ProcessOrigin { pool: self.pool.clone(), function: known.clone(), task: OnceLock::new() };
         let sink = Arc::new(Task::Call(SingleCall {
             cell: cell.clone(),
             pool: self.pool.common.clone(),
@@ -554,9 +483,7 @@ impl ProcessPool {
     #[pyo3(signature = (seconds=None))]
     fn join(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let deadline = future::deadline_after(seconds)?;
-        let joined = future::wait_sliced(py, deadline, |limit| {
-            self.pool.host.join(Some(Instant::now() + limit))
-        });
+        let joined = future::wait_sliced(py, deadline, |limit| self.pool.host.join(Some(Instant::now() + limit)));
         self.pool.common.tell(py);
         joined
     }
@@ -581,8 +508,7 @@ impl ProcessPool {
     /// (queued calls or chunks, running ones, completed, failed, cancelled, seconds of run time, deaths)
     fn figures(&self) -> (usize, usize, u64, u64, u64, f64, u64) {
         let common = &self.pool.common;
-        let seconds =
-            Duration::from_nanos(common.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+        let seconds = Duration::from_nanos(common.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         (
             self.pool.host.queued(),
             self.pool.host.running(),
@@ -602,13 +528,7 @@ impl ProcessPool {
 
     /// Process ids of the workers that are alive.
     fn pids(&self) -> Vec<i32> {
-        self.pool
-            .host
-            .processes()
-            .iter()
-            .map(|process| process.pid)
-            .filter(|pid| *pid > 0)
-            .collect()
+        self.pool.host.processes().iter().map(|process| process.pid).filter(|pid| *pid > 0).collect()
     }
 }
 

@@ -33,6 +33,8 @@ enum Slot {
     Waiting,
     Value(Py<PyAny>),
     Raised(Py<PyAny>),
+    /// What is no `Exception`: it wants to end the program, and is nobody's result.
+    Urgent(Py<PyAny>),
 }
 
 #[derive(Default)]
@@ -101,16 +103,8 @@ impl SharedJob {
         if state.failed {
             return 0;
         }
-        let mean = if state.calls == 0 {
-            CLAIM_SECONDS
-        } else {
-            state.wall / f64::from(state.calls)
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, and is clamped"
-        )]
+        let mean = if state.calls == 0 { CLAIM_SECONDS } else { state.wall / f64::from(state.calls) };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is clamped")]
         let wanted = ((CLAIM_SECONDS / mean.max(1e-9)) as usize).clamp(1, MOST_PER_CLAIM);
         // Never more than a fair share of what is left, so that the end is not one thread's alone.
         let count = wanted.min(state.items.len().div_ceil(4));
@@ -140,23 +134,21 @@ impl SharedJob {
                     break;
                 }
                 let result = if self.star {
-                    item.bind(py)
-                        .cast::<PyTuple>()
-                        .map_err(PyErr::from)
-                        .and_then(|args| function.call1(args))
+                    item.bind(py).cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
                 } else {
                     function.call1((item,))
                 };
-                let result = result
-                    .and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
+                let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
                 done.push(match result {
                     Ok(value) => Slot::Value(value),
                     Err(error) => {
                         failed = true;
-                        if !error.is_instance_of::<PyException>(py) {
+                        if error.is_instance_of::<PyException>(py) {
+                            Slot::Raised(error.into_value(py).into_any())
+                        } else {
                             urgent = Some(error.clone_ref(py));
+                            Slot::Urgent(error.into_value(py).into_any())
                         }
-                        Slot::Raised(error.into_value(py).into_any())
                     }
                 });
             }
@@ -215,13 +207,7 @@ impl SharedJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
     fn new(function: Py<PyAny>, star: bool, keep_going: bool) -> Self {
-        Self {
-            function,
-            star,
-            keep_going,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        Self { function, star, keep_going, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Adds inputs at the end.
@@ -234,9 +220,7 @@ impl SharedJob {
         }
         let count = items.len();
         state.items.extend(items);
-        state
-            .results
-            .extend(std::iter::repeat_with(Slot::default).take(count));
+        state.results.extend(std::iter::repeat_with(Slot::default).take(count));
         let sleepers = state.serving > 0;
         drop(state);
         if sleepers {
@@ -274,17 +258,13 @@ impl SharedJob {
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let deadline = future::deadline_after(seconds)?;
         future::wait_sliced(py, deadline, |limit| {
-            let ready = |state: &State| {
-                state.finished() || !matches!(state.results.front(), Some(Slot::Waiting) | None)
-            };
+            let ready =
+                |state: &State| state.finished() || !matches!(state.results.front(), Some(Slot::Waiting) | None);
             let state = self.lock();
             if ready(&state) {
                 return true;
             }
-            let (state, _) = self
-                .changed
-                .wait_timeout(state, limit)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
             ready(&state)
         })
     }
@@ -299,7 +279,7 @@ impl SharedJob {
                 Slot::Waiting => break,
                 Slot::Value(value) => ready.push(value),
                 Slot::Raised(error) if self.keep_going => ready.push(error),
-                Slot::Raised(error) => {
+                Slot::Raised(error) | Slot::Urgent(error) => {
                     raised = Some(error);
                     break;
                 }
@@ -314,12 +294,7 @@ impl SharedJob {
     /// (inputs not claimed, calls running, results not taken, finished)
     fn figures(&self) -> (usize, usize, usize, bool) {
         let state = self.lock();
-        (
-            state.items.len(),
-            state.running,
-            state.results.len(),
-            state.finished(),
-        )
+        (state.items.len(), state.running, state.results.len(), state.finished())
     }
 
     /// (calls, wall seconds, CPU seconds, longest mean of a claim) over all calls so far.

@@ -45,7 +45,7 @@ struct Call {
 
 enum Job {
     Call(Box<Call>),
-    Share(Py<SharedJob>),
+    Share(Py<SharedJob>, Context),
 }
 
 #[derive(Default)]
@@ -91,9 +91,7 @@ impl Shared {
                     };
                 }
                 Posted::Closed(_) => {
-                    return Err(PyRuntimeError::new_err(
-                        "cannot schedule new futures after shutdown",
-                    ));
+                    return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
                 }
                 Posted::Full(back) => {
                     job = back;
@@ -114,7 +112,15 @@ impl Shared {
     fn run(&self, py: Python<'_>, job: Job) {
         match job {
             Job::Call(call) => self.run_call(py, *call),
-            Job::Share(job) => job.get().serve(py),
+            Job::Share(job, context) => {
+                let served = context.run(py, || {
+                    job.get().serve(py);
+                    Ok(())
+                });
+                if let Err(error) = served {
+                    error.write_unraisable(py, None);
+                }
+            }
         }
     }
 
@@ -126,25 +132,15 @@ impl Shared {
         self.counters.running.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         let result = call.context.run(py, || {
-            call.function.bind(py).call(
-                call.args.bind(py),
-                call.kwargs.as_ref().map(|kwargs| kwargs.bind(py)),
-            )
+            call.function.bind(py).call(call.args.bind(py), call.kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
         });
-        let result = result.and_then(|value| {
-            refuse_coroutine(&value, call.function.bind(py)).map(|()| value.unbind())
-        });
+        let result = result.and_then(|value| refuse_coroutine(&value, call.function.bind(py)).map(|()| value.unbind()));
         let spent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counters
-            .nanoseconds
-            .fetch_add(spent, Ordering::Relaxed);
+        self.counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
         self.counters.running.fetch_sub(1, Ordering::Relaxed);
         let (outcome, counter) = match result {
             Ok(value) => (Outcome::Value(value), &self.counters.completed),
-            Err(error) => (
-                Outcome::Raised(error.into_value(py).into_any()),
-                &self.counters.failed,
-            ),
+            Err(error) => (Outcome::Raised(error.into_value(py).into_any()), &self.counters.failed),
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if let (_, Some(mirror)) = call.cell.settle(outcome) {
@@ -154,15 +150,9 @@ impl Shared {
 }
 
 /// A coroutine object as a result means that nobody will ever run it.
-pub(crate) fn refuse_coroutine(
-    value: &Bound<'_, PyAny>,
-    function: &Bound<'_, PyAny>,
-) -> PyResult<()> {
+pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = value.py();
-    if !value
-        .get_type()
-        .is(COROUTINE.import(py, "types", "CoroutineType")?)
-    {
+    if !value.get_type().is(COROUTINE.import(py, "types", "CoroutineType")?) {
         return Ok(());
     }
     value.call_method0("close")?;
@@ -188,10 +178,7 @@ impl ThreadOrigin {
                 return Ok(true);
             }
             let depth = SERVING.with_borrow(Vec::len);
-            let pools = own
-                .iter()
-                .filter(|own| !Arc::ptr_eq(own, &self.pool))
-                .chain([&self.pool]);
+            let pools = own.iter().filter(|own| !Arc::ptr_eq(own, &self.pool)).chain([&self.pool]);
             let mut helped = false;
             if depth < MAX_DEPTH {
                 for pool in pools {
@@ -210,11 +197,8 @@ impl ThreadOrigin {
                 }
             }
             if !helped {
-                let pause = deadline.map_or(HELP_EVERY, |deadline| {
-                    deadline
-                        .saturating_duration_since(Instant::now())
-                        .min(HELP_EVERY)
-                });
+                let pause = deadline
+                    .map_or(HELP_EVERY, |deadline| deadline.saturating_duration_since(Instant::now()).min(HELP_EVERY));
                 py.detach(|| cell.wait(pause));
                 py.check_signals()?;
             }
@@ -278,17 +262,8 @@ pub(crate) struct ThreadPool {
 impl ThreadPool {
     #[new]
     fn new(max_workers: usize, queue_capacity: Option<usize>, start_worker: Py<PyAny>) -> Self {
-        let limits = Limits {
-            workers: max_workers,
-            queued: queue_capacity.unwrap_or(usize::MAX),
-        };
-        Self {
-            shared: Arc::new(Shared {
-                queue: Queue::new(limits),
-                start_worker,
-                counters: Counters::default(),
-            }),
-        }
+        let limits = Limits { workers: max_workers, queued: queue_capacity.unwrap_or(usize::MAX) };
+        Self { shared: Arc::new(Shared { queue: Queue::new(limits), start_worker, counters: Counters::default() }) }
     }
 
     /// Queues a call and returns its future.
@@ -302,31 +277,22 @@ impl ThreadPool {
         priority: u8,
     ) -> PyResult<Bound<'py, FutureCore>> {
         let cell = Arc::new(Cell::new());
-        let origin = ThreadOrigin {
-            pool: self.shared.clone(),
-            function: function.clone().unbind(),
-        };
+        let origin = ThreadOrigin { pool: self.shared.clone(), function: function.clone().unbind() };
         let future = future::make(py, cell.clone(), Box::new(origin))?;
         let queued = Call {
             cell,
             function: function.unbind(),
             args: args.unbind(),
-            kwargs: kwargs
-                .filter(|kwargs| !kwargs.is_empty())
-                .map(Bound::unbind),
+            kwargs: kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind),
             context: Context::copy_current(py)?,
         };
-        self.shared.post(
-            py,
-            Priority::from_rank(priority),
-            Job::Call(Box::new(queued)),
-        )?;
+        self.shared.post(py, Priority::from_rank(priority), Job::Call(Box::new(queued)))?;
         Ok(future)
     }
 
-    /// Asks one more thread to take part in a job of many calls.
-    fn share(&self, py: Python<'_>, job: Py<SharedJob>) -> PyResult<()> {
-        self.shared.post(py, Priority::Normal, Job::Share(job))
+    /// Asks one more thread to take part in a job of many calls, with the variables of a context of its own.
+    fn share(&self, py: Python<'_>, job: Py<SharedJob>, context: Py<PyAny>) -> PyResult<()> {
+        self.shared.post(py, Priority::Normal, Job::Share(job, Context::adopt(context)))
     }
 
     /// The body of a worker thread: runs queued calls until the pool closes or none has come for `patience` seconds.
@@ -382,8 +348,7 @@ impl ThreadPool {
     /// (workers, parked workers, queued calls, running calls, completed, failed, seconds of run time)
     fn figures(&self) -> (usize, usize, usize, i64, u64, u64, f64) {
         let counters = &self.shared.counters;
-        let seconds =
-            Duration::from_nanos(counters.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+        let seconds = Duration::from_nanos(counters.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         (
             self.shared.queue.workers(),
             self.shared.queue.parked(),

@@ -76,30 +76,17 @@ pub(crate) struct Lane {
 /// Opens the shared memory of this worker process: one lane for each of `lanes`.
 #[pyfunction]
 pub(crate) fn open_lanes(host: i32, lanes: Vec<i32>) -> PyResult<Vec<Lane>> {
-    let lanes = lanes
-        .into_iter()
-        .map(crate::descriptor::own)
-        .collect::<PyResult<Vec<_>>>()?;
-    let guests = Guest::open(crate::descriptor::own(host)?, lanes)
-        .map_err(|error| PyOSError::new_err(error.to_string()))?;
-    Ok(guests
-        .into_iter()
-        .map(|guest| Lane {
-            guest: Mutex::new(Some(guest)),
-        })
-        .collect())
+    let lanes = lanes.into_iter().map(crate::descriptor::own).collect::<PyResult<Vec<_>>>()?;
+    let guests =
+        Guest::open(crate::descriptor::own(host)?, lanes).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    Ok(guests.into_iter().map(|guest| Lane { guest: Mutex::new(Some(guest)) }).collect())
 }
 
 #[pymethods]
 impl Lane {
     /// Says that this process has started.
     fn ready(&self) {
-        if let Some(guest) = self
-            .guest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
+        if let Some(guest) = self.guest.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             guest.ready();
         }
     }
@@ -107,11 +94,7 @@ impl Lane {
     /// Runs calls until the pool closes or `most` calls have been run. Returns the calls run.
     #[pyo3(signature = (most=None))]
     fn serve(&self, py: Python<'_>, most: Option<u64>) -> PyResult<u64> {
-        let guest = self
-            .guest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let guest = self.guest.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut guest) = guest else {
             return Err(PyValueError::new_err("the lane is being served"));
         };
@@ -144,15 +127,14 @@ fn run(
 ) -> PyResult<()> {
     let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
     let calls = claim.calls - claim.first;
-    let prepared = function_of(py, guest, &claim, functions)
-        .and_then(|function| Ok((function, inputs_of(py, guest, &claim)?)));
+    let prepared =
+        function_of(py, guest, &claim, functions).and_then(|function| Ok((function, inputs_of(py, guest, &claim)?)));
     drop(claim.payload);
     match prepared {
         Ok((function, inputs)) => {
             for call in 0..calls {
                 let result = inputs.call(py, &function, (claim.first + call) as usize);
-                let result =
-                    result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
+                let result = result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
                 reply(py, guest, result, scratch)?;
             }
         }
@@ -162,8 +144,7 @@ fn run(
             }
         }
     }
-    let cpu =
-        Duration::try_from_secs_f64((clock::thread_cpu() - cpu_began).max(0.0)).unwrap_or_default();
+    let cpu = Duration::try_from_secs_f64((clock::thread_cpu() - cpu_began).max(0.0)).unwrap_or_default();
     guest.end(nanoseconds(began.elapsed()), nanoseconds(cpu));
     Ok(())
 }
@@ -196,34 +177,19 @@ fn function_of<'py>(
 /// The decoded inputs of a claim.
 enum Inputs<'py> {
     Single(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
-    Items {
-        items: Vec<Bound<'py, PyAny>>,
-        star: bool,
-    },
+    Items { items: Vec<Bound<'py, PyAny>>, star: bool },
 }
 
 impl<'py> Inputs<'py> {
-    fn call(
-        &self,
-        py: Python<'py>,
-        function: &Bound<'py, PyAny>,
-        index: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn call(&self, py: Python<'py>, function: &Bound<'py, PyAny>, index: usize) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Single(args, kwargs) => function.call(args, kwargs.as_ref()),
             Self::Items { items, star } => {
-                let item = items
-                    .get(index)
-                    .ok_or_else(|| PyValueError::new_err("a chunk has fewer inputs than calls"))?;
+                let item =
+                    items.get(index).ok_or_else(|| PyValueError::new_err("a chunk has fewer inputs than calls"))?;
                 if *star {
                     let args = item.cast_exact::<PyTuple>().cloned().map_or_else(
-                        |_| {
-                            py.import("builtins")?
-                                .getattr("tuple")?
-                                .call1((item,))?
-                                .cast_into()
-                                .map_err(PyErr::from)
-                        },
+                        |_| py.import("builtins")?.getattr("tuple")?.call1((item,))?.cast_into().map_err(PyErr::from),
                         Ok,
                     )?;
                     function.call1(args)
@@ -247,8 +213,7 @@ fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: &Claim) -> PyResult<Inp
     Ok(match mode & !STAR {
         CALL_PLAIN => Inputs::Single(reader.value(py)?.cast_into()?, None),
         CALL_PICKLED => {
-            let (args, kwargs): (Bound<'py, PyTuple>, Bound<'py, PyDict>) =
-                reader.value(py)?.extract()?;
+            let (args, kwargs): (Bound<'py, PyTuple>, Bound<'py, PyDict>) = reader.value(py)?.extract()?;
             Inputs::Single(args, Some(kwargs))
         }
         ITEMS => {
@@ -258,27 +223,16 @@ fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: &Claim) -> PyResult<Inp
             }
             Inputs::Items { items, star }
         }
-        ITEMS_PICKLED => Inputs::Items {
-            items: reader.value(py)?.cast_into::<PyList>()?.iter().collect(),
-            star,
-        },
+        ITEMS_PICKLED => Inputs::Items { items: reader.value(py)?.cast_into::<PyList>()?.iter().collect(), star },
         _ => return Err(PyValueError::new_err("a task of no known mode")),
     })
 }
 
 /// Sends one call's outcome. What cannot be packed is replaced by the reason why.
-fn reply(
-    py: Python<'_>,
-    guest: &mut Guest,
-    result: PyResult<Bound<'_, PyAny>>,
-    scratch: &mut Vec<u8>,
-) -> PyResult<()> {
+fn reply(py: Python<'_>, guest: &mut Guest, result: PyResult<Bound<'_, PyAny>>, scratch: &mut Vec<u8>) -> PyResult<()> {
     scratch.clear();
     let result = result.and_then(|value| {
-        let mut store = LaneStore {
-            guest,
-            stored: Vec::new(),
-        };
+        let mut store = LaneStore { guest, stored: Vec::new() };
         codec::encode(&value, scratch, &mut store).map_err(|error| unpackable(py, &value, error))
     });
     let tag = match result {
@@ -287,10 +241,7 @@ fn reply(
             scratch.clear();
             let pack = PACK.import(py, "pointsman._outcome", "pack_exception")?;
             let packed = pack.call1((error.into_value(py),))?;
-            let mut store = LaneStore {
-                guest,
-                stored: Vec::new(),
-            };
+            let mut store = LaneStore { guest, stored: Vec::new() };
             codec::encode(&packed, scratch, &mut store)?;
             RAISED
         }

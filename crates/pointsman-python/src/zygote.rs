@@ -17,16 +17,8 @@ use crate::descriptor;
 /// that tells the zygote of the parent's death.
 #[pyfunction]
 pub(crate) fn zygote_descriptors() -> PyResult<(i32, i32, i32)> {
-    let Descriptors {
-        ours,
-        theirs,
-        parent,
-    } = Descriptors::open()?;
-    Ok((
-        ours.into_raw_fd(),
-        theirs.into_raw_fd(),
-        parent.into_raw_fd(),
-    ))
+    let Descriptors { ours, theirs, parent } = Descriptors::open()?;
+    Ok((ours.into_raw_fd(), theirs.into_raw_fd(), parent.into_raw_fd()))
 }
 
 /// Ends this process as soon as the process behind the descriptor has gone.
@@ -62,16 +54,8 @@ impl LaunchRequest {
     /// Takes over the descriptors, in the child: the host's memory, the lanes' memory, and the parent's descriptor.
     fn adopt(&self) -> PyResult<(i32, Vec<i32>, i32)> {
         let request = self.lock().take().ok_or_else(adopted)?;
-        let lanes = request
-            .lanes
-            .into_iter()
-            .map(IntoRawFd::into_raw_fd)
-            .collect();
-        Ok((
-            request.host.into_raw_fd(),
-            lanes,
-            request.parent.into_raw_fd(),
-        ))
+        let lanes = request.lanes.into_iter().map(IntoRawFd::into_raw_fd).collect();
+        Ok((request.host.into_raw_fd(), lanes, request.parent.into_raw_fd()))
     }
 }
 
@@ -92,18 +76,14 @@ impl ZygoteServer {
     #[new]
     fn new(socket: i32, parent: i32) -> PyResult<Self> {
         let server = Server::new(descriptor::own(socket)?, descriptor::own(parent)?)?;
-        Ok(Self {
-            server: Mutex::new(server),
-        })
+        Ok(Self { server: Mutex::new(server) })
     }
 
     /// Waits for the next request; None when the parent has gone or wants no more workers.
     fn next(&self, py: Python<'_>) -> PyResult<Option<LaunchRequest>> {
         let next = py.detach(|| self.lock().next())?;
         Ok(match next {
-            Next::Launch(request) => Some(LaunchRequest {
-                request: Mutex::new(Some(request)),
-            }),
+            Next::Launch(request) => Some(LaunchRequest { request: Mutex::new(Some(request)) }),
             Next::Closed => None,
         })
     }

@@ -91,10 +91,8 @@ impl<T> State<T> {
     /// Removes the next job: the most urgent, or the one that has waited beyond all patience.
     fn pop(&mut self) -> Option<T> {
         let posted = self.posted;
-        let patient = self.lines.iter().rposition(|line| {
-            line.front()
-                .is_some_and(|entry| posted - entry.posted > PATIENCE)
-        });
+        let patient =
+            self.lines.iter().rposition(|line| line.front().is_some_and(|entry| posted - entry.posted > PATIENCE));
         let line = match patient {
             Some(rank) if rank > 0 => rank,
             _ => self.lines.iter().position(|line| !line.is_empty())?,
@@ -134,9 +132,7 @@ impl<T> Queue<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // A poisoned lock means a panic between two plain moves of this file, which leave the
         // state whole (I2: no foreign code runs here), so the state is still good.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Adds a job.
@@ -214,10 +210,7 @@ impl<T> Queue<T> {
     pub fn withdraw(&self, wanted: impl Fn(&T) -> bool) -> Option<T> {
         let mut state = self.lock();
         for rank in 0..Priority::COUNT {
-            if let Some(at) = state.lines[rank]
-                .iter()
-                .position(|entry| wanted(&entry.job))
-            {
+            if let Some(at) = state.lines[rank].iter().position(|entry| wanted(&entry.job)) {
                 let entry = state.lines[rank].remove(at);
                 state.queued -= 1;
                 drop(state);
@@ -290,9 +283,7 @@ impl<T> Queue<T> {
         state: MutexGuard<'a, State<T>>,
         limit: Duration,
     ) -> (MutexGuard<'a, State<T>>, bool) {
-        let (state, result) = condition
-            .wait_timeout(state, limit)
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (state, result) = condition.wait_timeout(state, limit).unwrap_or_else(std::sync::PoisonError::into_inner);
         (state, result.timed_out())
     }
 
@@ -303,12 +294,7 @@ impl<T> Queue<T> {
         _limit: Duration,
     ) -> (MutexGuard<'a, State<T>>, bool) {
         // loom has no clock: a wait that needs its time limit to end is a lost wake, and loom says so.
-        (
-            condition
-                .wait(state)
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-            false,
-        )
+        (condition.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner), false)
     }
 }
 

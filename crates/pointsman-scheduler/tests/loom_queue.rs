@@ -10,10 +10,7 @@ use pointsman_scheduler::{Limits, Priority, Queue, Taken};
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn queue() -> Arc<Queue<u32>> {
-    Arc::new(Queue::new(Limits {
-        workers: 2,
-        queued: 8,
-    }))
+    Arc::new(Queue::new(Limits { workers: 2, queued: 8 }))
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn attached_blocks_arrive_and_are_used_again() {
 fn a_block_that_a_worker_keeps_is_not_used_again_until_the_worker_ends() {
     let pool = Pool::new(HostConfig { host_arena_bytes: 16 << 20, slots: 64, ..small() }, 1, 1);
     let (payload, block) = attached(&pool, KEEP, 1, 5 << 20).unwrap();
+    pool.settled(1);
     pool.finish(&pool.submit(&payload, 1, 1, vec![block]).1);
     let again = attached(&pool, SUM, 2, 5 << 20).unwrap().1;
 

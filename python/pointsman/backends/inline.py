@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from pointsman._job import Job
 
@@ -22,11 +22,13 @@ _LAZY_BATCH_SECONDS = 0.001
 # Results are touched twice, when they are made and when they are handed on: the second time they should still be in the
 # core's cache. Between 4,000 and 30,000 the tiny row of benches/decision.py does not change.
 _MOST_PER_BATCH = 8192
+_MOST_LAZY = 64
 
 
 def run_batch(
     function: Callable[..., Any],
-    items: Iterable[Any],
+    items: list[Any],
+    iterator: Iterator[Any],
     results: list[Any],
     *,
     star: bool,
@@ -35,31 +37,38 @@ def run_batch(
 ) -> list[Any]:
     """Append the results of calling `function` on each item to `results`, and return it.
 
-    When a call raises, the results before it are there; with `whole` a new list is returned instead, which is faster.
+    `iterator` is one over `items`, which another thread may cut short meanwhile. When a call raises, the results before
+    it are there; with `whole` a new list is returned instead, which is faster.
     """
     if keep_going:
-        for item in items:
+        for item in iterator:
             try:
                 results.append(function(*item) if star else function(item))
             except Exception as error:  # noqa: BLE001 - the caller asked for exceptions as results
                 results.append(error)
     elif star:
         if whole:
-            return [function(*item) for item in items]
-        results.extend(function(*item) for item in items)
+            return [function(*item) for item in iterator]
+        results.extend(function(*item) for item in iterator)
     elif whole and type(function) is FunctionType:
         # The interpreter inlines Python calls here, but not those that come from C.
-        return [function(item) for item in items]
+        return [function(item) for item in iterator]
     elif whole:
-        return list(map(function, items))
+        results = list(map(function, iterator))
     else:
         # `extend` keeps what came before an exception.
-        results.extend(map(function, items))
+        results.extend(map(function, iterator))
+    if len(results) < len(items):
+        # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
+        message = f"{getattr(function, '__qualname__', function)!r} raised StopIteration"
+        raise RuntimeError(message)
     return results
 
 
-def first_count(job: Job, mean: float) -> int:
-    """Calls in the first batch, if a call takes `mean` seconds."""
+def first_count(job: Job, mean: float | None) -> int:
+    """Calls in the first batch, if a call takes `mean` seconds; one if nothing is known."""
+    if mean is None:
+        return 1
     return _bounded(job, int(_aim(job) / max(mean, 1e-9)))
 
 
@@ -73,5 +82,5 @@ def _aim(job: Job) -> float:
 
 
 def _bounded(job: Job, count: int) -> int:
-    most = job.buffersize if job.lazy and job.buffersize is not None else _MOST_PER_BATCH
+    most = (job.buffersize or _MOST_LAZY) if job.lazy else _MOST_PER_BATCH
     return max(1, min(count, most))

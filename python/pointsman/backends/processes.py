@@ -39,6 +39,8 @@ class ProcessRun:
         self.source = job.source
         self.shares = plan.caller_shares
         self.lanes = processes * plan.threads_per_worker
+        # A pool with more workers than this job may use gets no more at a time than these are to run.
+        self.depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
         self.mean = mean
         self.pushed = 0
 
@@ -91,7 +93,7 @@ class ProcessRun:
         job = self.job
         while not self.source.ended:
             unfinished, left, _pushed, _taken = self.native.figures()
-            if unfinished >= self.lanes * _CHUNKS_PER_LANE:
+            if unfinished >= self.lanes * self.depth:
                 break
             if job.lazy and job.buffersize is not None and left >= job.buffersize:
                 break
@@ -145,7 +147,7 @@ class ProcessRun:
         raised: BaseException | None = None
         began = perf_counter()
         try:
-            run_batch(job.function, items, results, star=source.star, keep_going=job.keep_going)
+            run_batch(job.function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
         except Exception as error:  # noqa: BLE001 - it takes its turn among the results
             raised = error
         if self.mean is None and results:

@@ -15,6 +15,7 @@ from pointsman import _default, _machine, _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextvars import Context
 
     from pointsman._job import Job
     from pointsman._plan import Plan
@@ -148,17 +149,18 @@ def _end_all() -> None:
 
 
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
-_WINDOW_PER_THREAD = 4
+_WINDOW_PER_THREAD = 2
 
 
 class ThreadRun:
     """What is left of a job, on threads; the caller's thread takes part if the plan says so.
 
-    `start` may be called from another thread than `stream`, before it.
+    `start` may be called from another thread than `stream`, before it. Every thread has the variables of `context`.
     """
 
-    def __init__(self, job: Job, plan: Plan) -> None:
+    def __init__(self, job: Job, plan: Plan, context: Context) -> None:
         source = job.source
+        self._context = context
         self._source = source
         self._shares = plan.caller_shares
         self._shared = _native.SharedJob(job.function, source.star, job.keep_going)
@@ -169,15 +171,18 @@ class ThreadRun:
         self._wanted = plan.max_workers - 1 if plan.caller_shares else plan.max_workers
         self._closed = False
 
+    def _room(self) -> int:
+        """Inputs to take now."""
+        if self._eager:
+            # What says its length may be wrong: only the end of it is the end.
+            return self._source.left() or 1
+        return min(self._window - self._shared.figures()[2], self._window if self._source.sized else 1)
+
     def start(self) -> None:
         """Hand out inputs, and see that enough threads take part."""
         source = self._source
         if not self._closed:
-            room = (
-                (source.left() or 0)
-                if self._eager
-                else min(self._window - self._shared.figures()[2], self._window if source.sized else 1)
-            )
+            room = self._room()
             if room > 0:
                 self._shared.push(source.take(room))
             if source.ended:
@@ -186,7 +191,7 @@ class ThreadRun:
         unclaimed, running, _left, _finished = self._shared.figures()
         useful = self._helpers if not unclaimed else min(self._wanted, unclaimed + running)
         while self._helpers < useful:
-            self._pool.share(self._shared)
+            self._pool.share(self._shared, self._context.copy())
             self._helpers += 1
 
     def grow(self, plan: Plan) -> None:

@@ -13,13 +13,9 @@
 //!   number is believed, so a program that closes all descriptors harms only our speed.
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{
-    ThreadClock, forks, prepare_native_thread, process_cpu, process_cpu_native, threads,
-};
+pub(super) use linux::{ThreadClock, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{
-    ThreadClock, forks, prepare_native_thread, process_cpu, process_cpu_native, threads,
-};
+pub(super) use other::{ThreadClock, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -95,10 +91,7 @@ mod linux {
     }
 
     fn read(id: libc::clockid_t) -> Option<Duration> {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is ours and writable; a clock id that names nothing is refused by I1.
         let failed = unsafe { libc::clock_gettime(id, &raw mut time) };
         let nanoseconds = u32::try_from(time.tv_nsec).ok()?;
@@ -111,9 +104,7 @@ mod linux {
             return 0;
         };
         // The directory has one link per thread, and two of its own.
-        let threads = u32::try_from(metadata.st_nlink())
-            .unwrap_or(0)
-            .saturating_sub(2);
+        let threads = u32::try_from(metadata.st_nlink()).unwrap_or(0).saturating_sub(2);
         threads.saturating_sub(sampler::live()).max(1)
     }
 
@@ -138,20 +129,13 @@ mod linux {
         let forks = forks();
         if let Some(tasks) = open.as_ref().filter(|tasks| tasks.forks == forks) {
             return match tasks.file.metadata() {
-                Ok(found) if (found.st_dev(), found.st_ino()) == (tasks.device, tasks.inode) => {
-                    Some(found)
-                }
+                Ok(found) if (found.st_dev(), found.st_ino()) == (tasks.device, tasks.inode) => Some(found),
                 _ => fs::metadata(TASKS).ok(),
             };
         }
         let file = mem::ManuallyDrop::new(File::open(TASKS).ok()?);
         let found = file.metadata().ok()?;
-        *open = Some(Tasks {
-            file,
-            device: found.st_dev(),
-            inode: found.st_ino(),
-            forks,
-        });
+        *open = Some(Tasks { file, device: found.st_dev(), inode: found.st_ino(), forks });
         Some(found)
     }
 
@@ -188,23 +172,14 @@ mod other {
             (self.0 == thread::current().id()).then(|| python_clock(py, "thread_time"))?
         }
 
-        #[expect(
-            clippy::unused_self,
-            reason = "the same call as on Linux, which can answer"
-        )]
+        #[expect(clippy::unused_self, reason = "the same call as on Linux, which can answer")]
         pub(in crate::probe) fn read_native(self) -> Option<Duration> {
             None
         }
     }
 
     fn python_clock(py: Python<'_>, name: &str) -> Option<Duration> {
-        let seconds: f64 = py
-            .import("time")
-            .ok()?
-            .call_method0(name)
-            .ok()?
-            .extract()
-            .ok()?;
+        let seconds: f64 = py.import("time").ok()?.call_method0(name).ok()?.extract().ok()?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 

@@ -33,10 +33,7 @@ use pyo3::sync::OnceLockExt;
 mod search;
 
 /// A way to see the GIL.
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "only the searches on Linux find anything")
-)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only the searches on Linux find anything"))]
 pub(super) enum View {
     /// `_PyThreadState_UncheckedGet` of 3.11, which reads one atomic of the process.
     CurrentThread(extern "C" fn() -> *mut c_void),
@@ -75,9 +72,7 @@ impl View {
             Self::CurrentThread(_) => "current thread state of the process",
             Self::Structure(_, found) => found,
             Self::NoGil => "no GIL (free-threaded)",
-            Self::Unseen if cfg!(target_os = "linux") => {
-                "not seen: knocking (interpreter not recognised)"
-            }
+            Self::Unseen if cfg!(target_os = "linux") => "not seen: knocking (interpreter not recognised)",
             Self::Unseen => "not seen: knocking (not Linux)",
         }
     }
@@ -87,12 +82,8 @@ impl Structure {
     fn is_held_by(&self, tstate: usize) -> bool {
         // Relaxed, all three: pair with CPython's stores in `take_gil` and `drop_gil`. Nothing is read
         // through them, and a look that falls between two of those stores is one look astray.
-        let enabled = self
-            .enabled
-            .is_none_or(|enabled| enabled.load(Ordering::Relaxed) > 0);
-        enabled
-            && self.locked.load(Ordering::Relaxed) == 1
-            && self.last_holder.load(Ordering::Relaxed) == tstate
+        let enabled = self.enabled.is_none_or(|enabled| enabled.load(Ordering::Relaxed) > 0);
+        enabled && self.locked.load(Ordering::Relaxed) == 1 && self.last_holder.load(Ordering::Relaxed) == tstate
     }
 }
 
@@ -139,12 +130,8 @@ pub(super) fn tells_the_truth(py: Python<'_>, view: &View) -> bool {
 
 /// Whether the interpreter runs without its GIL now (a free-threaded build may take it back).
 fn runs_without_gil(py: Python<'_>) -> bool {
-    let asked = py
-        .import("sys")
-        .and_then(|sys| sys.call_method0("_is_gil_enabled"));
-    asked
-        .and_then(|enabled| enabled.is_truthy())
-        .is_ok_and(|enabled| !enabled)
+    let asked = py.import("sys").and_then(|sys| sys.call_method0("_is_gil_enabled"));
+    asked.and_then(|enabled| enabled.is_truthy()).is_ok_and(|enabled| !enabled)
 }
 
 #[cfg(target_os = "linux")]
@@ -166,11 +153,7 @@ mod tests {
         static LOCKED: AtomicI32 = AtomicI32::new(1);
         static HOLDER: AtomicUsize = AtomicUsize::new(7);
         static ENABLED: AtomicI32 = AtomicI32::new(0);
-        let structure = Structure {
-            locked: &LOCKED,
-            last_holder: &HOLDER,
-            enabled: Some(&ENABLED),
-        };
+        let structure = Structure { locked: &LOCKED, last_holder: &HOLDER, enabled: Some(&ENABLED) };
         assert!(!structure.is_held_by(7));
 
         // Relaxed: pairs with the loads in `is_held_by`, on this thread.

@@ -53,20 +53,14 @@ pub(super) fn cpu_of_all() -> Duration {
     Duration::from_nanos(CPU.load(Ordering::Relaxed))
 }
 
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "threads are counted on Linux only")
-)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "threads are counted on Linux only"))]
 pub(super) fn live() -> u32 {
     // Relaxed: pairs with the Relaxed changes in `Alive`; a count that orders nothing.
     LIVE.load(Ordering::Relaxed)
 }
 
 /// Forgets the threads of the parent: none of them lives in a forked child.
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "threads are counted on Linux only")
-)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "threads are counted on Linux only"))]
 pub(super) fn forget_threads() {
     // Relaxed: as in `live`; a child has one thread when this runs.
     LIVE.store(0, Ordering::Relaxed);
@@ -103,12 +97,7 @@ pub(super) struct Sampler {
 impl Sampler {
     /// Where nothing can be seen, and where the system gives no thread, none looks.
     pub(super) fn start(gil: &'static View) -> Arc<Self> {
-        let sampler = Arc::new(Self {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            ended: Condvar::new(),
-            gil,
-        });
+        let sampler = Arc::new(Self { state: Mutex::default(), work: Condvar::new(), ended: Condvar::new(), gil });
         if gil.is_seen() {
             let theirs = Arc::clone(&sampler);
             // Counted by the starter, so that no count of threads falls between start and first breath.
@@ -177,21 +166,14 @@ impl Sampler {
                 break false;
             }
             let Some(deadline) = deadline else {
-                state = self
-                    .ended
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break true;
             }
-            state = self
-                .ended
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         };
         state.waiters -= 1;
         still_observed
@@ -254,11 +236,7 @@ impl Sampler {
     }
 
     /// Sleeps; a long sleep can be ended by the next `begin`, a short one is not worth a wake.
-    fn pause<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        pause: Option<Duration>,
-    ) -> MutexGuard<'a, State> {
+    fn pause<'a>(&'a self, mut state: MutexGuard<'a, State>, pause: Option<Duration>) -> MutexGuard<'a, State> {
         match pause {
             Some(pause) if pause <= SHORT => {
                 drop(state);
@@ -274,10 +252,7 @@ impl Sampler {
             }
             None => {
                 state.parked = true;
-                let mut state = self
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.parked = false;
                 state
             }
@@ -317,8 +292,7 @@ impl Eye {
         let (Some(before), Some(after)) = (before, after) else {
             return (Presence::Away, held);
         };
-        let just_ran =
-            |(when, cpu): (Instant, Duration)| after.saturating_sub(cpu) * 2 > now - when;
+        let just_ran = |(when, cpu): (Instant, Duration)| after.saturating_sub(cpu) * 2 > now - when;
         let presence = if after > before {
             Presence::Running
         } else if self.last.is_some_and(just_ran) {
@@ -343,10 +317,7 @@ impl Meter {
         let spent = now.saturating_sub(self.published);
         self.published = now;
         // Relaxed: pairs with the Relaxed load in `cpu_of_all`.
-        CPU.fetch_add(
-            u64::try_from(spent.as_nanos()).unwrap_or(0),
-            Ordering::Relaxed,
-        );
+        CPU.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(0), Ordering::Relaxed);
     }
 }
 

@@ -70,21 +70,14 @@ impl Tally {
         if self.running.looks > 0 && self.running.looks >= self.just_ran.looks / 4 {
             return self.running.share();
         }
-        self.running
-            .plus(self.just_ran)
-            .share()
-            .or_else(|| self.knocks.share())
+        self.running.plus(self.just_ran).share().or_else(|| self.knocks.share())
     }
 
     /// Changes of state per pair of looks, over `2h(1-h)`, what independent looks would give.
     pub(super) fn flip(&self) -> f64 {
         let share = self.running.plus(self.just_ran).share().unwrap_or(0.0);
         let expected = 2.0 * share * (1.0 - share) * f64::from(self.pairs);
-        if expected > 0.0 {
-            f64::from(self.changes) / expected
-        } else {
-            0.0
-        }
+        if expected > 0.0 { f64::from(self.changes) / expected } else { 0.0 }
     }
 }
 
@@ -95,10 +88,7 @@ impl Count {
     }
 
     fn plus(self, other: Self) -> Self {
-        Self {
-            looks: self.looks + other.looks,
-            held: self.held + other.held,
-        }
+        Self { looks: self.looks + other.looks, held: self.held + other.held }
     }
 
     fn share(self) -> Option<f64> {
@@ -126,11 +116,7 @@ mod tests {
 
     #[test]
     fn looks_at_a_waiting_thread_do_not_count() {
-        let seen = tally([
-            (Presence::Running, true),
-            (Presence::Away, false),
-            (Presence::Away, false),
-        ]);
+        let seen = tally([(Presence::Running, true), (Presence::Away, false), (Presence::Away, false)]);
 
         assert_eq!(seen.held_share(), Some(1.0));
         assert_eq!((seen.samples, seen.on_cpu()), (3, 1));

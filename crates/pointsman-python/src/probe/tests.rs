@@ -13,16 +13,8 @@ use super::{Inner, Probe};
 fn blind_probe() -> Probe {
     static BLIND: View = View::Unseen;
     let forks = super::clocks::forks();
-    let inner = Inner {
-        sampler: Sampler::start(&BLIND),
-        forks,
-        number: 0,
-        begun: None,
-    };
-    Probe {
-        inner: inner.into(),
-        gil: &BLIND,
-    }
+    let inner = Inner { sampler: Sampler::start(&BLIND), forks, number: 0, begun: None };
+    Probe { inner: inner.into(), gil: &BLIND }
 }
 
 fn spin(seconds: f64) {
@@ -33,8 +25,7 @@ fn spin(seconds: f64) {
 }
 
 fn spin_in_python(py: Python<'_>) {
-    let code =
-        "import time\nuntil = time.perf_counter() + 0.3\nwhile time.perf_counter() < until: pass";
+    let code = "import time\nuntil = time.perf_counter() + 0.3\nwhile time.perf_counter() < until: pass";
     py.run(&CString::new(code).unwrap(), None, None).unwrap();
 }
 
@@ -45,8 +36,7 @@ fn knocked(work: impl FnOnce(Python<'_>)) -> super::Sample {
     thread::scope(|scope| {
         Python::attach(|py| {
             probe.begin(py, 0.0).unwrap();
-            let pilot =
-                scope.spawn(|| Python::attach(|py| probe.wait_checkpoint(py, 0.2).unwrap()));
+            let pilot = scope.spawn(|| Python::attach(|py| probe.wait_checkpoint(py, 0.2).unwrap()));
             work(py);
             probe.end(py).unwrap();
             py.detach(|| pilot.join().unwrap()).unwrap()
@@ -77,14 +67,8 @@ fn a_view_that_always_says_no_is_not_believed() {
 fn the_search_leaves_the_switch_interval_as_it_was() {
     Python::initialize();
     Python::attach(|py| {
-        let interval = || -> f64 {
-            py.import("sys")
-                .unwrap()
-                .call_method0("getswitchinterval")
-                .unwrap()
-                .extract()
-                .unwrap()
-        };
+        let interval =
+            || -> f64 { py.import("sys").unwrap().call_method0("getswitchinterval").unwrap().extract().unwrap() };
         let before = interval();
         assert!(gil::candidates(py).count() > 0);
 

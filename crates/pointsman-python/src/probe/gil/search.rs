@@ -40,66 +40,40 @@ impl Runtime {
         let start = symbol(c"_PyRuntime")?;
         let end = end_of_mapping(&fs::read_to_string("/proc/self/maps").ok()?, start)?;
         let memory = File::open("/proc/self/mem").ok()?;
-        Some(Self {
-            memory,
-            range: start..end.min(start + LARGEST),
-        })
+        Some(Self { memory, range: start..end.min(start + LARGEST) })
     }
 
     fn word(&self, address: usize) -> Option<usize> {
         let mut bytes = [0; WORD];
-        self.memory
-            .read_exact_at(&mut bytes, address.try_into().ok()?)
-            .ok()?;
+        self.memory.read_exact_at(&mut bytes, address.try_into().ok()?).ok()?;
         Some(usize::from_ne_bytes(bytes))
     }
 
     /// All words of the storage, from its start.
     fn words(&self) -> Option<Vec<usize>> {
         let mut bytes = vec![0; self.range.len() / WORD * WORD];
-        self.memory
-            .read_exact_at(&mut bytes, self.range.start.try_into().ok()?)
-            .ok()?;
-        let word = |chunk: &[u8]| {
-            chunk
-                .try_into()
-                .map(usize::from_ne_bytes)
-                .unwrap_or_default()
-        };
+        self.memory.read_exact_at(&mut bytes, self.range.start.try_into().ok()?).ok()?;
+        let word = |chunk: &[u8]| chunk.try_into().map(usize::from_ne_bytes).unwrap_or_default();
         Some(bytes.chunks_exact(WORD).map(word).collect())
     }
 
     /// Makes the structure's words readable if they lie where I2 wants them.
-    fn structure(
-        &self,
-        locked: usize,
-        last_holder: usize,
-        enabled: Option<usize>,
-    ) -> Option<Structure> {
+    fn structure(&self, locked: usize, last_holder: usize, enabled: Option<usize>) -> Option<Structure> {
         let inside = |address: usize, size: usize| {
-            address % size == 0
-                && self.range.contains(&address)
-                && self.range.contains(&(address + size - 1))
+            address.is_multiple_of(size) && self.range.contains(&address) && self.range.contains(&(address + size - 1))
         };
         let narrow = |address: usize| {
             // SAFETY: inside the runtime's static storage and aligned, by I2 (checked by the caller just
             // below); accessed by others atomically, by I3.
             unsafe { AtomicI32::from_ptr(std::ptr::with_exposed_provenance_mut(address)) }
         };
-        let fits = inside(locked, 4)
-            && inside(last_holder, WORD)
-            && enabled.is_none_or(|at| inside(at, 4));
+        let fits = inside(locked, 4) && inside(last_holder, WORD) && enabled.is_none_or(|at| inside(at, 4));
         if !fits {
             return None;
         }
         // SAFETY: as for `narrow`: inside and aligned by I2, atomic by I3.
-        let last_holder =
-            unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(last_holder)) };
-        Some(Structure {
-            locked: narrow(locked),
-            last_holder,
-            enabled: enabled.map(narrow),
-        })
+        let last_holder = unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(last_holder)) };
+        Some(Structure { locked: narrow(locked), last_holder, enabled: enabled.map(narrow) })
     }
 }
 
@@ -119,9 +93,7 @@ pub(super) fn current_thread(py: Python<'_>) -> Option<View> {
 /// 3.13 and later: by the table that the runtime begins with.
 pub(super) fn published(py: Python<'_>) -> Option<View> {
     let version = py.version_info();
-    let known = CEVAL_GIL
-        .iter()
-        .find(|(known, _)| *known == (version.major, version.minor));
+    let known = CEVAL_GIL.iter().find(|(known, _)| *known == (version.major, version.minor));
     let ceval_gil = known?.1;
     let runtime = Runtime::open()?;
     let entry = |index: usize| runtime.word(runtime.range.start + index * WORD);
@@ -134,16 +106,9 @@ pub(super) fn published(py: Python<'_>) -> Option<View> {
     // The interpreter's GIL may be another's; the pointer says whose. Offsets inside are the same.
     let gil = runtime.word(interpreter(py).checked_add(pointer)?)?;
     let inside = |offset: usize| gil.checked_add(offset.checked_sub(own)?);
-    let enabled = if free_threaded {
-        Some(gil.checked_add(enabled)?)
-    } else {
-        None
-    };
+    let enabled = if free_threaded { Some(gil.checked_add(enabled)?) } else { None };
     let structure = runtime.structure(inside(locked)?, inside(holder)?, enabled)?;
-    Some(View::Structure(
-        structure,
-        "GIL structure (published offsets)",
-    ))
+    Some(View::Structure(structure, "GIL structure (published offsets)"))
 }
 
 /// Any version: by the mark that we leave in the structure.
@@ -161,10 +126,7 @@ pub(super) fn calibrated(py: Python<'_>) -> Option<View> {
         let hits = marks(&words?, magic, current_thread_state(py));
         found = Some(match found {
             None => hits,
-            Some(before) => before
-                .into_iter()
-                .filter(|hit| hits.contains(hit))
-                .collect(),
+            Some(before) => before.into_iter().filter(|hit| hits.contains(hit)).collect(),
         });
     }
     let [hit] = found?[..] else { return None };
@@ -183,12 +145,7 @@ fn marks(words: &[usize], magic: usize, tstate: usize) -> Vec<usize> {
         // `locked` is an int; the other half of its word is padding.
         *interval == magic && *holder == tstate && locked.to_ne_bytes()[..4] == 1_u32.to_ne_bytes()
     };
-    words
-        .windows(3)
-        .enumerate()
-        .filter(|(_, row)| is_mark(row))
-        .map(|(index, _)| index)
-        .collect()
+    words.windows(3).enumerate().filter(|(_, row)| is_mark(row)).map(|(index, _)| index).collect()
 }
 
 fn interpreter(_py: Python<'_>) -> usize {
@@ -221,9 +178,7 @@ fn end_of_mapping(maps: &str, address: usize) -> Option<usize> {
                 }
                 found = Some((end, file));
             }
-            Some((last, name))
-                if start == last && writable && (file.is_empty() || file == name) =>
-            {
+            Some((last, name)) if start == last && writable && (file.is_empty() || file == name) => {
                 found = Some((end, name));
             }
             Some(_) => break,
@@ -266,9 +221,6 @@ mod tests {
     fn padding_beside_the_lock_does_not_matter() {
         let mut locked = [0xff_u8; size_of::<usize>()];
         locked[..4].copy_from_slice(&1_u32.to_ne_bytes());
-        assert_eq!(
-            marks(&[4_987, 7, usize::from_ne_bytes(locked)], 4_987, 7),
-            [0]
-        );
+        assert_eq!(marks(&[4_987, 7, usize::from_ne_bytes(locked)], 4_987, 7), [0]);
     }
 }

@@ -16,10 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Measured: a look with its sleep takes 10 us of CPU on a 2-core x86-64 virtual machine, so the
 /// native thread takes 16 % of a core during the first step, then 5 %, then 1 %.
-const STEPS: [(Duration, Duration); 2] = [
-    (Duration::from_millis(5), Duration::from_micros(50)),
-    (Duration::from_millis(100), Duration::from_micros(200)),
-];
+const STEPS: [(Duration, Duration); 2] =
+    [(Duration::from_millis(5), Duration::from_micros(50)), (Duration::from_millis(100), Duration::from_micros(200))];
 const LAST_STEP: Duration = Duration::from_millis(1);
 
 /// Measured (benches/probe.py, as above): where no core is left, looks at 1 ms slowed a call by 2.3 %.
@@ -42,11 +40,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(cores: usize) -> Self {
         let cores = f64::from(u32::try_from(cores).unwrap_or(u32::MAX));
-        Self {
-            cores,
-            window: None,
-            crowded: false,
-        }
+        Self { cores, window: None, crowded: false }
     }
 
     /// Another call begins. It is likely the same function again, so what was learnt stays.
