@@ -7,9 +7,9 @@ import asyncio
 import pickle
 import threading
 
-import functions
 import pytest
 
+import functions
 import pointsman
 
 pytestmark = pytest.mark.timeout(60)
@@ -45,7 +45,9 @@ def test_a_function_that_is_not_callable_is_a_type_error_that_shows_it(entry, th
     assert repr(thing) in message
 
 
-@pytest.mark.parametrize("way", [pointsman.run, pointsman.submit, pointsman.Executor(1).submit], ids=["run", "submit", "executor"])
+@pytest.mark.parametrize(
+    "way", [pointsman.run, pointsman.submit, pointsman.Executor(1).submit], ids=["run", "submit", "executor"]
+)
 def test_run_and_submit_refuse_what_is_not_callable(way):
     message = caught(TypeError, way, 5)
 
@@ -103,7 +105,15 @@ def test_a_buffer_that_holds_nothing_is_a_value_error(option, value):
     assert option in caught(ValueError, pointsman.map, functions.square, [1], **{option: value})
 
 
-@pytest.mark.parametrize(("option", "value"), [("sample_size", 0), ("target_chunk_duration", 0), ("target_chunk_duration", -1.0), ("target_chunk_duration", float("nan"))])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("sample_size", 0),
+        ("target_chunk_duration", 0),
+        ("target_chunk_duration", -1.0),
+        ("target_chunk_duration", float("nan")),
+    ],
+)
 def test_figures_of_execute_must_make_sense(option, value):
     assert option in caught(ValueError, pointsman.execute, functions.square, [1, 2], **{option: value})
 
@@ -224,9 +234,7 @@ def test_a_function_that_cannot_be_pickled_is_named_with_the_reason_and_a_way_ou
         with lock:
             return x
 
-    message = after(
-        lambda: caught(pickle.PicklingError, pointsman.execute, holds_a_lock, [1, 2], backend="processes")
-    )
+    message = after(lambda: caught(pickle.PicklingError, pointsman.execute, holds_a_lock, [1, 2], backend="processes"))
 
     assert "holds_a_lock" in message
     assert "lock" in message.replace("holds_a_lock", "")
@@ -236,9 +244,7 @@ def test_a_function_that_cannot_be_pickled_is_named_with_the_reason_and_a_way_ou
 def test_an_argument_that_cannot_be_pickled_is_named_with_its_place_and_a_way_out():
     data = [1, 2, 3, threading.Lock(), 5]
 
-    message = after(
-        lambda: caught(pickle.PicklingError, pointsman.execute, functions.same, data, backend="processes")
-    )
+    message = after(lambda: caught(pickle.PicklingError, pointsman.execute, functions.same, data, backend="processes"))
 
     assert "same" in message
     assert "item 3" in message

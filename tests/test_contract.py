@@ -12,11 +12,11 @@ import traceback
 from collections import Counter
 from functools import partial
 
-import functions
 import pytest
-from functions import Boom, Colour, Label, Pair
 
+import functions
 import pointsman
+from functions import Boom, Colour, Label, Pair
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -192,7 +192,9 @@ def test_built_in_exceptions_arrive_as_they_are(backend, kind):
 
 
 @pytest.mark.parametrize("entry", [pointsman.execute, pointsman.map], ids=["execute", "map"])
-@pytest.mark.parametrize("call", [functions.stop_at_thirty, partial(functions.stop_at_thirty)], ids=["function", "partial"])
+@pytest.mark.parametrize(
+    "call", [functions.stop_at_thirty, partial(functions.stop_at_thirty)], ids=["function", "partial"]
+)
 def test_a_call_that_raises_stop_iteration_does_not_end_the_job_in_silence(backend, entry, call):
     # Generators may turn it into a RuntimeError; what counts is that it is told.
     error = failure(lambda: list(entry(call, range(60), backend=backend)))
@@ -486,7 +488,10 @@ def test_a_call_may_write_into_the_array_that_it_was_given(backend):
 
     results = pointsman.execute(add_one, [np.zeros(n) for n in (3, 100_000)], backend=backend)
 
-    assert [(float(result.min()), float(result.max()), result.size) for result in results] == [(1, 1, 3), (1, 1, 100_000)]
+    assert [(float(result.min()), float(result.max()), result.size) for result in results] == [
+        (1, 1, 3),
+        (1, 1, 100_000),
+    ]
 
 
 def test_a_read_only_array_stays_read_only(backend):

@@ -5,11 +5,11 @@ What it does not know: what every backend promises alike (test_contract.py), or 
 
 import threading
 
-import functions
 import pytest
-from functions import Boom
 
+import functions
 import pointsman
+from functions import Boom
 
 pytestmark = pytest.mark.timeout(60)
 

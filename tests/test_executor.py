@@ -10,12 +10,12 @@ import threading
 import time
 from functools import partial
 
-import functions
 import pytest
+
+import functions
+import pointsman
 from fixtures import wait_until
 from functions import Boom
-
-import pointsman
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -115,6 +115,7 @@ def test_after_shutdown_no_worker_is_left(place):
         assert threading.active_count() < here
     else:
         import psutil
+
         from fixtures import alive
 
         def gone():

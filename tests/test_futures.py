@@ -11,11 +11,11 @@ import time
 import weakref
 from functools import partial
 
-import functions
 import pytest
-from functions import Boom
 
+import functions
 import pointsman
+from functions import Boom
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -203,7 +203,9 @@ def test_wait_can_return_at_the_first_exception(executor, gate):
 def test_as_completed_of_the_standard_library_knows_these_futures(executor):
     futures = [executor.submit(functions.square, n) for n in range(50)]
 
-    assert sorted(done.result() for done in concurrent.futures.as_completed(futures)) == sorted(n * n for n in range(50))
+    assert sorted(done.result() for done in concurrent.futures.as_completed(futures)) == sorted(
+        n * n for n in range(50)
+    )
 
 
 def test_as_completed_gives_the_quick_before_the_slow(executor, gate):

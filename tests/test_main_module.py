@@ -4,6 +4,7 @@ What it does not know: how such functions and classes travel.
 """
 
 import pytest
+
 from fixtures import run_program
 
 pytestmark = pytest.mark.timeout(90)
@@ -219,5 +220,3 @@ def test_a_program_read_from_standard_input_or_the_command_line_works(tmp_path):
     ]
 
     assert [(answer.stdout.strip(), answer.returncode) for answer in answers] == [("[0, 2, 4, 6, 8]", 0)] * 2
-
-

@@ -7,9 +7,9 @@ import gc
 import itertools
 from functools import partial
 
-import functions
 import pytest
 
+import functions
 import pointsman
 
 pytestmark = pytest.mark.timeout(60)

@@ -8,9 +8,9 @@ import os
 import sqlite3
 import threading
 
-import functions
 import pytest
 
+import functions
 import pointsman
 
 pytestmark = pytest.mark.timeout(60)

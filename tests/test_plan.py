@@ -6,9 +6,9 @@ What it does not know: how the planner prices a candidate (its own tests), or wh
 import json
 import time
 
-import functions
 import pytest
 
+import functions
 import pointsman
 
 pytestmark = pytest.mark.timeout(60)
@@ -193,7 +193,9 @@ def test_a_printed_plan_marks_exactly_one_candidate_as_chosen(measured):
 
 
 def test_a_plan_that_was_not_measured_can_be_printed():
-    assert "processes" in str(pointsman.optimize(functions.square, [1], backend="processes")).replace("worker process", "processes")
+    assert "processes" in str(pointsman.optimize(functions.square, [1], backend="processes")).replace(
+        "worker process", "processes"
+    )
 
 
 def test_after_a_run_the_plan_says_what_it_took():

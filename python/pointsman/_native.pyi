@@ -1,7 +1,39 @@
 """The native core. Private: use the functions of `pointsman`."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, final
+
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Alarm",
+    "Candidate",
+    "Decision",
+    "FutureCore",
+    "Lane",
+    "LaunchRequest",
+    "Machine",
+    "Observation",
+    "Probe",
+    "ProcessJob",
+    "ProcessPool",
+    "Sample",
+    "SharedBuffer",
+    "SharedJob",
+    "ThreadPool",
+    "ZygoteServer",
+    "__version__",
+    "chunk_size",
+    "cut",
+    "decide",
+    "human_bytes",
+    "human_seconds",
+    "open_lanes",
+    "probe_method",
+    "watch_parent",
+    "zygote_descriptors",
+]
 
 __version__: Final[str]
 
@@ -18,8 +50,10 @@ def cut(items: list[Any], iterator: object) -> list[Any]: ...
 @final
 class SharedBuffer:
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@disjoint_base
 class FutureCore:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> FutureCore: ...
     def result(self, timeout: float | None = None) -> Any: ...

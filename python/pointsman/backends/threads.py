@@ -148,6 +148,10 @@ def _end_all() -> None:
     _machine.flush()
 
 
+# Seconds that the caller runs calls between two looks at what calls cost by now.
+_LOOK = 0.02
+# Threads beyond which adapting does not go by itself. Arbitrary: a plan may ask for more.
+_MOST_ADAPTED = 128
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
 
@@ -170,6 +174,8 @@ class ThreadRun:
         self._helpers = 0
         self._wanted = plan.max_workers - 1 if plan.caller_shares else plan.max_workers
         self._closed = False
+        # Only calls that mostly wait: threads that compute gain nothing from company.
+        self._adapts = plan.workload == "io-bound" and self._shares and self._eager
 
     def _room(self) -> int:
         """Inputs to take now."""
@@ -199,6 +205,23 @@ class ThreadRun:
         self._wanted = max(self._wanted, plan.max_workers - 1 if self._shares else plan.max_workers)
         self.start()
 
+    def _adapt(self) -> None:
+        """Let more threads take part while calls turn out to wait for more of their time than was measured.
+
+        By Little's law, calls that compute for a share s of their time keep one core busy with 1/s threads.
+        """
+        if not self._adapts:
+            return
+        calls, wall, cpu, _longest = self._shared.observed()
+        if calls < 2 * (self._wanted + 1):
+            return
+        useful = min(_MOST_ADAPTED, int(wall / max(cpu, wall / _MOST_ADAPTED)))
+        if useful <= self._wanted:
+            self._adapts = False
+            return
+        self._wanted = min(useful, 2 * self._wanted)
+        self.start()
+
     def growable(self) -> int:
         """Calls that more threads could speed up: all that are not finished, or 0 when each has a thread."""
         unclaimed, running, _left, _finished = self._shared.figures()
@@ -216,7 +239,8 @@ class ThreadRun:
             while True:
                 self.start()
                 if self._shares:
-                    shared.run(None if self._eager else 0.0)
+                    shared.run(None if self._eager and not self._adapts else _LOOK if self._eager else 0.0)
+                    self._adapt()
                 values, raised = shared.take()
                 if values:
                     yield values
