@@ -195,7 +195,8 @@ def measure(name: str, strategies: list[str], place: Place, rounds: int) -> dict
 
 def _why(strategy: str, got: dict[str, Any], limit: float, expected: list[int]) -> str:
     if not got.get("failed"):
-        return _difference(got["digest"], expected)
+        planned = f" (plan: {got['plan']['backend']})" if got["plan"] else ""
+        return _difference(got["digest"], expected) + planned
     if got.get("late") and strategy != OURS:
         return f"over {limit:.0f} s"
     return str(got["failed"])

@@ -162,21 +162,24 @@ class Run:
                 yield results
             if self._early is not None:
                 return
-            left = source.left()
-            if wanted is not None:
-                if meter.calls >= wanted:
-                    return
-            elif left is not None and left * meter.mean < _TRIFLE:
-                return
-            elif not meter.looked_twice and meter.mean >= _LONG_CALL and (left is None or left >= _MANY):
-                # The first call may have imported, opened and filled what later ones find: one more tells.
-                meter.forget()
-                continue
-            elif meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL:
+            if self._is_enough(meter):
                 return
             count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
+
+    def _is_enough(self, meter: Meter) -> bool:
+        """Whether what was measured will do for a decision."""
+        left, wanted = self.job.source.left(), self.job.sample_size
+        if wanted is not None:
+            return meter.calls >= wanted
+        if left is not None and left * meter.mean < _TRIFLE:
+            return True
+        if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
+            # The first call may have imported, opened and filled what later ones find: one more tells.
+            meter.forget()
+            return False
+        return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
 
     def _batch(self, items: list[Any], *, look: bool, watched: bool) -> Iterator[list[Any]]:
         """Run a batch on this thread and yield its results.
