@@ -303,11 +303,12 @@ def test_the_figures_of_an_executor_count_its_calls(place):
         futures = [executor.submit(functions.nap, n) for n in range(10)]
         futures += [executor.submit(functions.fail, n) for n in range(3)]
         concurrent.futures.wait(futures)
+        assert wait_until(lambda: executor.get_stats().running_tasks == 0)
         after = executor.get_stats()
 
     assert (before.completed_tasks, before.failed_tasks) == (0, 0)
     assert (after.completed_tasks, after.failed_tasks) == (10, 3)
-    assert (after.queued_tasks, after.running_tasks) == (0, 0)
+    assert after.queued_tasks == 0
     assert 1 <= after.active_threads <= 2
     assert after.total_execution_time >= 10 * 0.005
 

@@ -46,11 +46,16 @@ def test_every_candidate_has_its_predicted_seconds(measured):
     assert all(candidate.seconds > 0 for candidate in measured.candidates)
 
 
-def test_the_plan_is_the_cheapest_of_its_candidates(measured):
+def test_the_plan_is_the_cheapest_of_its_candidates_but_for_a_tie(measured):
     open_ones = [candidate for candidate in measured.candidates if not candidate.struck_out]
-    chosen = min(open_ones, key=lambda candidate: candidate.seconds)
+    [chosen] = [
+        candidate
+        for candidate in open_ones
+        if (candidate.backend, candidate.workers, candidate.processes, candidate.threads_per_worker)
+        == (measured.backend, measured.max_workers, measured.processes, measured.threads_per_worker)
+    ]
 
-    assert measured.backend == chosen.backend
+    assert chosen.seconds <= 1.1 * min(candidate.seconds for candidate in open_ones)
     assert measured.estimated_seconds == pytest.approx(chosen.seconds)
 
 

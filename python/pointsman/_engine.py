@@ -281,6 +281,8 @@ class Run:
             self._judge()
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
             meter.size(self._arguments, self._results)
+            if meter.cannot_travel:
+                self._struck.setdefault("processes", "an argument or a result cannot be pickled")
         plan = _planner.decide(
             meter.observation() if seen is None else seen,
             calls=left,
@@ -325,7 +327,9 @@ class Run:
             return ThreadRun(self.job, plan, self._context)
         from pointsman.backends.processes import ProcessRun
 
-        return ProcessRun(self.job, plan, self._mean())
+        # While a batch runs its inputs come before those that are left.
+        begun = len(self._running[0]) if self._running is not None else 0
+        return ProcessRun(self.job, plan, self._mean(), self.delivered + begun)
 
     def _mean(self) -> float | None:
         return self._meter.mean if self._meter is not None and self._meter.calls else None

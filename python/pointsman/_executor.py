@@ -155,6 +155,10 @@ class Executor(concurrent.futures.Executor):
             from pointsman._future import Future
 
             failed: Future[T] = Future()
+            if type(why) is CannotTravelError:
+                placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
+                placed.__cause__ = why.__cause__
+                why = placed
             failed.set_exception(why)
             return failed
 

@@ -70,6 +70,9 @@ class Job:
             message = f"on_error must be 'raise' or 'return', not {on_error!r}"
             raise InvalidArgumentError(message)
         self.on_error = on_error
+        if target_chunk_duration is not None and not isinstance(target_chunk_duration, int | float):
+            message = f"target_chunk_duration must be a number of seconds, not {target_chunk_duration!r}"
+            raise InvalidTypeError(message)
         if target_chunk_duration is not None and not target_chunk_duration > 0:
             message = f"target_chunk_duration must be a positive number of seconds, not {target_chunk_duration!r}"
             raise InvalidArgumentError(message)

@@ -24,6 +24,7 @@ class Meter:
         "_queued",
         "argument_bytes",
         "calls",
+        "cannot_travel",
         "cpu",
         "flip",
         "held",
@@ -51,6 +52,8 @@ class Meter:
         # Whether any call has been measured to its end, and whether the first was dropped as not typical.
         self.looked = self.looked_twice = False
         self._queued = 0.0
+        # Whether an argument or a result of those that were pickled for their size could not be.
+        self.cannot_travel = False
         self.samples: list[_native.Sample] = []
         self.probe = _idle_probes.pop() if _idle_probes else _native.Probe()
 
@@ -111,7 +114,8 @@ class Meter:
         argument, seconds_in, cut = _sizes(arguments)
         result, seconds_out, cut_out = _sizes(results)
         self.argument_bytes, self.result_bytes = argument, result
-        if not cut and not cut_out:
+        self.cannot_travel = cut or cut_out
+        if not self.cannot_travel:
             self.pack = seconds_in + seconds_out
 
     def observation(self, *, partial: bool = False) -> _native.Observation:

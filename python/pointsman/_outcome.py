@@ -11,6 +11,8 @@ from itertools import pairwise
 from pointsman import _errors
 from pointsman._transport import dumps_anyway
 
+# How the worker's message about a result begins.
+_RESULT = "the result, "
 # (pickled chain of the exception and its causes or None, type name, message, traceback text)
 Packed = tuple[bytes | None, str, str, str]
 
@@ -60,7 +62,7 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
             for error, cause in pairwise(chain):
                 error.__cause__ = cause
             chain[-1].__cause__ = remote
-            return chain[0]
+            return _placed(chain[0], function, index)
     else:
         reason = "it cannot be pickled and unpickled"
     error = _errors.RemoteError(
@@ -70,6 +72,15 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
     )
     error.__cause__ = remote
     return error
+
+
+def _placed(error: BaseException, function: str, index: int | None) -> BaseException:
+    """Add which call it was to an error that the worker made without knowing that."""
+    if type(error) is not _errors.CannotTravelError or not str(error).startswith(_RESULT):
+        return error
+    placed = _errors.CannotTravelError(f"the result of {_call(function, index)}, {str(error)[len(_RESULT) :]}")
+    placed.__cause__ = error.__cause__
+    return placed
 
 
 def _call(function: str, index: int | None) -> str:
@@ -96,7 +107,7 @@ def unreadable_result(why: BaseException, function: str, index: int | None) -> B
 def unpackable_result(value: object, why: BaseException) -> BaseException:
     """The exception of a call whose result cannot be pickled; made in the worker."""
     error = _errors.CannotTravelError(
-        f"the result, a {type(value).__qualname__}, cannot be pickled: {type(why).__name__}: {why}; "
+        f"{_RESULT}a {type(value).__qualname__}, cannot be pickled: {type(why).__name__}: {why}; "
         f"return plain data, or use backend='threads'"
     )
     error.__cause__ = why

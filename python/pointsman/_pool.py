@@ -13,6 +13,7 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _machine, _native
+from pointsman._job import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,8 @@ class Processes:
         zygote = start_zygote()
         self.native = _native.ProcessPool(start_collector)
         self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
+        if initializer is not None:
+            self.native.set_initializer(name_of(initializer))
         self.native.set_zygote(zygote)
         _register_hooks()
         _alive.add(self)
@@ -125,7 +128,9 @@ class Processes:
         start_up = self.native.start_up()
         if start_up is not None:
             _machine.record("process_first", self._prepared + start_up)
-        self.shutdown(kill=not self._patient)
+        # After a Ctrl-C nobody waits for the calls that are queued.
+        interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+        self.shutdown(kill=interrupted or not self._patient)
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False, kill: bool = False) -> None:
         """End the workers after the queued calls; with `cancel` these are cancelled, with `kill` all end now."""

@@ -14,7 +14,11 @@ from pointsman import _native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any
+
+# Exit code of a worker whose initializer raised; the native pool knows it too.
+INITIALIZER_RAISED = 81
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -76,7 +80,7 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
 
     host, own, parent = descriptors
 
-    signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+    signal.signal(signal.SIGINT, _interrupt)
     os.environ.clear()
     os.environ.update(config["environ"])
     for name in _BLAS_VARIABLES:
@@ -95,7 +99,14 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     lanes = _native.open_lanes(host, own)
     initializer, initargs = loads(config["initializer"]) if config["initializer"] else (None, ())
     if initializer is not None:
-        initializer(*initargs)
+        try:
+            initializer(*initargs)
+        except BaseException:  # noqa: BLE001 - whatever it is, this worker cannot be used
+            import traceback
+
+            traceback.print_exc()
+            _flush()
+            os._exit(INITIALIZER_RAISED)
     lanes[0].ready()
     others = []
     if len(lanes) > 1:
@@ -110,6 +121,12 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     lanes[0].serve()
     for thread in others:
         thread.join()
+
+
+def _interrupt(_signal: int, frame: FrameType | None) -> None:
+    """On Ctrl-C end the call that runs, if one does, and nothing else."""
+    if frame is not None and frame.f_code.co_filename != __file__:
+        raise KeyboardInterrupt
 
 
 def _set_warnings(packed: list[bytes]) -> None:

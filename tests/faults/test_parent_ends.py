@@ -110,32 +110,30 @@ pointsman.execute(functions.sleep_long, range(100), backend="processes")
     assert ended.err.count("Traceback") == 1
 
 
-@pytest.mark.parametrize(
-    "what", ["future.result()", "list(executor.map(functions.sleep_long, range(9)))", "executor.shutdown()"]
-)
-def test_ctrl_c_ends_whatever_waits_for_worker_processes(what, tmp_path):
+WAITS = ["future.result()", "list(executor.map(functions.sleep_long, range(9)))", "executor.shutdown()"]
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_ctrl_c_ends_a_program_that_waits_for_worker_processes(what, tmp_path):
+    # In a terminal it reaches the workers too: with the standard library their calls end, and so does the program.
     source = f"""
-import functions, os, pointsman, threading
+import functions, pointsman, threading
 
 executor = pointsman.Executor(2, backend="processes")
 future = executor.submit(functions.sleep_long, 1)
 threading.Timer(0.7, print, ("ready",), {{"flush": True}}).start()
-try:
-    {what}
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    executor.shutdown(wait=False, cancel_futures=True)
+{what}
 """
     with program(tmp_path, source) as running:
         assert running.line() == "ready"
         processes = family(running.pid)
 
         os.killpg(running.pid, signal.SIGINT)
-
-        assert running.line() == "interrupted"
         ended = running.wait(SOON)
+
+        assert ended.code == -signal.SIGINT
         assert gone(processes)
-    assert "Traceback" not in ended.err
+    assert ended.err.count("Traceback") == 1
 
 
 @pytest.mark.parametrize("place", ["inline", "threads", "processes", "auto"])

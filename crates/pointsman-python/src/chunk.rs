@@ -132,13 +132,14 @@ impl Chunk {
         (state.finished && !state.cancelled).then_some((state.wall_ns, state.cpu_ns))
     }
 
-    /// Takes what is ready, decoding it. With `keep_going` an exception is a result like any other.
-    pub(crate) fn take(&self, py: Python<'_>, keep_going: bool) -> Ready {
+    /// Takes what is ready, decoding it. With `keep_going` an exception is a result like any other. `base` is
+    /// added to the indices that messages name.
+    pub(crate) fn take(&self, py: Python<'_>, keep_going: bool, base: usize) -> Ready {
         let mut ready = Ready::default();
         while ready.raised.is_none() {
             let mut state = self.lock();
             let piece = state.pieces.pop_front();
-            let from = self.first + state.taken;
+            let from = base + self.first + state.taken;
             drop(state);
             let Some(mut piece) = piece else { break };
             let count = ready.values.len();

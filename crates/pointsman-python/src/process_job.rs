@@ -56,6 +56,8 @@ pub(crate) struct ProcessJob {
     function: Arc<Function>,
     star: bool,
     keep_going: bool,
+    /// Index of the first input in the whole job, for messages.
+    base: usize,
     state: Mutex<State>,
 }
 
@@ -75,10 +77,17 @@ impl ProcessJob {
 impl ProcessJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
-    fn new(pool: &ProcessPool, function: &Bound<'_, PyAny>, star: bool, keep_going: bool) -> PyResult<Self> {
+    #[pyo3(signature = (pool, function, star, keep_going, base=0))]
+    fn new(
+        pool: &ProcessPool,
+        function: &Bound<'_, PyAny>,
+        star: bool,
+        keep_going: bool,
+        base: usize,
+    ) -> PyResult<Self> {
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self { pool, function, star, keep_going, state: Mutex::default() })
+        Ok(Self { pool, function, star, keep_going, base, state: Mutex::default() })
     }
 
     /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
@@ -156,7 +165,7 @@ impl ProcessJob {
             let Some(Task::Chunk(chunk)) = front.as_deref() else {
                 break;
             };
-            let ready = chunk.take(py, self.keep_going);
+            let ready = chunk.take(py, self.keep_going, self.base);
             let count = ready.values.len();
             if values.is_empty() {
                 values.as_any().call_method1("extend", (PyList::new(py, ready.values)?,))?;

@@ -12,12 +12,13 @@
 //! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
-    BlockRef, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage,
+    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec,
+    Usage,
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -60,8 +61,11 @@ pub(crate) struct SingleCall {
 
 impl Sink for Task {
     fn begin(&self, _process: ProcessId) {
-        if let Self::Call(call) = self {
-            call.cell.begin();
+        if let Self::Call(call) = self
+            && call.cell.begin()
+        {
+            // Relaxed, as everywhere here: a counter publishes nothing but itself.
+            call.pool.running.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -88,11 +92,14 @@ impl SingleCall {
                 let counter = if tag == crate::outcome::VALUE { &self.pool.completed } else { &self.pool.failed };
                 (Outcome::Reply { tag, bytes: bytes.into(), lane: lane.clone() }, counter)
             }
-            Reply::Died(death) => (Outcome::Died(death.clone()), &self.pool.failed),
+            Reply::Died(death) => (Outcome::Died(self.pool.explain(death)), &self.pool.failed),
             Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
         };
         // Relaxed: the cell's Release store orders it for whoever sees the outcome.
         counter.fetch_add(1, Ordering::Relaxed);
+        if self.cell.stage() == crate::cell::Stage::Running {
+            self.pool.running.fetch_sub(1, Ordering::Relaxed);
+        }
         if let (_, Some(mirror)) = self.cell.settle(outcome) {
             self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).push(mirror);
         }
@@ -111,9 +118,29 @@ pub(crate) struct Common {
     /// When the first process was asked for, and when it was ready.
     asked: OnceLock<Instant>,
     ready: OnceLock<Instant>,
+    /// The initializer's name, for the message when it raises.
+    initializer: OnceLock<String>,
+    /// Why no worker will ever come.
+    broken: OnceLock<Death>,
+    running: AtomicI64,
 }
 
+/// Exit code of a worker whose initializer raised (`pointsman._worker`).
+const INITIALIZER_RAISED: &str = "code 81";
+
 impl Common {
+    /// Adds what only this side knows to the death of a pool, and remembers it.
+    fn explain(&self, death: &Death) -> Death {
+        let mut death = death.clone();
+        if let Cause::NeverStarted(why) = &mut death.cause {
+            if let Some(name) = self.initializer.get().filter(|_| why.contains(INITIALIZER_RAISED)) {
+                *why = format!("the initializer {name} raised, see its traceback on standard error; {why}");
+            }
+            self.broken.get_or_init(|| death.clone());
+        }
+        death
+    }
+
     fn has_told(&self) -> bool {
         !self.told.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
@@ -423,6 +450,11 @@ impl ProcessPool {
         Ok(self.pool.host.set_launch_config(config)?)
     }
 
+    /// Names the initializer, for messages.
+    fn set_initializer(&self, name: String) {
+        let _ = self.pool.common.initializer.set(name);
+    }
+
     /// Starts one more worker process with this many threads; returns at once.
     fn add_process(&self, lanes: u32) -> PyResult<u64> {
         self.pool.common.asked.get_or_init(Instant::now);
@@ -440,6 +472,14 @@ impl ProcessPool {
         priority: u8,
     ) -> PyResult<Bound<'py, FutureCore>> {
         let host = &self.pool.host;
+        if let Some(death) = self.pool.common.broken.get() {
+            let outcome = Outcome::Died(death.clone());
+            let error = crate::outcome::decode(py, outcome, &future::name_of(function), None);
+            return Err(error.err().map_or_else(
+                || PyRuntimeError::new_err("the pool is broken"),
+                |error| PyErr::from_value(error.into_bound(py)),
+            ));
+        }
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
@@ -511,7 +551,7 @@ impl ProcessPool {
         let seconds = Duration::from_nanos(common.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         (
             self.pool.host.queued(),
-            self.pool.host.running(),
+            usize::try_from(common.running.load(Ordering::Relaxed)).unwrap_or(0),
             common.completed.load(Ordering::Relaxed),
             common.failed.load(Ordering::Relaxed),
             common.cancelled.load(Ordering::Relaxed),

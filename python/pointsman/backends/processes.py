@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native
+from pointsman._errors import CannotTravelError
 from pointsman.backends.inline import run_batch
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Chunks in flight for each lane: one that runs, and enough behind it that the caller may be busy for a while.
 _CHUNKS_PER_LANE = 3
+# Inputs ahead of the results taken, for each lane of a lazy map, if nothing is said: enough for chunks of tiny calls.
+_LAZY_CALLS_PER_LANE = 8192
 # Seconds of calls that the caller runs itself between two looks at the workers.
 _CALLER_SECONDS = 0.005
 # Calls in the first chunks while nothing is known of their cost.
@@ -28,14 +31,16 @@ _FIRST_CHUNK = 1
 class ProcessRun:
     """What is left of a job, on worker processes; the caller's thread takes part if the plan says so.
 
-    `start` may be called from another thread than `stream`, before it. `mean` is the expected seconds per call, if any.
+    `start` may be called from another thread than `stream`, before it. `mean` is the expected seconds per call, if any;
+    `base` is the index of the first input in the whole job.
     """
 
-    def __init__(self, job: Job, plan: Plan, mean: float | None) -> None:
+    def __init__(self, job: Job, plan: Plan, mean: float | None, base: int) -> None:
         processes = max(1, plan.processes)
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
         self.job = job
-        self.native = _native.ProcessJob(pool.native, job.function, job.source.star, job.keep_going)
+        self.base = base
+        self.native = _native.ProcessJob(pool.native, job.function, job.source.star, job.keep_going, base)
         self.source = job.source
         self.shares = plan.caller_shares
         self.lanes = processes * plan.threads_per_worker
@@ -90,24 +95,44 @@ class ProcessRun:
     def feed(self) -> bool:
         """Send chunks until the workers have enough; whether any was sent."""
         fed = False
-        job = self.job
         while not self.source.ended:
             unfinished, left, _pushed, _taken = self.native.figures()
             if unfinished >= self.lanes * self.depth:
                 break
-            if job.lazy and job.buffersize is not None and left >= job.buffersize:
+            room = self.room(left)
+            if room <= 0:
                 break
-            items = self.source.take(self.chunk())
+            items = self.source.take(min(self.chunk(), room))
             if not items:
                 break
             try:
                 self.native.push(items)
-            except BaseException:
-                self.source.put_back(items)
-                raise
+            except CannotTravelError:
+                self.push_one_by_one(items)
             self.pushed += len(items)
             fed = True
         return fed
+
+    def push_one_by_one(self, items: list[Any]) -> None:
+        """Send inputs of which one at least cannot travel: the caller runs that, or its place gets the error."""
+        for item in items:
+            try:
+                self.native.push([item])
+            except CannotTravelError as why:
+                first = self.native.reserve(1)
+                if self.shares:
+                    self.run_here(first, [item])
+                    continue
+                index = self.base + first
+                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}: {why}")
+                error.__cause__ = why.__cause__
+                self.native.fill(first, [], error)
+
+    def room(self, left: int) -> int:
+        """Inputs that may be taken while `left` results are still to be taken."""
+        if not self.job.lazy:
+            return 1 << 40
+        return (self.job.buffersize or _LAZY_CALLS_PER_LANE * self.lanes) - left
 
     def chunk(self) -> int:
         """Calls in the next chunk."""
@@ -132,9 +157,11 @@ class ProcessRun:
 
     def run_some(self) -> bool:
         """Run some calls on the caller's thread: new ones, or a chunk that no worker has begun; whether any were."""
-        job, source = self.job, self.source
+        source = self.source
         if not source.ended:
-            items = source.take(max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9))))
+            count = max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9)))
+            room = self.room(self.native.figures()[1])
+            items = source.take(min(count, room)) if room > 0 else []
             if not items:
                 return False
             first = self.native.reserve(len(items))
@@ -143,6 +170,12 @@ class ProcessRun:
             if stolen is None:
                 return False
             first, items = stolen
+        self.run_here(first, items)
+        return True
+
+    def run_here(self, first: int, items: list[Any]) -> None:
+        """Run a chunk on the caller's thread."""
+        job, source = self.job, self.source
         results: list[Any] = []
         raised: BaseException | None = None
         began = perf_counter()
@@ -153,4 +186,3 @@ class ProcessRun:
         if self.mean is None and results:
             self.mean = (perf_counter() - began) / len(results)
         self.native.fill(first, results, raised)
-        return True
