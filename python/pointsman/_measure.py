@@ -12,6 +12,9 @@ from pointsman import _native
 
 _idle_probes: list[_native.Probe] = []
 
+# Looks at a running thread from which on the rate at which the GIL changes hands tells anything; with fewer a single
+# change weighs as much as a habit. Arbitrary between 20 and 100.
+_LOOKS_FOR_FLIP = 40
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
@@ -94,7 +97,7 @@ class Meter:
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
-        if sample.samples:
+        if sample.on_cpu_samples >= _LOOKS_FOR_FLIP:
             self.flip = max(self.flip, sample.flip)
         self.samples.append(sample)
 
@@ -155,7 +158,6 @@ class Meter:
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
             other_threads=max(0.0, sample.other_cpu) / calls,
-            flip=sample.flip,
             partial=partial,
         )
 

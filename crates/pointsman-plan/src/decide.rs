@@ -8,7 +8,8 @@
 //!
 //! - I1. The plain loop is always the first placement tried.
 //! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] and by the machine's least gain.
-//! - I3. Of placements within [`TIE`] of the fastest the simplest is taken.
+//! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] where
+//!   processes would have to be started.
 
 use crate::cost_model::{Cost, MEMORY_SHARE, MOST_LANES, MOST_THREADS, Model};
 use crate::explain;
@@ -24,6 +25,10 @@ const MARGIN: f64 = 0.05;
 
 /// Placements this close to the fastest count as equally fast. Arbitrary; the model is no more exact than that.
 const TIE: f64 = 0.03;
+/// The same for threads against processes that have to be started first: what a start costs varies more than anything
+/// else that is predicted (18 to 80 ms on one machine, with its load and with what the workers import). Arbitrary
+/// between 0.1 and 0.3.
+const UNSURE: f64 = 0.2;
 
 /// How many of each backend's placements a plan shows, besides the fixed ones.
 const SHOWN: usize = 3;
@@ -195,10 +200,17 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
         .filter(|placement| better(placement))
         .map(|placement| placement.cost.seconds)
         .fold(f64::INFINITY, f64::min);
+    let must_start = job.processes_running == 0;
+    let by_processes = placements.iter().any(|placement| {
+        better(placement) && placement.cost.seconds <= fastest && placement.backend == Backend::Processes
+    });
+    let tie = |placement: &Placement| {
+        if placement.backend == Backend::Threads && must_start && by_processes { UNSURE } else { TIE }
+    };
     placements
         .iter()
         .enumerate()
-        .filter(|(_, placement)| better(placement) && placement.cost.seconds <= fastest * (1.0 + TIE))
+        .filter(|(_, placement)| better(placement) && placement.cost.seconds <= fastest * (1.0 + tie(placement)))
         .min_by_key(|(_, placement)| placement.complexity())
         .map_or(0, |(index, _)| index)
 }
