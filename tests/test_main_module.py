@@ -200,9 +200,10 @@ def test_what_calls_print_is_printed(tmp_path):
     printed = run_program(
         tmp_path,
         """
-        import pointsman
+        import pointsman, sys
 
-        pointsman.execute(lambda x: print("said by", x), range(3), backend="processes")
+        # One string, since an unbuffered standard output writes each part of a print by itself.
+        pointsman.execute(lambda x: sys.stdout.write(f"said by {x}\\n"), range(3), backend="processes")
         """,
     )
 

@@ -62,6 +62,7 @@ class Run:
         # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
         self._lock = threading.Lock()
         self._context = copy_context()
+        self._daemon = threading.current_thread().daemon
         self._running: tuple[list[Any], Iterator[Any]] | None = None
         self._early: ThreadRun | ProcessRun | None = None
         self._begun = 0
@@ -324,7 +325,7 @@ class Run:
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
-            return ThreadRun(self.job, plan, self._context)
+            return ThreadRun(self.job, plan, self._context, daemon=self._daemon)
         from pointsman.backends.processes import ProcessRun
 
         # While a batch runs its inputs come before those that are left.

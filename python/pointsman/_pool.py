@@ -5,6 +5,7 @@ Does not know jobs, plans or futures. The native pool carries calls; this module
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -257,6 +258,7 @@ def _register_hooks() -> None:
         return
     _hooked = True
     os.register_at_fork(after_in_child=_forget)
+    atexit.register(_native.interpreter_ends)
     # Runs before the interpreter waits for its threads, so that none of ours meets a finalizing interpreter.
     threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
 

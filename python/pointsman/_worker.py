@@ -94,7 +94,8 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     _set_warnings(config["warnings"])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+            # Whole lines, also where standard output is unbuffered: others write to it, too.
+            stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     _native.watch_parent(parent)
     lanes = _native.open_lanes(host, own)
     initializer, initargs = loads(config["initializer"]) if config["initializer"] else (None, ())

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::ending::detached;
+
 #[derive(Debug, Default)]
 struct State {
     due: Option<Instant>,
@@ -77,7 +79,7 @@ impl Alarm {
 
     /// Sleeps until the alarm rings; whether it was set rather than set again.
     fn wait(&self, py: Python<'_>) -> bool {
-        py.detach(|| {
+        detached(py, || {
             let mut state = self.lock();
             loop {
                 let now = Instant::now();

@@ -23,6 +23,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::cell::{Cell, Outcome, Stage};
+use crate::ending::detached;
 use crate::outcome;
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
@@ -336,7 +337,7 @@ pub(crate) fn wait_sliced(
 ) -> PyResult<bool> {
     loop {
         let limit = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE));
-        if py.detach(|| wait(limit)) {
+        if detached(py, || wait(limit)) {
             return Ok(true);
         }
         py.check_signals()?;

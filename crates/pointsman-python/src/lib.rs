@@ -14,6 +14,7 @@ mod codec;
 mod context;
 mod death;
 mod descriptor;
+mod ending;
 mod future;
 mod instance;
 mod outcome;
@@ -36,6 +37,8 @@ mod _native {
     use crate::batch::cut;
     #[pymodule_export]
     use crate::buffer::SharedBuffer;
+    #[pymodule_export]
+    use crate::ending::interpreter_ends;
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]

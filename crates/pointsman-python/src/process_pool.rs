@@ -27,6 +27,7 @@ use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, P
 use crate::cell::{Cell, Outcome};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
+use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin, SLICE};
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
@@ -338,7 +339,7 @@ impl Pool {
         loop {
             let slice = Instant::now() + SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-            let settled = py.detach(|| self.host.wait(&|| done(), Some(until), SPIN));
+            let settled = detached(py, || self.host.wait(&|| done(), Some(until), SPIN));
             self.common.tell(py);
             if settled {
                 return Ok(true);

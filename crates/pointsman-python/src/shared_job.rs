@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::clock;
+use crate::ending::detached;
 use crate::future::{self, SLICE};
 use crate::thread_pool::refuse_coroutine;
 
@@ -87,7 +88,7 @@ impl SharedJob {
             if state.items.is_empty() {
                 state.serving += 1;
                 drop(state);
-                py.detach(|| {
+                detached(py, || {
                     let state = self.lock();
                     if state.items.is_empty() && !state.closed && !state.failed {
                         drop(self.changed.wait_timeout(state, SLICE));
@@ -199,6 +200,18 @@ impl SharedJob {
             self.changed.notify_all();
         }
         left_over
+    }
+}
+
+impl SharedJob {
+    /// Ends the job where it is: what nobody has claimed is not run.
+    pub(crate) fn interrupt(&self) {
+        let mut state = self.lock();
+        state.failed = true;
+        let left_over = std::mem::take(&mut state.items);
+        drop(state);
+        drop(left_over);
+        self.changed.notify_all();
     }
 }
 

@@ -14,8 +14,8 @@
 //! - T3. A worker that waits for a call runs queued calls meanwhile, down to [`MAX_DEPTH`]; below that the pool grows.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_scheduler::{Limits, Posted, Priority, Queue, Taken};
@@ -26,6 +26,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::cell::{Cell, Outcome, TooLate};
 use crate::context::Context;
+use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::shared_job::SharedJob;
 
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     queue: Queue<Job>,
     start_worker: Py<PyAny>,
     counters: Counters,
+    /// The jobs of many calls that threads of this pool take part in, once for each thread.
+    sharing: Mutex<Vec<Py<SharedJob>>>,
 }
 
 thread_local! {
@@ -70,6 +73,10 @@ thread_local! {
 static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 impl Shared {
+    fn sharing(&self) -> MutexGuard<'_, Vec<Py<SharedJob>>> {
+        self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Starts one more thread, whose place in the queue's count is taken already.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let started = self.start_worker.call0(py);
@@ -113,10 +120,17 @@ impl Shared {
         match job {
             Job::Call(call) => self.run_call(py, *call),
             Job::Share(job, context) => {
+                self.sharing().push(job.clone_ref(py));
                 let served = context.run(py, || {
                     job.get().serve(py);
                     Ok(())
                 });
+                let gone = {
+                    let mut sharing = self.sharing();
+                    let at = sharing.iter().position(|other| other.is(&job));
+                    at.map(|at| sharing.swap_remove(at))
+                };
+                drop(gone);
                 if let Err(error) = served {
                     error.write_unraisable(py, None);
                 }
@@ -199,7 +213,7 @@ impl ThreadOrigin {
             if !helped {
                 let pause = deadline
                     .map_or(HELP_EVERY, |deadline| deadline.saturating_duration_since(Instant::now()).min(HELP_EVERY));
-                py.detach(|| cell.wait(pause));
+                detached(py, || cell.wait(pause));
                 py.check_signals()?;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -263,7 +277,14 @@ impl ThreadPool {
     #[new]
     fn new(max_workers: usize, queue_capacity: Option<usize>, start_worker: Py<PyAny>) -> Self {
         let limits = Limits { workers: max_workers, queued: queue_capacity.unwrap_or(usize::MAX) };
-        Self { shared: Arc::new(Shared { queue: Queue::new(limits), start_worker, counters: Counters::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                queue: Queue::new(limits),
+                start_worker,
+                counters: Counters::default(),
+                sharing: Mutex::default(),
+            }),
+        }
     }
 
     /// Queues a call and returns its future.
@@ -302,7 +323,7 @@ impl ThreadPool {
             loop {
                 let job = match self.shared.queue.try_take() {
                     Some(job) => job,
-                    None => match py.detach(|| self.shared.queue.take(patience)) {
+                    None => match detached(py, || self.shared.queue.take(patience)) {
                         Taken::Job(job) => job,
                         Taken::Surplus => return true,
                         Taken::Closed => return false,
@@ -321,6 +342,14 @@ impl ThreadPool {
             {
                 future::tell(py, &mirror);
             }
+        }
+    }
+
+    /// Ends the jobs of many calls that threads of this pool take part in.
+    fn interrupt(&self, py: Python<'_>) {
+        let jobs: Vec<_> = self.shared.sharing().iter().map(|job| job.clone_ref(py)).collect();
+        for job in jobs {
+            job.get().interrupt();
         }
     }
 

@@ -5,6 +5,7 @@ Does not know jobs, plans, or the other backends.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -12,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native
+from pointsman._errors import PoolBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,12 +138,15 @@ def _register_hooks() -> None:
     if not _hooked:
         _hooked = True
         os.register_at_fork(after_in_child=_alive.clear)
+        atexit.register(_native.interpreter_ends)
         # Runs before the interpreter waits for its threads; from then on they see a closed queue and end.
         threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
 
 
 def _end_all() -> None:
     for pool in list(_alive):
+        # Jobs of daemon threads would keep their helpers for as long as they have inputs.
+        pool.native.interrupt()
         pool.shutdown()
         if pool.started >= _STARTS_TO_LEARN:
             _machine.record("thread_start", pool.quickest_start)
@@ -160,22 +165,25 @@ class ThreadRun:
     """What is left of a job, on threads; the caller's thread takes part if the plan says so.
 
     `start` may be called from another thread than `stream`, before it. Every thread has the variables of `context`.
+    `daemon` says that the caller's thread is a daemon.
     """
 
-    def __init__(self, job: Job, plan: Plan, context: Context) -> None:
+    def __init__(self, job: Job, plan: Plan, context: Context, *, daemon: bool) -> None:
         source = job.source
         self._context = context
         self._source = source
-        self._shares = plan.caller_shares
+        # At the program's end a daemon thread is cut off where it is, which must not be in a native frame.
+        self._shares = plan.caller_shares and not daemon
+        self._daemon = daemon
         self._shared = _native.SharedJob(job.function, source.star, job.keep_going)
         self._pool = _default.threads().native
         self._eager = source.sized and not job.lazy
         self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)
         self._helpers = 0
-        self._wanted = plan.max_workers - 1 if plan.caller_shares else plan.max_workers
+        self._wanted = plan.max_workers - 1 if self._shares else plan.max_workers
         self._closed = False
         # Only calls that mostly wait: threads that compute gain nothing from company.
-        self._adapts = plan.workload == "io-bound" and self._shares and self._eager
+        self._adapts = plan.workload == "io-bound" and self._shares and self._eager and job.max_workers is None
 
     def _room(self) -> int:
         """Inputs to take now."""
@@ -249,6 +257,12 @@ class ThreadRun:
                 unclaimed, _running, left, finished = shared.figures()
                 if finished and not left:
                     return
+                if finished and not values:
+                    if self._daemon:
+                        # It ends with the program, as daemon threads do: without a word.
+                        threading.Event().wait()
+                    message = "the program is ending: the rest of this job is not run"
+                    raise PoolBrokenError(message)
                 full = self._closed or left >= self._window
                 if not values and (full or not unclaimed):
                     shared.wait(None if full else 0.001)

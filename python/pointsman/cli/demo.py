@@ -50,7 +50,7 @@ class Comparison:
     one_call: dict[str, float] | None
     decision: str
     reasons: list[str]
-    predicted: float
+    predicted: float | None
     actual: float
     fixed: list[Choice]
     same_results: bool
@@ -150,7 +150,7 @@ def _compare(job: Workload, note: Callable[[str], None]) -> Comparison:
         one_call=plan.observation and {name: getattr(plan.observation, name) for name in ("held", "free", "wait")},
         decision=_decision(plan),
         reasons=list(plan.reasons),
-        predicted=_measuring(plan) + (plan.estimated_seconds or 0.0),
+        predicted=None if plan.estimated_seconds is None else _measuring(plan) + plan.estimated_seconds,
         actual=actual,
         fixed=fixed,
         same_results=same,
