@@ -284,6 +284,24 @@ def test_a_program_ends_without_a_hang_or_a_word(ending, place, tmp_path):
     assert (ended.code, ended.err) == (0, "")
 
 
+@pytest.mark.parametrize("place", ["auto", "threads", "processes"])
+def test_a_daemon_thread_that_runs_a_job_to_the_end_never_crashes_the_program(place, tmp_path):
+    # Where the thread is when the interpreter goes is chance: hence several times.
+    source = f"""
+        import itertools, threading, time
+        import functions, pointsman
+
+        threading.Thread(
+            target=pointsman.execute, args=(functions.nap, itertools.count()), kwargs={{"backend": {place!r}}}, daemon=True
+        ).start()
+        time.sleep(0.3)
+        """
+    for _ in range(5):
+        with program(tmp_path, source) as running:
+            ended = running.wait()
+        assert (ended.code, ended.err) == (0, "")
+
+
 def test_a_program_that_ends_again_and_again_never_hangs_or_crashes(tmp_path):
     source = """
         import functions, pointsman

@@ -246,8 +246,10 @@ def test_a_death_during_an_automatic_job_costs_no_other_result_and_repeats_no_ca
             os.kill(os.getpid(), signal.SIGKILL)
         return n
 
-    results = pointsman.execute(call, range(200), on_error="return")
+    results, plan = pointsman.execute(call, range(200), on_error="return", return_optimization_result=True)
 
+    if plan.threads_per_worker > 1:
+        pytest.skip("calls that run side by side in one process die together")
     assert results[:150] + results[151:] == [n for n in range(200) if n != 150]
     assert sorted(map(int, path.read_text().split())) == list(range(200))
     if results[150] != 150:

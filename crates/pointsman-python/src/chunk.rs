@@ -90,7 +90,10 @@ impl Chunk {
                 }
             }
             Reply::Died(death) => state.pieces.push_back(Piece::Died(death.clone())),
-            Reply::Cancelled => state.cancelled = true,
+            Reply::Cancelled => {
+                state.cancelled = true;
+                return;
+            }
         }
         state.arrived += 1;
     }
@@ -106,9 +109,21 @@ impl Chunk {
     pub(crate) fn fill(&self, results: VecDeque<Result<Py<PyAny>, Py<PyAny>>>) {
         let mut state = self.lock();
         state.cancelled = false;
-        state.arrived = state.taken + results.len();
+        state.arrived += results.len();
         state.pieces.push_back(Piece::Local(results));
         state.finished = true;
+    }
+
+    /// Takes back a cancel: what is left will be run after all.
+    pub(crate) fn reopen(&self) {
+        let mut state = self.lock();
+        state.cancelled = false;
+        state.finished = false;
+    }
+
+    /// Calls whose outcomes have arrived, whoever made them.
+    pub(crate) fn arrived(&self) -> usize {
+        self.lock().arrived
     }
 
     /// Whether something can be taken, or nothing more will come.

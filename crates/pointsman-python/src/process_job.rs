@@ -66,6 +66,36 @@ impl ProcessJob {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends inputs to the workers; their outcomes go to `sink`.
+    fn send(&self, items: &Bound<'_, PyList>, sink: Arc<Task>) -> PyResult<(TaskId, usize)> {
+        let host = &self.pool.host;
+        let calls = items.len();
+        let mut payload = Vec::with_capacity(16 + calls * 12);
+        let mut store = HostStore::new(host);
+        encode_items(items, self.star, &mut payload, &mut store)?;
+        let bytes = payload.len();
+        let spec = TaskSpec {
+            function: self.function.id,
+            function_block: self.function.block,
+            payload: Payload::Bytes(&payload),
+            calls: u32::try_from(calls)?,
+            priority: 2,
+            attached: store.take(),
+        };
+        Ok((host.submit(spec, sink), bytes))
+    }
+
+    /// Sends the inputs of a cancelled chunk that have not been run.
+    fn send_rest(&self, py: Python<'_>, mut sent: Sent) -> PyResult<Sent> {
+        sent.chunk().reopen();
+        if let Some(items) = &sent.items {
+            let items = items.bind(py);
+            let rest = items.get_slice(sent.chunk().arrived(), items.len());
+            sent.task = Some(self.send(&rest, sent.sink.clone())?.0);
+        }
+        Ok(sent)
+    }
+
     fn append(&self, sink: Arc<Task>, task: Option<TaskId>, items: Option<Py<PyList>>, calls: usize) {
         let mut state = self.lock();
         state.pushed += calls;
@@ -92,23 +122,10 @@ impl ProcessJob {
 
     /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
     fn push(&self, items: Bound<'_, PyList>) -> PyResult<usize> {
-        let host = &self.pool.host;
         let calls = items.len();
-        let mut payload = Vec::with_capacity(16 + calls * 12);
-        let mut store = HostStore::new(host);
-        encode_items(&items, self.star, &mut payload, &mut store)?;
-        let bytes = payload.len();
         let first = self.lock().pushed;
         let sink = Arc::new(Task::Chunk(Chunk::new(first, calls, self.function.clone())));
-        let spec = TaskSpec {
-            function: self.function.id,
-            function_block: self.function.block,
-            payload: Payload::Bytes(&payload),
-            calls: u32::try_from(calls)?,
-            priority: 2,
-            attached: store.take(),
-        };
-        let task = host.submit(spec, sink.clone());
+        let (task, bytes) = self.send(&items, sink.clone())?;
         self.append(sink, Some(task), Some(items.unbind()), calls);
         Ok(bytes)
     }
@@ -121,21 +138,25 @@ impl ProcessJob {
         first
     }
 
-    /// Takes the last chunk back that no worker has begun: its first index and its inputs.
+    /// Takes the last chunk back that no worker runs: its first index, and those of its inputs that have not been run.
+    ///
+    /// A chunk whose worker died goes on with the calls after the one that died; it may be taken back then, too.
     fn steal<'py>(&self, py: Python<'py>) -> Option<(usize, Bound<'py, PyList>)> {
         let candidates: Vec<(usize, TaskId)> = {
             let state = self.lock();
-            let queued = state.chunks.iter().rev().filter(|sent| sent.items.is_some());
+            let queued = state.chunks.iter().rev().filter(|sent| sent.items.is_some() && !sent.chunk().is_finished());
             queued.filter_map(|sent| sent.task.map(|task| (sent.chunk().first, task))).take(4).collect()
         };
         for (first, task) in candidates {
             if self.pool.host.cancel(task) {
                 let mut state = self.lock();
-                let sent = state.chunks.iter_mut().find(|sent| sent.chunk().first == first)?;
+                let Some(sent) = state.chunks.iter_mut().find(|sent| sent.chunk().first == first) else { break };
                 sent.task = None;
-                let items = sent.items.take()?;
+                let done = sent.chunk().arrived();
+                let Some(items) = sent.items.take() else { break };
                 drop(state);
-                return Some((first, items.into_bound(py)));
+                let items = items.into_bound(py);
+                return Some((first, items.get_slice(done, items.len())));
             }
         }
         None
@@ -224,13 +245,24 @@ impl ProcessJob {
     fn give_back<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut back = Vec::new();
         loop {
-            let last = self.lock().chunks.back().and_then(|sent| sent.task.filter(|_| sent.items.is_some()));
+            let last = {
+                let state = self.lock();
+                let untouched = |sent: &&Sent| sent.items.is_some() && sent.chunk().arrived() == 0;
+                state.chunks.back().filter(untouched).and_then(|sent| sent.task)
+            };
             let Some(task) = last else { break };
             if !self.pool.host.cancel(task) {
                 break;
             }
             let mut state = self.lock();
             let Some(gone) = state.chunks.pop_back() else { break };
+            if gone.chunk().arrived() > 0 {
+                // Its worker began it and died between the look and the cancel: what is left goes out again.
+                drop(state);
+                let again = self.send_rest(py, gone)?;
+                self.lock().chunks.push_back(again);
+                break;
+            }
             state.pushed -= gone.chunk().calls;
             drop(state);
             back.extend(gone.items);
