@@ -123,7 +123,7 @@ class Run:
         if plan is None or self._meter is None or not self._meter.calls or not left:
             return None
         later = self.decide(left=left)
-        if (later.backend, later.processes) == (plan.backend, plan.processes):
+        if later.place == plan.place:
             early.grow(later)
             self.plan = later
             return None

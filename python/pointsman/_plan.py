@@ -98,6 +98,10 @@ class Actual(Record):
     __slots__ = ()
 
 
+def _place(choice: Any) -> tuple[str, int, int]:
+    return choice.backend, choice.processes, choice.threads_per_worker if choice.processes else 0
+
+
 class Plan:
     """A decision and everything that explains it.
 
@@ -171,9 +175,14 @@ class Plan:
         self.data = data
         self.actual = actual
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where calls run: backend, processes, and the threads in each; threads alone are one place, however many."""
+        return _place(self)
+
     def gains_on(self, other: Plan) -> bool:
         """Whether leaving `other` for this plan pays, by this plan's figures."""
-        same = [c.seconds for c in self.candidates if (c.backend, c.processes) == (other.backend, other.processes)]
+        same = [candidate.seconds for candidate in self.candidates if _place(candidate) == other.place]
         return self.estimated_seconds is not None and (not same or self.estimated_seconds < _CLEARLY * min(same))
 
     @property
