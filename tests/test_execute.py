@@ -93,14 +93,13 @@ def test_an_empty_input_has_a_plan_too(backend):
     assert isinstance(plan, pointsman.Plan)
 
 
-def test_a_plan_is_followed(backend):
-    if backend == "auto":
-        pytest.skip("a plan names the backend that was chosen")
-    plan = pointsman.optimize(functions.nap, range(30), backend=backend, max_workers=2)
+@pytest.mark.parametrize("place", ["inline", "threads", "processes"])
+def test_a_plan_is_followed(place):
+    plan = pointsman.optimize(functions.nap, range(30), backend=place, max_workers=2)
 
     spans, followed = pointsman.execute(functions.span, [0.002] * 30, plan=plan, return_optimization_result=True)
 
-    assert followed.backend == backend
+    assert followed.backend == place
     assert len(spans) == 30
 
 
