@@ -32,8 +32,6 @@ _TRIFLE = 0.5e-3
 _ENOUGH = 4e-3
 # A single call this long is measured well by itself.
 _LONG_CALL = 1e-3
-# Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
-_MOST_LAZY = 64
 # Calls left from which on one more measured call costs little.
 _MANY = 12
 # Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
@@ -154,9 +152,7 @@ class Run:
             self._meter.close()
         meter = self._meter = Meter()
         count, wanted = 1, job.sample_size
-        while items := source.take(
-            self._bounded(count if wanted is None else min(count, wanted - meter.calls)), brief=True
-        ):
+        while items := source.take(self._bounded(count), brief=True):
             self._arguments = items[:3]
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
@@ -207,10 +203,14 @@ class Run:
                 keep_going=job.keep_going,
                 whole=not job.lazy,
             )
-        except BaseException:
+        except BaseException as error:
+            if watched:
+                # Before the look at what the pilot began: after this it begins nothing more.
+                self._land()
             if self._early is not None:
                 self._early.stop()
-            yield results
+            if isinstance(error, Exception):
+                yield results
             raise
         finally:
             if watched:
@@ -222,7 +222,7 @@ class Run:
     def _bounded(self, count: int) -> int:
         """Calls that may be made ahead of the results that were asked for."""
         job = self.job
-        return min(count, job.buffersize or _MOST_LAZY) if job.lazy else count
+        return min(count, job.buffersize or inline.MOST_LAZY) if job.lazy else count
 
     def _land(self) -> None:
         """Let no look at the batch begin after this."""
@@ -287,7 +287,7 @@ class Run:
         plan = _planner.decide(
             meter.observation() if seen is None else seen,
             calls=left,
-            max_workers=job.max_workers or (_MOST_LAZY if job.lazy else None),
+            max_workers=job.max_workers or (inline.MOST_LAZY if job.lazy else None),
             chunksize=job.chunksize,
             threads_running=_default.threads_running(),
             processes_running=_default.processes_running(),

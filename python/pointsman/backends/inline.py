@@ -22,7 +22,8 @@ _LAZY_BATCH_SECONDS = 0.001
 # Results are touched twice, when they are made and when they are handed on: the second time they should still be in the
 # core's cache. Between 4,000 and 30,000 the tiny row of benches/decision.py does not change.
 _MOST_PER_BATCH = 8192
-_MOST_LAZY = 64
+# Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
+MOST_LAZY = 64
 
 
 def run_batch(
@@ -82,5 +83,5 @@ def _aim(job: Job) -> float:
 
 
 def _bounded(job: Job, count: int) -> int:
-    most = (job.buffersize or _MOST_LAZY) if job.lazy else _MOST_PER_BATCH
+    most = (job.buffersize or MOST_LAZY) if job.lazy else _MOST_PER_BATCH
     return max(1, min(count, most))
