@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
-import functions
 import psutil
 import pytest
-from fixtures import alive, wait_until, run_program
 
+import functions
 import pointsman
+from fixtures import alive, run_program, wait_until
 
 
 def zygote_of(worker: int) -> psutil.Process:
