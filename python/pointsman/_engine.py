@@ -37,6 +37,8 @@ _MANY = 12
 # Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
 # start them takes as long, and a first call often computes only because it imports.
 _SURE = 0.02
+# Share of its time for which a call that lasts has computed, from which on processes may be the answer.
+_BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
@@ -320,6 +322,17 @@ class Run:
         if not verdict.may_travel:
             self._struck["processes"] = "; ".join(verdict.reasons)
 
+    def _prepare_processes(self) -> None:
+        """Let the process that forks workers boot while it is still being decided whether there shall be any."""
+        from pointsman import _zygote
+        from pointsman._machine import facts
+
+        if facts().cores > 1:
+            try:
+                _zygote.prepare()
+            except OSError as why:
+                self._struck["processes"] = f"no process can be started: {why}"
+
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun:
         """Make the run of a plan that is not inline."""
         if plan.backend == "threads":
@@ -340,6 +353,7 @@ class Run:
 
         A long first call is reason enough to start others: waiting until it is over would cost its whole length.
         """
+        began = perf_counter()
         with self._lock:
             meter, source = self._meter, self.job.source
             seen = meter.peek() if meter is not None and self._running is not None else None
@@ -355,6 +369,8 @@ class Run:
             stuck = begun in (1, self._begun)
             self._begun = begun
             try:
+                if self._early is None and "processes" not in self._struck and seen.cpu > _BUSY * seen.wall:
+                    self._prepare_processes()
                 meter.size(items[-1:], [])
                 # The call that runs is one of those to be planned for: the caller is busy with it.
                 plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
@@ -372,6 +388,8 @@ class Run:
                 self.plan, self._early = plan, run
             except CannotTravelError as why:
                 self._struck["processes"] = str(why)
+            finally:
+                meter.disturbed += perf_counter() - began
             return True
 
 

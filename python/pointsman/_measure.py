@@ -29,6 +29,7 @@ class Meter:
         "calls",
         "cannot_travel",
         "cpu",
+        "disturbed",
         "flip",
         "held",
         "longest",
@@ -54,6 +55,8 @@ class Meter:
         self.threads = 0
         # Whether any call has been measured to its end, and whether the first was dropped as not typical.
         self.looked = self.looked_twice = False
+        # Seconds for which looks at the call that runs have kept the GIL from it.
+        self.disturbed = 0.0
         self._queued = 0.0
         # Whether an argument or a result of those that were pickled for their size could not be.
         self.cannot_travel = False
@@ -76,6 +79,7 @@ class Meter:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
         if look:
             self._queued = _queued_seconds()
+        self.disturbed = 0.0
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
@@ -86,8 +90,8 @@ class Meter:
             self.looked = True
 
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
-        # Waiting for a core is not waiting: it would be no shorter on another thread.
-        wall = max(sample.cpu, sample.wall - queued)
+        # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
+        wall = max(sample.cpu, sample.wall - queued - self.disturbed)
         mean = wall / calls
         self.calls += calls
         self.wall += wall
@@ -153,7 +157,7 @@ class Meter:
             calls=calls,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu) / calls,
+            wait=max(0.0, sample.wall - sample.cpu - self.disturbed) / calls,
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
