@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pointsman._errors import PoolBrokenError as PoolBrokenError
     from pointsman._errors import RemoteError as RemoteError
     from pointsman._errors import RunningLoopError as RunningLoopError
+    from pointsman._errors import SharedMemoryFullError as SharedMemoryFullError
     from pointsman._errors import UnreadableError as UnreadableError
     from pointsman._errors import WorkerDied as WorkerDied
     from pointsman._executor import Executor as Executor
@@ -42,6 +43,7 @@ _HOME = {
     "PoolBrokenError": "_errors",
     "RemoteError": "_errors",
     "RunningLoopError": "_errors",
+    "SharedMemoryFullError": "_errors",
     "UnreadableError": "_errors",
     "WorkerDied": "_errors",
     "Executor": "_executor",
@@ -63,6 +65,7 @@ __all__ = [
     "PoolBrokenError",
     "RemoteError",
     "RunningLoopError",
+    "SharedMemoryFullError",
     "UnreadableError",
     "WorkerDied",
     "__version__",

@@ -21,6 +21,7 @@ __all__ = [
     "Sample",
     "SharedBuffer",
     "SharedJob",
+    "Terms",
     "ThreadPool",
     "ZygoteRegistrar",
     "ZygoteServer",
@@ -108,7 +109,13 @@ class SharedJob:
 
 @final
 class ProcessPool:
-    def __new__(cls, start_collector: Callable[[], object], connect: Callable[[], int]) -> ProcessPool: ...
+    def __new__(
+        cls,
+        start_collector: Callable[[], object],
+        connect: Callable[[], int],
+        shared_memory: int | None = None,
+        lanes: int = 1,
+    ) -> ProcessPool: ...
     def set_launch_config(self, config: bytes) -> None: ...
     def set_initializer(self, name: str) -> None: ...
     def set_zygote(self, socket: int) -> None: ...
@@ -119,6 +126,7 @@ class ProcessPool:
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
         priority: int = 2,
+        terms: Terms | None = None,
     ) -> FutureCore: ...
     def collect(self, seconds: float) -> None: ...
     def shutdown(self, kill: bool) -> None: ...
@@ -133,7 +141,13 @@ class ProcessPool:
 @final
 class ProcessJob:
     def __new__(
-        cls, pool: ProcessPool, function: Callable[..., Any], star: bool, keep_going: bool, base: int = 0
+        cls,
+        pool: ProcessPool,
+        function: Callable[..., Any],
+        star: bool,
+        keep_going: bool,
+        base: int = 0,
+        terms: Terms | None = None,
     ) -> ProcessJob: ...
     def push(self, items: list[Any]) -> int: ...
     def reserve(self, calls: int) -> int: ...
@@ -148,9 +162,19 @@ class ProcessJob:
     def observed(self) -> tuple[int, float, float]: ...
 
 @final
+class Terms:
+    def __new__(
+        cls,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_late: bool = False,
+        kill_on_cancel: bool = False,
+    ) -> Terms: ...
+
+@final
 class Lane:
     def ready(self) -> None: ...
-    def serve(self, most: int | None = None) -> int: ...
+    def serve(self, most: int | None = None, memory: int | None = None) -> bool: ...
 
 def open_lanes(host: int, lanes: Sequence[int]) -> list[Lane]: ...
 

@@ -23,8 +23,12 @@ mod planner;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_job;
+mod process_origin;
 mod process_pool;
+mod sealed;
 mod shared_job;
+mod sizes;
+mod terms;
 mod thread_pool;
 mod worker;
 mod zygote;
@@ -52,6 +56,8 @@ mod _native {
     use crate::process_pool::ProcessPool;
     #[pymodule_export]
     use crate::shared_job::SharedJob;
+    #[pymodule_export]
+    use crate::terms::Terms;
     #[pymodule_export]
     use crate::thread_pool::ThreadPool;
     #[pymodule_export]
