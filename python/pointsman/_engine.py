@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from _contextvars import copy_context
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _native, _planner
@@ -349,7 +349,7 @@ class Run:
 
         if facts().cores > 1:
             try:
-                _zygote.prepare()
+                _zygote.prepare(self.job.function)
             except OSError as why:
                 self._struck["processes"] = f"no process can be started: {why}"
 
@@ -373,7 +373,7 @@ class Run:
 
         A long first call is reason enough to start others: waiting until it is over would cost its whole length.
         """
-        began = perf_counter()
+        began, busy = perf_counter(), thread_time()
         with self._lock:
             meter, running = self._meter, self._running
             seen = meter.peek() if meter is not None and running is not None else None
@@ -404,6 +404,7 @@ class Run:
                 self._struck["processes"] = str(why)
             finally:
                 meter.disturbed += perf_counter() - began
+                meter.looking += thread_time() - busy
             return True
 
     def _early_run(self, seen: _native.Sample, begun: int, left: int, *, stuck: bool) -> ThreadRun | ProcessRun | None:
