@@ -125,6 +125,11 @@ def worker_died(cause: str, number: int, pid: int, function: str, index: int | N
     if cause.startswith("no room"):
         why = cause.partition(": ")[2]
         return _errors.SharedMemoryFullError(f"{call} was not run: {why}; send less at a time, or raise shared_memory=")
+    if cause.startswith("never started"):
+        from concurrent.futures.process import BrokenProcessPool
+
+        kind = type("PoolBrokenError", (_errors.PoolBrokenError, BrokenProcessPool), {"__module__": _errors.__name__})
+        return kind(f"{call} was not run, for there is no worker process to run it: {cause.partition(': ')[2]}")
     if cause == "signal":
         try:
             name = signal.Signals(number).name

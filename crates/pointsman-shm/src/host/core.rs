@@ -100,6 +100,8 @@ pub(super) struct Core<S> {
     pub(super) respawn: bool,
     /// Deaths before readiness, one after the other.
     pub(super) stillborn: u32,
+    /// Whether any process was ever ready.
+    pub(super) proven: bool,
     /// The shortest time limit of late.
     pub(super) shortest_limit: Duration,
     pub(super) grave: Vec<Arc<S>>,
@@ -124,6 +126,7 @@ impl<S: Sink> Core<S> {
             refusal: None,
             respawn: true,
             stillborn: 0,
+            proven: false,
             shortest_limit: Duration::MAX,
             grave: Vec::new(),
             scratch: Vec::new(),
