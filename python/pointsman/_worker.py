@@ -35,7 +35,10 @@ _BLAS_VARIABLES = (
 
 def zygote(socket: int, parent: int) -> None:
     """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors."""
+    # What every worker needs is imported before the first is forked.
+    import contextlib  # noqa: F401
     import signal
+    import warnings  # noqa: F401
 
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -64,6 +64,14 @@ def connect() -> int:
         return _zygote.registrar.join()
 
 
+def prepare() -> None:
+    """Have a zygote started, if there is none: it takes a while to boot, and costs this thread a millisecond."""
+    global _zygote  # noqa: PLW0603 - one for the program
+    with _lock:
+        if _zygote is None:
+            _zygote = _start(site=_needs_site())
+
+
 def end() -> None:
     """Let the zygote go, and collect its exit status."""
     global _zygote  # noqa: PLW0603 - one for the program
