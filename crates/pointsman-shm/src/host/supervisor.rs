@@ -100,6 +100,7 @@ pub(super) fn run<S: Sink>(shared: &Shared<S>) {
         supervisor.tell(&*shared.hooks);
         shared.gone.notify_all();
         if over {
+            shared.env.arena.trim();
             shared.wake_drainer();
             return;
         }
