@@ -50,12 +50,10 @@ def storm(calls: int, kills: int, seed: int = 1) -> dict[str, int]:
         wrong = died = 0
         n = 0
         while n < calls or struck < kills:
-            batch = []
-            for n in range(n, n + 500):
-                future = executor.submit(work, n)
-                future.add_done_callback(lambda _, n=n: settled.update([n]))
-                batch.append((n, future))
-            n += 1
+            batch = [(number, executor.submit(work, number)) for number in range(n, n + 500)]
+            n += len(batch)
+            for number, future in batch:
+                future.add_done_callback(lambda _, number=number: settled.update([number]))
             for number, future in batch:
                 error = future.exception(60)
                 if error is None:
