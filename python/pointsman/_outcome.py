@@ -127,7 +127,8 @@ def worker_died(cause: str, number: int, pid: int, function: str, index: int | N
         from concurrent.futures.process import BrokenProcessPool
 
         broken = type("PoolBrokenError", (_errors.PoolBrokenError, BrokenProcessPool), {"__module__": _errors.__name__})
-        return broken(f"{call} was not run, for there is no worker process to run it: {why}")
+        unreached: BaseException = broken(f"{call} was not run, for there is no worker process to run it: {why}")
+        return unreached
     who = f"the worker process {pid}" if pid > 0 else "the worker process"
     text = f"{who} {_end(kind, number, call, why)}; no other call is touched"
     return _errors.WorkerDied(text, cause, number, pid, function, index)

@@ -55,7 +55,7 @@ def use_the_default() -> None:
     assert sum(map(len, pointsman.map(bytes, [300_000] * 40, backend="processes"))) == 12_000_000
     results = pointsman.execute(partial(functions.end_at, 7), range(20), backend="processes", on_error="return")
     assert [n for n, result in enumerate(results) if isinstance(result, pointsman.WorkerDied)] == [7]
-    late = pointsman.execute(time.sleep, [0, 30, 0], timeout=0.1, on_error="return")
+    late = pointsman.execute(time.sleep, [0, 30, 0], timeout=1.0, on_error="return")
     assert [type(result) for result in late] == [type(None), pointsman.CallTimeoutError, type(None)]
     for value in pointsman.map(functions.nap, range(10**6), backend="processes"):
         if value == 20:

@@ -31,7 +31,7 @@ use crate::zygote::MOST_LANES_PER_PROCESS;
 
 /// Processes that may die one after the other before they are ready, in a pool that never had a ready one. Given by the
 /// promise that an initializer which kills its process breaks the pool at the third time.
-const PATIENCE: u32 = 3;
+pub(super) const PATIENCE: u32 = 3;
 /// The same, where others have been ready: then somebody kills them from outside, or what they need has gone. Arbitrary:
 /// half a second's worth of attempts.
 const PATIENCE_PROVEN: u32 = 50;
@@ -217,15 +217,10 @@ impl<S: Sink> Core<S> {
             if let Some(process) = self.processes.get_mut(id) {
                 process.started = true;
                 self.stillborn = 0;
-                self.proven = true;
+                self.patience = PATIENCE_PROVEN;
             }
         }
         started
-    }
-
-    /// Deaths before readiness, one after the other, that end the attempts.
-    pub(super) fn patience(&self) -> u32 {
-        if self.proven { PATIENCE_PROVEN } else { PATIENCE }
     }
 
     /// Whether a process itself has said that it has started.
@@ -339,7 +334,7 @@ impl<S: Sink> Core<S> {
         env.arena.forget(id.0);
         if ready {
             self.stillborn = 0;
-            self.proven = true;
+            self.patience = PATIENCE_PROVEN;
         } else if !process.retiring && process.killed.is_none() {
             self.stillborn += 1;
         }

@@ -227,7 +227,7 @@ impl Supervisor {
                 continue;
             };
             let hopeless = !ready && death.cause == Cause::Exit(HOPELESS);
-            if (core.stillborn >= core.patience() || hopeless) && core.stage != Stage::Closed {
+            if (core.stillborn >= core.patience || hopeless) && core.stage != Stage::Closed {
                 let why = if hopeless {
                     death.to_string()
                 } else {
