@@ -163,6 +163,15 @@ def loom(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def standard(session: nox.Session) -> None:
+    """Run the tests of the contract with worker processes of the standard library, as elsewhere than on Linux."""
+    _install_wheel(session, "cli")
+    _install(session, "test")
+    contract = [f"tests/test_{name}.py" for name in ("contract", "map", "execute", "executor", "futures", "travel")]
+    session.run("python", "-m", "pytest", *(session.posargs or contract), env={"POINTSMAN_PROCESSES": "stdlib"})
+
+
+@nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Run the long forms of the fault tests: a storm of kills, 200 ends of each kind, and ten minutes of pools."""
     _install_wheel(session, "cli")
