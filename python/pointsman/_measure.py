@@ -35,6 +35,7 @@ class Meter:
         "flip",
         "held",
         "longest",
+        "looking",
         "looked",
         "looked_twice",
         "other_cpu",
@@ -57,8 +58,8 @@ class Meter:
         self.threads = 0
         # Whether any call has been measured to its end, and whether the first was dropped as not typical.
         self.looked = self.looked_twice = False
-        # Seconds for which looks at the call that runs have kept the GIL from it.
-        self.disturbed = 0.0
+        # Seconds that looks at the call that runs took, for which it may have been without the GIL, and their CPU time.
+        self.disturbed = self.looking = 0.0
         self._queued = 0.0
         self._thread = 0
         # Whether an argument or a result of those that were pickled for their size could not be.
@@ -83,7 +84,7 @@ class Meter:
         if look:
             self._thread = get_native_id()
             self._queued = _queued_seconds(self._thread)
-        self.disturbed = 0.0
+        self.disturbed = self.looking = 0.0
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
@@ -105,7 +106,7 @@ class Meter:
         self.wall += wall
         self.cpu += sample.cpu
         self.held += sample.held
-        self.other_cpu += sample.other_cpu
+        self.other_cpu += max(0.0, sample.other_cpu - self.looking)
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
@@ -169,7 +170,7 @@ class Meter:
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
-            other_threads=max(0.0, sample.other_cpu) / calls,
+            other_threads=max(0.0, sample.other_cpu - self.looking) / calls,
             partial=partial,
         )
 

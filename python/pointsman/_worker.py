@@ -33,8 +33,11 @@ _BLAS_VARIABLES = (
 )
 
 
-def zygote(socket: int, parent: int) -> None:
-    """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors."""
+def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None:
+    """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors.
+
+    The modules that are needed are imported first, from `path`.
+    """
     # What every worker needs is imported before the first is forked.
     import contextlib  # noqa: F401
     import signal
@@ -45,6 +48,7 @@ def zygote(socket: int, parent: int) -> None:
     # Blocked at the start, so that none could end this process before the line above.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     server = _native.ZygoteServer(socket, parent)
+    _prepare({"path": path, "preload": needed})
     while (request := server.next()) is not None:
         try:
             config: dict[str, Any] = loads(request.config)
@@ -72,12 +76,17 @@ def zygote(socket: int, parent: int) -> None:
 def _prepare(config: dict[str, Any]) -> None:
     """Import in the zygote what every worker would import by itself."""
     sys.path[:] = config["path"]
-    for name in config["preload"]:
-        if name not in sys.modules:
-            try:
-                __import__(name)
-            except Exception:  # noqa: BLE001, S112 - a worker that needs it and cannot have it will report that
-                continue
+    news = [name for name in config["preload"] if name not in sys.modules]
+    if not news:
+        return
+    from contextlib import suppress
+
+    for name in _BLAS_VARIABLES:
+        os.environ[name] = "1"
+    for name in news:
+        # A worker that needs it and cannot have it will report that.
+        with suppress(Exception):
+            __import__(name)
 
 
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:
