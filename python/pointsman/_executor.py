@@ -108,6 +108,10 @@ class Executor(concurrent.futures.Executor):
                 "max_tasks_per_child, memory_limit and shared_memory are of worker processes: add backend='processes'"
             )
             raise InvalidArgumentError(message)
+        if self._backend == "processes":
+            from pointsman._pool import check_limits
+
+            check_limits(**self._limits)
         least = _LEAST_SHARED + _LEAST_SHARED_EACH * self._max_workers
         if shared_memory is not None and shared_memory < least:
             message = (
@@ -139,9 +143,9 @@ class Executor(concurrent.futures.Executor):
                         stack_size=self._stack_size,
                     )
                 else:
-                    from pointsman._pool import Processes
+                    from pointsman._pool import make
 
-                    self._pool = Processes(
+                    self._pool = make(
                         self._max_workers,
                         cores=facts().cores,
                         initializer=self._initializer,
