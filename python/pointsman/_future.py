@@ -6,17 +6,16 @@ Does not know where the call runs; the native half does.
 from __future__ import annotations
 
 import concurrent.futures
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _native
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Generator
 
 T = TypeVar("T")
-
-# What the standard class keeps in the instance. It is made when somebody first asks for it.
-_STANDARD = frozenset({"_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks"})
 
 if TYPE_CHECKING:
 
@@ -30,6 +29,24 @@ else:
         __class_getitem__ = classmethod(lambda cls, _item: cls)
 
 
+def _standard(name: str) -> Any:
+    """An attribute that the standard class keeps in the instance; it is made when somebody first asks for it.
+
+    A property and no `__getattr__`, which would make every other look-up slower.
+    """
+
+    def read(self: Future[Any]) -> Any:
+        values = self.__dict__
+        if name not in values:
+            self._inflate()
+        return values[name]
+
+    def write(self: Future[Any], value: object) -> None:
+        self.__dict__[name] = value
+
+    return property(read, write)
+
+
 class Future(_Base[T]):
     """The outcome of a call that may still run.
 
@@ -40,16 +57,43 @@ class Future(_Base[T]):
     def __init__(self) -> None:
         """Make a future that no executor serves; set its outcome with `set_result` or `set_exception`."""
 
-    def __getattr__(self, name: str) -> Any:
-        """Make the standard part of the future when something reads it."""
-        if name in _STANDARD and name not in self.__dict__:
-            self._inflate()
-            return self.__dict__[name]
-        message = f"{type(self).__name__!r} object has no attribute {name!r}"
-        raise AttributeError(message)
-
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the outcome in the running asyncio loop; cancelling the waiting task cancels the call."""
-        import asyncio
+        if not self.done():
+            from asyncio import CancelledError, get_running_loop
 
-        return asyncio.wrap_future(self).__await__()
+            loop = get_running_loop()
+            waiter = loop.create_future()
+            if _bridge(loop).watch(self, waiter):
+                try:
+                    yield from waiter
+                except CancelledError:
+                    self.cancel()
+                    raise
+        return self.result(0)
+
+
+for _name in ("_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks"):
+    setattr(Future, _name, _standard(_name))
+
+# What each event loop has yet to hear of.
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _native.LoopBridge] = weakref.WeakKeyDictionary()
+
+
+def _bridge(loop: asyncio.AbstractEventLoop) -> _native.LoopBridge:
+    bridge = _bridges.get(loop)
+    if bridge is None:
+        bridge = _bridges[loop] = _native.LoopBridge(_weakly(loop))
+    return bridge
+
+
+def _weakly(loop: asyncio.AbstractEventLoop) -> Any:
+    """The loop's `call_soon_threadsafe`, without keeping the loop alive."""
+    reference = weakref.ref(loop)
+
+    def call(callback: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive.call_soon_threadsafe(callback)
+
+    return call

@@ -67,6 +67,7 @@ class Processes:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         patient: bool = False,
+        breaks: bool = False,
     ) -> None:
         self._lock = threading.Lock()
         self._collector: threading.Thread | None = None
@@ -87,6 +88,8 @@ class Processes:
         zygote = start_zygote()
         self.native = _native.ProcessPool(start_collector)
         self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
+        if breaks:
+            self.native.break_on_death()
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
         self.native.set_zygote(zygote)

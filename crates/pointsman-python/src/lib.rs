@@ -15,8 +15,11 @@ mod context;
 mod death;
 mod descriptor;
 mod ending;
+mod event_loop;
 mod future;
+mod growth;
 mod instance;
+mod map_job;
 mod outcome;
 mod planner;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
@@ -24,6 +27,7 @@ mod probe;
 mod process_job;
 mod process_pool;
 mod shared_job;
+mod thread_call;
 mod thread_pool;
 mod worker;
 mod zygote;
@@ -40,7 +44,11 @@ mod _native {
     #[pymodule_export]
     use crate::ending::interpreter_ends;
     #[pymodule_export]
+    use crate::event_loop::{LoopBridge, LoopWaiter};
+    #[pymodule_export]
     use crate::future::FutureCore;
+    #[pymodule_export]
+    use crate::map_job::MapJob;
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]

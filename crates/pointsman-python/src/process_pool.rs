@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
@@ -101,8 +101,9 @@ impl SingleCall {
         if self.cell.stage() == crate::cell::Stage::Running {
             self.pool.running.fetch_sub(1, Ordering::Relaxed);
         }
-        if let (_, Some(mirror)) = self.cell.settle(outcome) {
-            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).push(mirror);
+        let (_, watchers) = self.cell.settle(outcome);
+        if !watchers.is_empty() {
+            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
         }
     }
 }
@@ -124,6 +125,8 @@ pub(crate) struct Common {
     /// Why no worker will ever come.
     broken: OnceLock<Death>,
     running: AtomicI64,
+    /// The host, where the death of one worker is to break the pool.
+    breaks: OnceLock<Weak<Host<Task>>>,
 }
 
 /// Exit code of a worker whose initializer raised (`pointsman._worker`).
@@ -165,8 +168,15 @@ impl Hooks for Common {
         self.ready.get_or_init(Instant::now);
     }
 
-    fn process_died(&self, _death: &Death, _respawn: bool) {
+    fn process_died(&self, death: &Death, _respawn: bool) {
         self.deaths.fetch_add(1, Ordering::Relaxed);
+        let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
+        if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
+            self.broken.get_or_init(|| death.clone());
+            host.set_respawn(false);
+            host.abandon(death.clone());
+            host.shutdown(true);
+        }
     }
 }
 
@@ -383,28 +393,33 @@ fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 struct ProcessOrigin {
+    cell: Arc<Cell>,
     pool: Arc<Pool>,
     function: Arc<Function>,
     task: OnceLock<TaskId>,
 }
 
 impl Origin for ProcessOrigin {
-    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
+    fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
         self.pool.host.drain();
-        if cell.is_settled() {
+        if self.cell.is_settled() {
             self.pool.common.tell(py);
             return Ok(true);
         }
-        self.pool.wait(py, deadline, &|| cell.is_settled())
+        self.pool.wait(py, deadline, &|| self.cell.is_settled())
     }
 
-    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool {
+    fn cancel(&self, py: Python<'_>) -> bool {
         let cancelled = self.task.get().is_some_and(|task| self.pool.host.cancel(*task));
         self.pool.common.tell(py);
-        cancelled || cell.stage() == crate::cell::Stage::Cancelled
+        cancelled || self.cell.stage() == crate::cell::Stage::Cancelled
     }
 
-    fn kill(&self, _py: Python<'_>, _cell: &Cell) -> bool {
+    fn kill(&self, _py: Python<'_>) -> bool {
         self.task.get().is_some_and(|task| self.pool.host.kill(*task, KillReason::Cancelled))
     }
 
@@ -413,7 +428,7 @@ impl Origin for ProcessOrigin {
         self.pool.common.tell(py);
     }
 
-    fn watch(&self, py: Python<'_>) -> PyResult<()> {
+    fn watch(&self, py: Python<'_>, _blocks: bool) -> PyResult<()> {
         self.pool.host.set_collectors(true);
         self.pool.start_collector.call0(py).map(|_| ())
     }
@@ -451,6 +466,27 @@ impl ProcessPool {
         Ok(self.pool.host.set_launch_config(config)?)
     }
 
+    /// Has the death of one worker break the pool, as in the standard library. Before the first process.
+    fn break_on_death(&self) {
+        let _ = self.pool.common.breaks.set(Arc::downgrade(&self.pool.host));
+    }
+
+    /// The error of a pool whose workers will never come back; None for one that works.
+    fn broken(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let death = self.pool.common.broken.get()?;
+        crate::outcome::decode(py, Outcome::Died(death.clone()), "any call", None).err()
+    }
+
+    /// Waits until fewer than `capacity` calls wait for a worker.
+    fn wait_for_room(&self, py: Python<'_>, capacity: usize) -> PyResult<()> {
+        while self.pool.host.queued() >= capacity {
+            // Workers that begin a call ring no bell: look now and then.
+            let deadline = Some(Instant::now() + Duration::from_millis(2));
+            self.pool.wait(py, deadline, &|| self.pool.host.queued() < capacity)?;
+        }
+        Ok(())
+    }
+
     /// Names the initializer, for messages.
     fn set_initializer(&self, name: String) {
         let _ = self.pool.common.initializer.set(name);
@@ -486,12 +522,13 @@ impl ProcessPool {
         let mut store = HostStore::new(host);
         encode_call(args, kwargs, &mut payload, &mut store)?;
         let cell = Arc::new(Cell::new());
-        let origin = ProcessOrigin { pool: self.pool.clone(), function: known.clone(), task: OnceLock::new() };
-        let sink = Arc::new(Task::Call(SingleCall {
+        let origin = ProcessOrigin {
             cell: cell.clone(),
-            pool: self.pool.common.clone(),
-            _function: known.clone(),
-        }));
+            pool: self.pool.clone(),
+            function: known.clone(),
+            task: OnceLock::new(),
+        };
+        let sink = Arc::new(Task::Call(SingleCall { cell, pool: self.pool.common.clone(), _function: known.clone() }));
         let spec = TaskSpec {
             function: known.id,
             function_block: known.block,
@@ -502,7 +539,7 @@ impl ProcessPool {
         };
         let task = host.submit(spec, sink);
         let _ = origin.task.set(task);
-        future::make(py, cell, Box::new(origin))
+        future::make(py, Arc::new(origin))
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.
