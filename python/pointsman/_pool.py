@@ -1,4 +1,4 @@
-"""Worker processes: starts their zygote, passes on what a worker must know, and ends them in time.
+"""Worker processes: has them started, passes on what a worker must know, and ends them in time.
 
 Does not know jobs, plans or futures. The native pool carries calls; this module only brings processes to life.
 """
@@ -10,34 +10,16 @@ import os
 import sys
 import threading
 import weakref
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _machine, _native
+from pointsman import _machine, _native, _zygote
 from pointsman._job import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
-# (an editable install, for example), and then workers must run it too.
-_PLAIN_FINDERS = frozenset(
-    {
-        "BuiltinImporter",
-        "FrozenImporter",
-        "PathFinder",
-        "_SixMetaPathImporter",
-        "DistutilsMetaFinder",
-        "AssertionRewritingHook",
-    }
-)
-_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
-
-# Seconds that a shutdown waits for its zygote to end. Arbitrary: it takes a millisecond or two.
-_BURIAL = 0.05
-
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
-_zygotes: set[int] = set()
 # Pools that are gone but for the calls that they still run.
 _lingering: list[_native.ProcessPool] = []
 
@@ -85,14 +67,14 @@ class Processes:
 
         # First of all: it starts up while the rest is prepared here.
         began = perf_counter()
-        zygote = start_zygote()
-        self.native = _native.ProcessPool(start_collector)
+        socket = _zygote.connect()
+        self.native = _native.ProcessPool(start_collector, _zygote.connect)
         self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
         if breaks:
             self.native.break_on_death()
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
-        self.native.set_zygote(zygote)
+        self.native.set_zygote(socket)
         _register_hooks()
         _alive.add(self)
         self._prepared = perf_counter() - began
@@ -150,9 +132,6 @@ class Processes:
         if wait and collector is not None and collector is not threading.current_thread():
             collector.join()
         self._finalizer.detach()
-        if wait:
-            # Its socket is closed, so it ends at once; other pools' zygotes live on.
-            _bury_zygotes(0.0 if any(not pool.closed for pool in _alive) else _BURIAL)
 
 
 def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
@@ -205,53 +184,6 @@ def _directory() -> str:
         return "/"
 
 
-def _bury_zygotes(patience: float = 0.0) -> None:
-    """Collect the exit status of zygotes that have ended, waiting `patience` seconds for the others at most."""
-    deadline = perf_counter() + patience
-    for pid in list(_zygotes):
-        while True:
-            try:
-                gone, _status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                # The program collects its children itself.
-                gone = pid
-            if gone:
-                _zygotes.discard(pid)
-            if gone or perf_counter() > deadline:
-                break
-            sleep(0.001)
-
-
-def start_zygote() -> int:
-    """Start a clean interpreter that forks workers on request; returns the socket to talk to it."""
-    _bury_zygotes()
-    ours, theirs, parent = _native.zygote_descriptors()
-    needs_site = any(
-        type(finder).__name__ not in _PLAIN_FINDERS and getattr(finder, "__name__", "") not in _PLAIN_FINDERS
-        for finder in sys.meta_path
-    )
-    command = [sys.executable, "-P"]
-    if not needs_site:
-        command.append("-S")
-    command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
-    command += ["-X", "utf8"] if sys.flags.utf8_mode else []
-    command += [
-        "-c",
-        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; zygote(3, 4)",
-    ]
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, theirs, 3),
-        (os.POSIX_SPAWN_DUP2, parent, 4),
-    ]
-    try:
-        _zygotes.add(os.posix_spawn(sys.executable, command, os.environ, file_actions=actions))
-    finally:
-        os.close(theirs)
-        os.close(parent)
-    return ours
-
-
 _hooked = False
 
 
@@ -274,8 +206,8 @@ def _forget() -> None:
     for native in _lingering:
         native.disown()
     _alive.clear()
-    _zygotes.clear()
     _lingering.clear()
+    _zygote.forget()
 
 
 def _end_all() -> None:
@@ -283,4 +215,5 @@ def _end_all() -> None:
         pool.end()
     for native in _lingering:
         native.join(None)
+    _zygote.end()
     _machine.flush()

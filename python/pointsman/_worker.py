@@ -33,10 +33,15 @@ _BLAS_VARIABLES = (
 
 def zygote(socket: int, parent: int) -> None:
     """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors."""
+    # What every worker needs is imported before the first is forked.
+    import contextlib  # noqa: F401
     import signal
+    import warnings  # noqa: F401
 
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Blocked at the start, so that none could end this process before the line above.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     server = _native.ZygoteServer(socket, parent)
     while (request := server.next()) is not None:
         try:
@@ -79,8 +84,6 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     import signal
 
     host, own, parent = descriptors
-
-    signal.signal(signal.SIGINT, _interrupt)
     os.environ.clear()
     os.environ.update(config["environ"])
     for name in _BLAS_VARIABLES:
@@ -108,6 +111,8 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
             traceback.print_exc()
             _flush()
             os._exit(INITIALIZER_RAISED)
+    # Until here a Ctrl-C is ignored, as in the zygote: there is no call that it could end.
+    signal.signal(signal.SIGINT, _interrupt)
     lanes[0].ready()
     others = []
     if len(lanes) > 1:

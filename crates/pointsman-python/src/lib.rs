@@ -21,6 +21,7 @@ mod growth;
 mod instance;
 mod map_job;
 mod outcome;
+mod packing;
 mod planner;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
@@ -64,7 +65,7 @@ mod _native {
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]
-    use crate::zygote::{LaunchRequest, ZygoteServer, watch_parent, zygote_descriptors};
+    use crate::zygote::{LaunchRequest, ZygoteRegistrar, ZygoteServer, watch_parent, zygote_descriptors};
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

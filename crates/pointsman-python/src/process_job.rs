@@ -12,8 +12,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use pointsman_shm::{Payload, TaskId, TaskSpec};
+use pointsman_shm::{KillReason, Payload, TaskId, TaskSpec};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -21,7 +22,11 @@ use pyo3::types::{PyList, PyTuple};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
-use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, STAR, Task};
+use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR, Task};
+
+/// How long a worker may take to die once it was killed, before the caller goes on regardless. Arbitrary: it takes a
+/// millisecond, unless the worker is stuck in the kernel.
+const DEATH_TAKES: Duration = Duration::from_millis(300);
 
 struct Sent {
     sink: Arc<Task>,
@@ -238,6 +243,27 @@ impl ProcessJob {
             back.push(chunk);
         }
         back
+    }
+
+    /// Ends the calls of this job that run, for what [`ProcessJob::stop`] has left: they may end by themselves for
+    /// `grace` seconds, then their workers are killed. Calls that run in other threads of the same worker die with it.
+    fn kill(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
+        let running: Vec<(TaskId, Arc<Task>)> = {
+            let state = self.lock();
+            let unfinished = state.chunks.iter().filter(|sent| !sent.chunk().is_finished());
+            unfinished.filter_map(|sent| Some((sent.task?, sent.sink.clone()))).collect()
+        };
+        let ended = || running.iter().all(|(_, sink)| matches!(&**sink, Task::Chunk(chunk) if chunk.is_finished()));
+        let interrupted = self.pool.wait(py, future::deadline_after(Some(grace))?, &ended);
+        let host = &self.pool.host;
+        let until = Instant::now() + DEATH_TAKES;
+        py.detach(|| {
+            for (task, _) in &running {
+                host.kill(*task, KillReason::Cancelled);
+            }
+            host.wait(&ended, Some(until), SPIN);
+        });
+        interrupted.map(|_| ())
     }
 
     /// Takes back the chunks at the end that no worker has begun: their inputs, in order. They are no part of the job

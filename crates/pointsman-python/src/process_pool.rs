@@ -12,7 +12,7 @@
 //! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,15 @@ use pointsman_shm::{
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::{Cell, Outcome};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin, SLICE};
+pub(crate) use crate::packing::Function;
+use crate::packing::{self, Dependency};
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
@@ -127,6 +129,8 @@ pub(crate) struct Common {
     running: AtomicI64,
     /// The host, where the death of one worker is to break the pool.
     breaks: OnceLock<Weak<Host<Task>>>,
+    /// Whether the zygote has died and nobody has asked for another.
+    zygote_lost: AtomicBool,
 }
 
 /// Exit code of a worker whose initializer raised (`pointsman._worker`).
@@ -178,20 +182,9 @@ impl Hooks for Common {
             host.shutdown(true);
         }
     }
-}
 
-/// A function as the workers know it.
-#[derive(Debug)]
-pub(crate) struct Function {
-    pub(crate) id: u64,
-    pub(crate) block: BlockRef,
-    pub(crate) name: String,
-    host: Arc<Host<Task>>,
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        self.host.free(self.block);
+    fn zygote_died(&self) {
+        self.zygote_lost.store(true, Ordering::Relaxed);
     }
 }
 
@@ -237,24 +230,6 @@ impl Store for HostStore<'_> {
     }
 }
 
-/// Something that a function which travels by value reaches, and what it was when the function was packed.
-struct Dependency {
-    holder: Py<PyAny>,
-    name: Option<Py<PyAny>>,
-    value: Py<PyAny>,
-}
-
-impl Dependency {
-    fn is_unchanged(&self, py: Python<'_>) -> bool {
-        let holder = self.holder.bind(py);
-        let now = match &self.name {
-            Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
-            None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
-        };
-        now.is_some_and(|now| now.is(&self.value))
-    }
-}
-
 struct Known {
     /// Keeps the object's address from being used again.
     _python: Py<PyAny>,
@@ -268,9 +243,23 @@ pub(crate) struct Pool {
     known: Mutex<HashMap<usize, Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
+    connect: Py<PyAny>,
 }
 
 impl Pool {
+    /// Gets another zygote in place of one that has died; without one, fails every call that is left.
+    fn replace_zygote(&self, py: Python<'_>) {
+        // Relaxed: whoever sees it first takes care of it, and nothing else is published by it.
+        if !self.common.zygote_lost.load(Ordering::Relaxed) || !self.common.zygote_lost.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let connected = self.connect.call0(py).and_then(|socket| crate::descriptor::own(socket.extract(py)?));
+        match connected {
+            Ok(socket) => self.host.set_zygote(socket),
+            Err(error) => self.host.abandon(Death::never_started(error.to_string())),
+        }
+    }
+
     /// The function as workers know it. It is packed once, and again when something that it reaches has been replaced;
     /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
@@ -282,7 +271,7 @@ impl Pool {
         {
             return Ok(made);
         }
-        let (bytes, dependencies) = self.pack(function)?;
+        let (bytes, dependencies) = packing::pack(&self.host, function)?;
         let mut block =
             self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
         block.as_mut_slice().copy_from_slice(&bytes);
@@ -309,32 +298,6 @@ impl Pool {
         Ok(made)
     }
 
-    /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
-    fn pack(&self, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
-        let py = function.py();
-        let mut bytes = Vec::new();
-        if travels_by_name(function)? {
-            let mut store = HostStore::new(&self.host);
-            codec::encode_pickled(function, &mut bytes, &mut store)?;
-            return Ok((bytes, Some(Vec::new())));
-        }
-        if function.is_exact_instance_of::<PyFunction>() {
-            let packed = py.import("pointsman._functions")?.call_method1("pack", (function,))?;
-            if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
-                codec::write_pickle(packed.as_bytes(), &mut bytes);
-                let dependency = |(holder, name, value)| Dependency { holder, name, value };
-                return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
-            }
-        }
-        let mut store = HostStore::new(&self.host);
-        codec::encode_pickled(function, &mut bytes, &mut store)?;
-        // A function's own large buffers must not be released by the first worker that reads them.
-        if store.take().is_empty() {
-            return Ok((bytes, None));
-        }
-        Err(PyRuntimeError::new_err("the function carries large buffers of its own: pass them as arguments"))
-    }
-
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -354,42 +317,13 @@ impl Pool {
             if settled {
                 return Ok(true);
             }
+            self.replace_zygote(py);
             py.check_signals()?;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
         }
     }
-}
-
-type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
-
-/// Whether a callable is one that a worker can import by its name, and that has no state of its own.
-fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let stateless = function.is_exact_instance_of::<PyFunction>()
-        || function.is_instance_of::<PyType>()
-        || function.cast_exact::<PyCFunction>().is_ok_and(|function| {
-            function.getattr("__self__").is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
-        });
-    if !stateless {
-        return Ok(false);
-    }
-    let module = function.getattr("__module__")?;
-    if module.is_none() || module.eq("__main__")? {
-        return Ok(false);
-    }
-    let modules = function.py().import("sys")?.getattr("modules")?;
-    let Ok(mut found) = modules.get_item(module) else {
-        return Ok(false);
-    };
-    let name: String = function.getattr("__qualname__")?.extract()?;
-    for part in name.split('.') {
-        match found.getattr(part) {
-            Ok(next) => found = next,
-            Err(_) => return Ok(false),
-        }
-    }
-    Ok(found.is(function))
 }
 
 struct ProcessOrigin {
@@ -446,12 +380,14 @@ pub(crate) struct ProcessPool {
 
 #[pymethods]
 impl ProcessPool {
-    /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it.
+    /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it,
+    /// `connect` for the socket of another zygote when one has died.
     #[new]
-    fn new(start_collector: Py<PyAny>) -> PyResult<Self> {
+    fn new(start_collector: Py<PyAny>, connect: Py<PyAny>) -> PyResult<Self> {
         let common = Arc::new(Common::default());
         let host = Arc::new(Host::new(HostConfig::default(), common.clone())?);
-        let pool = Pool { host, common, known: Mutex::default(), next_function: AtomicU64::new(1), start_collector };
+        let pool =
+            Pool { host, common, known: Mutex::default(), next_function: AtomicU64::new(1), start_collector, connect };
         Ok(Self { pool: Arc::new(pool) })
     }
 
@@ -517,6 +453,7 @@ impl ProcessPool {
                 |error| PyErr::from_value(error.into_bound(py)),
             ));
         }
+        self.pool.replace_zygote(py);
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);

@@ -24,6 +24,8 @@ _CHUNKS_PER_LANE = 3
 _LAZY_CALLS_PER_LANE = 8192
 # Seconds of calls that the caller runs itself between two looks at the workers.
 _CALLER_SECONDS = 0.005
+# Seconds that calls get to end by themselves after a Ctrl-C, which a terminal sends to the workers, too. Arbitrary.
+_GRACE = 0.1
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
 
@@ -68,8 +70,15 @@ class ProcessRun:
         """Yield results in order until the job is done."""
         try:
             yield from self._loop()
-        finally:
+        except (Exception, GeneratorExit):
             self.stop()
+            raise
+        except BaseException:
+            # Ctrl-C, which has not reached the workers if it was not typed in their terminal.
+            self.stop()
+            self.native.kill(_GRACE)
+            raise
+        self.stop()
 
     def stop(self) -> None:
         """Cancel what no worker has begun."""

@@ -221,7 +221,6 @@ mod tests {
         let kind = Segment::Host { slots: 16, spin_ns: 0 };
         let memory = Arc::new(SharedMemory::create(kind, 1 << 20).unwrap());
         let slots = layout::slots(16);
-        slots.initialise(&*memory);
         let arena = Arc::new(Arena::new(memory.clone(), false));
         let env = Env { memory, arena, slots, window: 16 };
         let mut core = Core::new();

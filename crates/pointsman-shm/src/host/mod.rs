@@ -163,7 +163,6 @@ impl<S: Sink> Host<S> {
         let kind = Kind::Host { slots: config.slots, spin_ns };
         let memory = Arc::new(SharedMemory::create(kind, config.host_arena_bytes)?);
         let slots = layout::slots(config.slots);
-        slots.initialise(&*memory);
         let arena = Arc::new(Arena::new(memory.clone(), false));
         let shared = Shared {
             env: Env { memory, arena, slots, window: config.window as usize },

@@ -364,7 +364,7 @@ impl<S: Sink> Core<S> {
         }
     }
 
-    /// The call that was running fails; those after it run elsewhere.
+    /// The call that was running fails; those after it run elsewhere, unless the task was killed because it was cancelled.
     fn fail_current_call(&mut self, env: &Env, id: TaskId, death: &Death) {
         let Some(entry) = self.table.get_mut(id) else {
             return;
@@ -376,6 +376,9 @@ impl<S: Sink> Core<S> {
         }
         if entry.next == entry.calls {
             return self.settle(env, id);
+        }
+        if death.target == Some(id) && death.cause == Cause::Killed(KillReason::Cancelled) {
+            return self.give_up(env, id, None);
         }
         entry.place = Place::Waiting;
         if entry.has_blocks() {

@@ -143,7 +143,7 @@ pub fn start_zygote() -> Zygote {
         drop(ours);
         let mut server = Server::new(theirs, parent).unwrap();
         while let Ok(Next::Launch(request)) = server.next() {
-            let process = request.process;
+            let (process, asker) = (request.process, request.asker.clone());
             let mut request = Some(request);
             // SAFETY: the zygote has one thread.
             let pid = unsafe { libc::fork() };
@@ -151,7 +151,7 @@ pub fn start_zygote() -> Zygote {
                 drop(server);
                 serve(request.take().unwrap());
             }
-            server.reply_launched(process, pid).unwrap();
+            server.reply_launched(&asker, process, pid).unwrap();
         }
     });
     let (ours, theirs, parent) = both.take().unwrap();
