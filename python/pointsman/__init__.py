@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from pointsman._errors import PoolBrokenError as PoolBrokenError
     from pointsman._errors import RemoteError as RemoteError
     from pointsman._errors import RunningLoopError as RunningLoopError
+    from pointsman._errors import SharedMemoryFullError as SharedMemoryFullError
     from pointsman._errors import UnreadableError as UnreadableError
     from pointsman._errors import WorkerDied as WorkerDied
     from pointsman._executor import Executor as Executor
     from pointsman._future import Future as Future
     from pointsman._options import options as options
     from pointsman._plan import Plan as Plan
+    from pointsman._scheduling import TaskPriority as TaskPriority
+    from pointsman._scheduling import WorkStealingScheduler as WorkStealingScheduler
 
     __version__: str
 
@@ -42,12 +45,15 @@ _HOME = {
     "PoolBrokenError": "_errors",
     "RemoteError": "_errors",
     "RunningLoopError": "_errors",
+    "SharedMemoryFullError": "_errors",
     "UnreadableError": "_errors",
     "WorkerDied": "_errors",
     "Executor": "_executor",
     "Future": "_future",
     "options": "_options",
     "Plan": "_plan",
+    "TaskPriority": "_scheduling",
+    "WorkStealingScheduler": "_scheduling",
     "__version__": "_native",
 }
 
@@ -63,7 +69,10 @@ __all__ = [
     "PoolBrokenError",
     "RemoteError",
     "RunningLoopError",
+    "SharedMemoryFullError",
+    "TaskPriority",
     "UnreadableError",
+    "WorkStealingScheduler",
     "WorkerDied",
     "__version__",
     "execute",

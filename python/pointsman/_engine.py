@@ -49,6 +49,8 @@ class Run:
     """A job on its way: its results as a stream, and what was decided."""
 
     def __init__(self, job: Job, plan: Plan | None = None) -> None:
+        if plan is not None:
+            job.terms.check(plan.backend)
         self.job = job
         self.plan = plan
         self.delivered = 0
@@ -135,7 +137,7 @@ class Run:
     def _fixed(self) -> Plan | None:
         """Return the plan that follows from the options alone, without measuring anything."""
         job = self.job
-        if job.backend == "processes":
+        if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
             import math
 
             from pointsman._machine import facts
@@ -317,7 +319,7 @@ class Run:
 
         # One input says more of what the function does to it than its code does.
         sample = self._arguments[:1]
-        verdict = judge(self.job.function, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
+        verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
         self._hints = verdict.hints
         if not verdict.may_travel:
             self._struck["processes"] = "; ".join(verdict.reasons)
@@ -415,8 +417,12 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
         chunksize=job.chunksize or 1,
         function=job.name,
         calls=job.source.left(),
-        reasons=(asked,) if job.backend != "auto" else (),
+        reasons=(asked,) if job.backend != "auto" else _stoppable(job),
     )
+
+
+def _stoppable(job: Job) -> tuple[str, ...]:
+    return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
 
 
 def _has_gil() -> bool:

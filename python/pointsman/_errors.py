@@ -20,6 +20,7 @@ __all__ = [
     "PoolBrokenError",
     "RemoteError",
     "RunningLoopError",
+    "SharedMemoryFullError",
     "UnreadableError",
     "WorkerDied",
 ]
@@ -41,16 +42,16 @@ class CannotTravelError(PointsmanError, PicklingError):
     """A function, an argument or a result cannot be pickled, so it cannot go to or come from another process."""
 
 
-class UnreadableError(PointsmanError, UnpicklingError):
-    """A result arrived but cannot be unpickled here."""
-
-
 class RemoteError(PointsmanError):
     """A call raised an exception that cannot be pickled or unpickled; the message and the cause have its text."""
 
 
 class CallTimeoutError(PointsmanError, TimeoutError):
     """A call took longer than its timeout."""
+
+
+class SharedMemoryFullError(PointsmanError, MemoryError):
+    """A call's arguments are larger than the shared memory of its pool will ever hold."""
 
 
 class RunningLoopError(PointsmanError, RuntimeError):
@@ -77,8 +78,8 @@ if TYPE_CHECKING:
     class WorkerDied(PointsmanError, BrokenProcessPool):  # noqa: N818 - the name that the design gives it
         """A worker process died while it ran the call.
 
-        `cause` is "signal", "exit", "timeout", "cancelled", "memory", "shutdown" or "unknown"; `number` the signal or
-        the exit code; `index` the place of the call's input in a job.
+        `cause` is "signal", "exit", "neighbour", "cancelled", "memory", "shutdown" or "unknown"; `number` the signal
+        or the exit code; `index` the place of the call's input in a job.
         """
 
         cause: str
@@ -90,6 +91,23 @@ if TYPE_CHECKING:
         def __init__(
             self, message: str, cause: str, number: int, pid: int, function: str, index: int | None
         ) -> None: ...
+
+    class UnreadableError(PointsmanError, UnpicklingError, BrokenProcessPool):
+        """What arrived on the other side, a call's arguments or its result, cannot be unpickled there.
+
+        It is also a `BrokenProcessPool`, which the standard library raises then; no other call is touched.
+        """
+
+
+def _make_unreadable() -> type:
+    # As below: not before it is needed.
+    from concurrent.futures.process import BrokenProcessPool
+
+    body = {
+        "__module__": __name__,
+        "__doc__": "What arrived on the other side, a call's arguments or its result, cannot be unpickled there.",
+    }
+    return type("UnreadableError", (PointsmanError, UnpicklingError, BrokenProcessPool), body)
 
 
 def _make_worker_died() -> type:
@@ -115,6 +133,9 @@ def _make_worker_died() -> type:
 def __getattr__(name: str) -> object:
     if name == "WorkerDied":
         globals()[name] = made = _make_worker_died()
+        return made
+    if name == "UnreadableError":
+        globals()[name] = made = _make_unreadable()
         return made
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

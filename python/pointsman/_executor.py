@@ -13,28 +13,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _default
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
+from pointsman._executor_checks import check_choices, check_limits, check_workers
 from pointsman._job import check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
-from pointsman._standing_in import Manager, Worker, check_context, is_ending
+from pointsman._standing_in import Manager, Worker, check_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pointsman._executor_options import ExecutorOptions
     from pointsman._future import Future
     from pointsman._plan import Record
     from pointsman._resources import CpuMeter
 
 T = TypeVar("T")
 
-_BACKENDS = ("auto", "threads", "processes")
-_ON_WORKER_DEATH = ("replace", "break")
 # Calls in other processes that are remembered before the finished ones are dropped.
 _MOST_KEPT = 256
 
 _all: weakref.WeakSet[Executor] = weakref.WeakSet()
 _numbers = iter(range(1 << 62))
+# Set when the interpreter begins to end: from then on no thread can be started.
+_ending = False
 
 
 class Executor(concurrent.futures.Executor):
@@ -68,6 +70,15 @@ class Executor(concurrent.futures.Executor):
     on_worker_death
         "replace": the death of a worker process fails the call that it ran, and another takes its place. "break": it
         fails every call that is left and breaks the executor, as it does in the standard library.
+    max_tasks_per_child
+        Calls after which a worker process is replaced by a new one; None for never.
+    memory_limit
+        Bytes of private memory beyond which a worker process is replaced by a new one, between two calls. To bound a
+        single call, set RLIMIT_AS in the initializer.
+    shared_memory
+        Bytes that arguments and results on their way may take at most. What finds no room waits; a single call's
+        arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
+        POINTSMAN_SHARED_MEMORY says, else as much as is needed.
 
     """
 
@@ -84,16 +95,20 @@ class Executor(concurrent.futures.Executor):
         scheduler: WorkStealingScheduler | None = None,
         mp_context: Any = None,
         on_worker_death: str = "replace",
+        max_tasks_per_child: int | None = None,
+        memory_limit: int | None = None,
+        shared_memory: int | None = None,
     ) -> None:
         if not isinstance(thread_name_prefix, str):
             thread_name_prefix, mp_context = "", thread_name_prefix
         self._mp_context = check_context(mp_context)
         if mp_context is not None and backend == "auto":
             backend = "processes"
-        self._backend = _check_choices(backend, on_worker_death, scheduler, self._mp_context)
+        self._asked = backend
+        self._backend = check_choices(backend, on_worker_death, scheduler, self._mp_context)
         self._learns = backend == "auto" and max_workers is None and initializer is None
         self._chosen = max_workers is not None
-        self._max_workers = _check_workers(max_workers) or self._default_workers()
+        self._max_workers = check_workers(max_workers) or self._default_workers()
         if initializer is not None and not callable(initializer):
             message = f"initializer must be callable, not {initializer!r}"
             raise InvalidTypeError(message)
@@ -103,6 +118,7 @@ class Executor(concurrent.futures.Executor):
         if self._stack_size is not None and self._backend == "processes":
             message = "thread_stack_size is for threads; worker processes run calls on their main threads"
             raise InvalidArgumentError(message)
+        self._limits = check_limits(self._backend, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
         self._steals = scheduler is not None
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
@@ -160,6 +176,7 @@ class Executor(concurrent.futures.Executor):
             initargs=self._initargs,
             patient=True,
             breaks=self._breaks,
+            **self._limits,
         )
 
     def _break(self, error: BaseException) -> None:
@@ -215,28 +232,79 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            from pointsman._future import Future
+            return _failed(fn, why)
 
-            failed: Future[T] = Future()
-            if type(why) is CannotTravelError:
-                placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
-                placed.__cause__ = why.__cause__
-                why = placed
-            failed.set_exception(why)
-            return failed
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+        kill_on_cancel: bool = False,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        run_on_caller: bool = False,
+    ) -> ExecutorOptions:
+        """Return a view with `submit` and `map` whose calls run on these terms.
+
+        Parameters
+        ----------
+        timeout, retries, retry_on, kill_on_cancel
+            As for `pointsman.options`. A thread cannot be stopped: on threads a call that runs longer than `timeout`
+            fails with `CallTimeoutError` all the same, and goes on; nobody hears of its outcome. With
+            `backend="auto"` the calls of a function that may travel run in processes instead, where they are stopped.
+        priority
+            How urgent the calls are among those that wait.
+        run_on_caller
+            Let a thread that waits for one of the calls run it itself, if it has not begun: the cheapest way by far
+            where it does not matter which thread runs a call. On threads only.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the executor's backend cannot keep them.
+
+        """
+        from pointsman._executor_options import ExecutorOptions
+        from pointsman._terms import Terms
+
+        terms = Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
+        terms.check(self._asked)
+        if run_on_caller and self._backend == "processes":
+            message = "run_on_caller is for threads: the caller's thread is no worker process"
+            raise InvalidArgumentError(message)
+        return ExecutorOptions(self, terms, TaskPriority(priority), run_on_caller=bool(run_on_caller))
+
+    def _submit_on(
+        self, terms: Any, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2
+    ) -> Future[T]:
+        """Start a call on terms that only a worker process can keep."""
+        self._check_open()
+        try:
+            if self._backend == "processes":
+                self._start()
+                return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
+            return self._submit_to_process(fn, args, kwargs, terms)
+        except RuntimeError:
+            self._check_open()
+            raise
+        except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
+            return _failed(fn, why)
 
     def _wait_for_room(self) -> None:
+        """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
         import sys
 
-        if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:
+        if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:  # noqa: SLF001 - documented
             return
         self._pool.native.wait_for_room(self._queue_capacity)
 
-    def _submit_to_process(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+    def _submit_to_process(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None
+    ) -> Future[T]:
         """Run a call in the program's worker processes."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        future = pool.native.submit(fn, args, kwargs)
+        future = pool.native.submit(fn, args, kwargs, 2, terms)
         with self._lock:
             self._elsewhere.append(future)
             if len(self._elsewhere) > _MOST_KEPT:
@@ -255,11 +323,11 @@ class Executor(concurrent.futures.Executor):
     def _check_open(self) -> None:
         if self._broken:
             raise self._broken
+        if _ending:
+            message = "cannot schedule new futures after interpreter shutdown"
+            raise RuntimeError(message)
         if self._shut_down:
             message = "cannot schedule new futures after shutdown"
-            raise RuntimeError(message)
-        if is_ending():
-            message = "cannot schedule new futures after interpreter shutdown"
             raise RuntimeError(message)
 
     def map(
@@ -430,6 +498,11 @@ class Executor(concurrent.futures.Executor):
     @property
     def _processes(self) -> dict[int, Worker]:
         pool = self._pool
+        # They start in the background; who looks for them wants to see one.
+        patience = 1000 if pool is not None and self._backend == "processes" and not self._shut_down else 0
+        while not self._pids() and not self._broken and patience:
+            threading.Event().wait(0.005)
+            patience -= 1
 
         def is_listed(pid: int) -> bool:
             return pid in pool.native.pids()
@@ -441,36 +514,17 @@ class Executor(concurrent.futures.Executor):
         return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)
 
 
-def _check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context: Any) -> str:
-    """The backend that remains, once the choices are known to go together."""
-    if backend not in _BACKENDS:
-        message = f"backend must be one of {', '.join(map(repr, _BACKENDS))}, not {backend!r}"
-        raise InvalidArgumentError(message)
-    if on_worker_death not in _ON_WORKER_DEATH:
-        message = f"on_worker_death must be one of {', '.join(map(repr, _ON_WORKER_DEATH))}, not {on_worker_death!r}"
-        raise InvalidArgumentError(message)
-    if scheduler is not None and not isinstance(scheduler, WorkStealingScheduler):
-        message = f"scheduler must be a WorkStealingScheduler or None, not {scheduler!r}"
-        raise InvalidTypeError(message)
-    if backend == "processes":
-        if scheduler is not None:
-            message = "scheduler is for threads; idle worker processes take calls from each other anyway"
-            raise InvalidArgumentError(message)
-        return "processes"
-    if mp_context is not None:
-        message = "mp_context is for worker processes: leave it out, or pass backend='processes'"
-        raise InvalidArgumentError(message)
-    if on_worker_death == "break":
-        message = "on_worker_death is for worker processes: pass backend='processes', too"
-        raise InvalidArgumentError(message)
-    return "threads"
+def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
+    """Return the future of a call that could not be sent."""
+    from pointsman._future import Future
 
-
-def _check_workers(max_workers: Any) -> int | None:
-    if isinstance(max_workers, int) and max_workers <= 0:
-        message = f"max_workers must be greater than 0, not {max_workers!r}"
-        raise InvalidArgumentError(message)
-    return check_count("max_workers", max_workers)
+    failed: Future[T] = Future()
+    if type(why) is CannotTravelError:
+        placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
+        placed.__cause__ = why.__cause__
+        why = placed
+    failed.set_exception(why)
+    return failed
 
 
 def _broken_pool(message: str) -> PoolBrokenError:
@@ -481,6 +535,18 @@ def _broken_pool(message: str) -> PoolBrokenError:
         "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
     )
     return kind(message)
+
+
+def _end_all() -> None:
+    """Refuse calls from now on: the pools have run what was submitted, and end with the program."""
+    global _ending  # noqa: PLW0603 - once per process
+    _ending = True
+    for executor in list(_all):
+        executor._shut_down = True  # noqa: SLF001 - this module
+
+
+# Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
 
 
 def _forget_all() -> None:

@@ -64,7 +64,7 @@ class Future(_Base[T]):
 
             loop = get_running_loop()
             waiter = loop.create_future()
-            if _bridge(loop).watch(self, waiter):
+            if _bridge(loop).watch(self, waiter):  # type: ignore[arg-type]
                 try:
                     yield from waiter
                 except CancelledError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _terms
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._source import Source
 
@@ -31,6 +32,7 @@ class Job:
     """
 
     __slots__ = (
+        "asked",
         "backend",
         "buffersize",
         "chunksize",
@@ -43,6 +45,7 @@ class Job:
         "sample_size",
         "source",
         "target",
+        "terms",
     )
 
     def __init__(
@@ -58,10 +61,15 @@ class Job:
         sample_size: int | None = None,
         target_chunk_duration: float | None = None,
         lazy: bool = False,
+        terms: _terms.Terms = _terms.NONE,
     ) -> None:
-        self.function = check_callable(function)
+        # What the user gave, and what is called in its place.
+        self.asked = check_callable(function)
+        self.function = terms.wrap(function)
         self.name = name_of(function)
         self.backend = check_backend(backend)
+        self.terms = terms
+        terms.check(self.backend)
         self.max_workers = check_count("max_workers", max_workers)
         self.chunksize = check_count("chunksize", chunksize)
         self.buffersize = check_count("buffersize", buffersize)

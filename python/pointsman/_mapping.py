@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pointsman import _native
+    from pointsman._native import MapJob, MapResults
 
 T = TypeVar("T")
 
-# Inputs ahead of the results taken, when the input has no length and nothing else is said. Arbitrary: enough to keep any
-# number of workers busy, little enough for an endless input.
+# Inputs ahead of the results taken, when the input has no length and nothing else is said. Arbitrary: enough to keep
+# any number of workers busy, little enough for an endless input.
 DEFAULT_BUFFER = 1024
 # All inputs ahead of the results.
 WHOLE = 1 << 60
@@ -30,13 +30,13 @@ def arguments_of(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterable[Any], b
     return zip(*iterables, strict=False), True, sized
 
 
-def fed(job: _native.MapJob, source: Iterator[Any], buffersize: int, timeout: float | None) -> Iterator[Any]:
+def fed(job: MapJob, source: Iterator[Any], buffersize: int, timeout: float | None) -> Iterator[Any]:
     """Start a map whose inputs are taken as its results are."""
     job.push(list(islice(source, buffersize)))
     return _feed(job, source, job.results(timeout))
 
 
-def _feed(job: _native.MapJob, source: Iterator[Any], results: _native.MapResults) -> Iterator[Any]:
+def _feed(job: MapJob, source: Iterator[Any], results: MapResults) -> Iterator[Any]:
     try:
         for result in results:
             job.push(list(islice(source, 1)))
@@ -73,8 +73,13 @@ def unchunk(chunked: Iterator[list[T]]) -> Iterator[T]:
             yield chunk.pop()
 
 
-def windowed(submit: Callable[..., Any], fn: Callable[..., T], arguments: Iterator[tuple[Any, ...]], buffersize: int,
-             deadline: Callable[[], float | None]) -> Iterator[T]:
+def windowed(
+    submit: Callable[..., Any],
+    fn: Callable[..., T],
+    arguments: Iterator[tuple[Any, ...]],
+    buffersize: int,
+    deadline: Callable[[], float | None],
+) -> Iterator[T]:
     """Submit at most `buffersize` calls ahead of the results taken; the first ones at once."""
     from collections import deque
 
@@ -82,8 +87,13 @@ def windowed(submit: Callable[..., Any], fn: Callable[..., T], arguments: Iterat
     return _window(submit, fn, arguments, futures, deadline)
 
 
-def _window(submit: Callable[..., Any], fn: Callable[..., T], arguments: Iterator[tuple[Any, ...]], futures: Any,
-            deadline: Callable[[], float | None]) -> Iterator[T]:
+def _window(
+    submit: Callable[..., Any],
+    fn: Callable[..., T],
+    arguments: Iterator[tuple[Any, ...]],
+    futures: Any,
+    deadline: Callable[[], float | None],
+) -> Iterator[T]:
     try:
         while futures:
             result = [futures.popleft().result(deadline())]

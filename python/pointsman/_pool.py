@@ -10,11 +10,13 @@ import os
 import sys
 import threading
 import weakref
+from _pickle import dumps
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _machine, _native, _zygote
-from pointsman._job import name_of
+from pointsman._errors import InvalidArgumentError
+from pointsman._job import check_count, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,11 @@ class Processes:
         Called in each worker before its first call.
     patient
         At the program's end run the queued calls first.
+    max_tasks, memory_limit
+        Calls, and bytes of private memory, after which a worker makes room for a new one. For pools whose processes
+        have one thread each.
+    shared_memory
+        Bytes that the pool may share with its workers; None for what the environment says, else no cap.
 
     """
 
@@ -49,6 +56,9 @@ class Processes:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         patient: bool = False,
+        max_tasks: int | None = None,
+        memory_limit: int | None = None,
+        shared_memory: int | None = None,
         breaks: bool = False,
     ) -> None:
         self._lock = threading.Lock()
@@ -68,8 +78,14 @@ class Processes:
         # First of all: it starts up while the rest is prepared here.
         began = perf_counter()
         socket = _zygote.connect()
-        self.native = _native.ProcessPool(start_collector, _zygote.connect)
-        self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
+        lanes = threads * max(processes, round(cores))
+        try:
+            self.native = _native.ProcessPool(start_collector, _zygote.connect, shared_memory or _cap(), lanes)
+        except BaseException:
+            os.close(socket)
+            raise
+        config = _launch_config(processes * threads, cores, initializer, initargs)
+        self.native.set_launch_config(dumps({**config, "most_calls": max_tasks, "most_memory": memory_limit}, 5))
         if breaks:
             self.native.break_on_death()
         if initializer is not None:
@@ -144,35 +160,41 @@ def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
 
 def _launch_config(
     lanes: int, cores: float, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-) -> bytes:
-    from _pickle import dumps
-
+) -> dict[str, Any]:
     from pointsman._transport import dumps_anyway
 
     # Where this program has needed cloudpickle its workers will: the zygote imports it once for all of them.
     preload = ["cloudpickle"] if "cloudpickle" in sys.modules else []
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
-    return dumps(
-        {
-            "path": list(sys.path),
-            "directory": _directory(),
-            "environ": dict(os.environ),
-            "argv": list(sys.argv),
-            "preload": preload,
-            "blas_threads": max(1, int(cores // max(1, lanes))),
-            # Packed apart: reading them may import what only the path above can find.
-            "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
-            "warnings": [packed for packed in map(_packed, filters) if packed is not None],
-        },
-        5,
-    )
+    return {
+        "path": list(sys.path),
+        "directory": _directory(),
+        "environ": dict(os.environ),
+        "argv": list(sys.argv),
+        "preload": preload,
+        "blas_threads": max(1, int(cores // max(1, lanes))),
+        "cores": max(1.0, cores / max(1, lanes)),
+        # Packed apart: reading them may import what only the path above can find.
+        "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
+        "warnings": [packed for packed in map(_packed, filters) if packed is not None],
+    }
+
+
+def _cap() -> int | None:
+    """Read the cap on shared memory that the environment sets, in bytes."""
+    text = os.environ.get("POINTSMAN_SHARED_MEMORY", "")
+    if not text:
+        return None
+    try:
+        return check_count("POINTSMAN_SHARED_MEMORY", int(text))
+    except ValueError:
+        message = f"POINTSMAN_SHARED_MEMORY must be a positive number of bytes, not {text!r}"
+        raise InvalidArgumentError(message) from None
 
 
 def _packed(filter_: object) -> bytes | None:
-    from _pickle import dumps
-
     try:
-        return dumps(filter_, 5)
+        return bytes(dumps(filter_, 5))
     except Exception:  # noqa: BLE001 - a filter whose category cannot travel is of no use over there
         return None
 

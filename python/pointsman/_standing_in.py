@@ -7,30 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING, Any
 
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Set when the interpreter begins to end: from then on no thread can be started.
-_ending = False
-
-
-def is_ending() -> bool:
-    """Whether the interpreter has begun to end."""
-    return _ending
-
-
-def _note_end() -> None:
-    global _ending  # noqa: PLW0603 - once per process
-    _ending = True
-
-
-# Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.
-threading._register_atexit(_note_end)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
 
 
 def check_context(mp_context: Any) -> Any:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Exit code of a worker whose initializer raised; the native pool knows it too.
 INITIALIZER_RAISED = 81
+# Exit code of a worker that makes room for a new one; the native pool knows it, too.
+RECYCLED = 82
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -56,8 +58,7 @@ def zygote(socket: int, parent: int) -> None:
             # The zygote's end of the socket is not this process's.
             del server
             try:
-                _serve(request.adopt(), config)
-                code = 0
+                code = _serve(request.adopt(), config)
             except BaseException:  # noqa: BLE001 - the last frame of a process
                 import traceback
 
@@ -79,8 +80,8 @@ def _prepare(config: dict[str, Any]) -> None:
                 continue
 
 
-def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> None:
-    """Be a worker process: serve every lane, the first on the main thread."""
+def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:
+    """Be a worker process: serve every lane, the first on the main thread. Returns the exit code."""
     import signal
 
     host, own, parent = descriptors
@@ -88,6 +89,9 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
     os.environ.update(config["environ"])
     for name in _BLAS_VARIABLES:
         os.environ.setdefault(name, str(config["blas_threads"]))
+    # What runs in here has this process's share of the cores, for pools of its own as well.
+    os.environ["POINTSMAN_CORES"] = str(config["cores"])
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(max(1, int(config["cores"]))))
     from contextlib import suppress
 
     # The directory may have gone since; relative paths will say so themselves.
@@ -124,9 +128,10 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
         ]
         for thread in others:
             thread.start()
-    lanes[0].serve()
+    closed = lanes[0].serve(config["most_calls"], config["most_memory"])
     for thread in others:
         thread.join()
+    return 0 if closed else RECYCLED
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:

@@ -47,10 +47,11 @@ DIFFERENCES = {
         "the script of the test lacks `import multiprocessing`; upstream never runs it on processes"
     ),
 }
-# Tests of the standard pools' inner parts rather than of what they promise.
-INNER = {
-    "test_killed_child": "run with on_worker_death='break' (KilledChild)",
-    "test_free_reference": "",
+# Listed, but whether they pass is a matter of speed.
+MAY_PASS = {
+    "ExecutorShutdown.test_cancel_futures": (
+        "wants a call of a pool that is still starting to be beyond cancelling; ours can be cancelled until it is begun"
+    ),
 }
 # What these take is seconds of sleep.
 SLOW = ("test_map_timeout", "test_first_exception", "gh105829")
@@ -117,7 +118,9 @@ def _cases() -> dict[str, type[unittest.TestCase]]:
 def _run_with_ours(*args: str, **options: Any) -> Any:
     """`assert_python_ok` for scripts that import the executor by its class's name from the standard library."""
     *flags, script = args
-    return _standard_run(*flags, script.replace("from concurrent.futures import Executor", "from pointsman import Executor"), **options)
+    return _standard_run(
+        *flags, script.replace("from concurrent.futures import Executor", "from pointsman import Executor"), **options
+    )
 
 
 _standard_run = test_shutdown.assert_python_ok
@@ -126,8 +129,8 @@ test_shutdown.assert_python_ok = _run_with_ours
 
 def _difference(test: unittest.TestCase) -> str | None:
     label, _, place = type(test).__name__.rpartition("_")
-    name = f"{label}.{test._testMethodName}"  # noqa: SLF001 - unittest has no other way
-    return name if place != "Threads" and name in DIFFERENCES else None
+    name = f"{label}.{test._testMethodName}"
+    return name if place != "Threads" and name in DIFFERENCES | MAY_PASS else None
 
 
 def main() -> int:
@@ -150,7 +153,7 @@ def main() -> int:
     unexpected = [test.id() for test in wrong if _difference(test) is None]
     print(f"{result.testsRun} tests, {len(result.skipped)} skipped, {len(wrong)} fail")
     for name in sorted(filter(None, known)):
-        print(f"meant to differ: {name}: {DIFFERENCES[name]}")
+        print(f"meant to differ: {name}: {(DIFFERENCES | MAY_PASS)[name]}")
     for test in unexpected:
         print(f"UNEXPECTED: {test}")
     mended = [] if words else sorted(set(DIFFERENCES) - known)

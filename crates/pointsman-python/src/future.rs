@@ -40,6 +40,10 @@ pub(crate) trait Origin: Send + Sync {
     fn cancel(&self, py: Python<'_>) -> bool;
     /// Stops the call though it runs; false where that cannot be done.
     fn kill(&self, py: Python<'_>) -> bool;
+    /// Gives the call an outcome though it may run on; false where that cannot be done.
+    fn fail(&self, _py: Python<'_>, _error: Py<PyAny>) -> bool {
+        false
+    }
     /// Brings in what has arrived, without waiting.
     fn refresh(&self, py: Python<'_>);
     /// Somebody wants to be told of the outcome by other means than [`Origin::wait`]; with `blocks`, this thread is likely
@@ -206,6 +210,11 @@ impl FutureCore {
         Self::set(slf, "set_exception", Outcome::Raised(exception))
     }
 
+    /// Gives the future an exception though its call may run on; False if it is done already.
+    fn _fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
+        slf.get().origin().fail(slf.py(), error)
+    }
+
     /// Makes the standard part, for those who read it directly.
     fn _inflate(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::inflate(slf, true)
@@ -370,6 +379,14 @@ impl FutureCore {
             Self::tell_others(slf, &watchers);
         }
         Ok(cancelled)
+    }
+}
+
+impl Drop for FutureCore {
+    fn drop(&mut self) {
+        // Nobody else looks at the outcome, but others may keep the cell for some time.
+        let cell = self.origin.get().map(|origin| origin.cell());
+        drop(cell.filter(|cell| cell.is_settled()).and_then(Cell::take));
     }
 }
 

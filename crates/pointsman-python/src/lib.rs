@@ -26,8 +26,12 @@ mod planner;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_job;
+mod process_origin;
 mod process_pool;
+mod sealed;
 mod shared_job;
+mod sizes;
+mod terms;
 mod thread_call;
 mod thread_pool;
 mod worker;
@@ -49,7 +53,7 @@ mod _native {
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]
-    use crate::map_job::MapJob;
+    use crate::map_job::{MapJob, MapResults};
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]
@@ -60,6 +64,8 @@ mod _native {
     use crate::process_pool::ProcessPool;
     #[pymodule_export]
     use crate::shared_job::SharedJob;
+    #[pymodule_export]
+    use crate::terms::Terms;
     #[pymodule_export]
     use crate::thread_pool::ThreadPool;
     #[pymodule_export]

@@ -38,6 +38,15 @@ enum Slot {
     Raised(Py<PyAny>),
 }
 
+/// What the results of inputs are that were left out.
+#[derive(Default)]
+enum Stopped {
+    #[default]
+    No,
+    Cancelled,
+    Failed(Py<PyAny>),
+}
+
 #[derive(Default)]
 struct State {
     items: VecDeque<Py<PyAny>>,
@@ -49,8 +58,7 @@ struct State {
     running: usize,
     /// Somebody sleeps until the first result is there.
     sleeping: bool,
-    /// Why inputs were left out: none, or what the results of those are.
-    stopped: Option<Option<Py<PyAny>>>,
+    stopped: Stopped,
     completed: u64,
     failed: u64,
     spent: Duration,
@@ -206,9 +214,13 @@ impl MapJob {
     pub(crate) fn stop(&self, error: Option<Py<PyAny>>) {
         let mut state = self.lock();
         let left = std::mem::take(&mut state.items);
-        let replaced = if state.stopped.is_none() { state.stopped.replace(error) } else { Some(error) };
+        let stopped = error.map_or(Stopped::Cancelled, Stopped::Failed);
+        let unwanted = match state.stopped {
+            Stopped::No => std::mem::replace(&mut state.stopped, stopped),
+            _ => stopped,
+        };
         drop(state);
-        drop((left, replaced));
+        drop((left, unwanted));
         self.changed.notify_all();
     }
 
@@ -226,9 +238,15 @@ impl MapJob {
         if state.results.is_empty() {
             return Some(Ok(()));
         }
-        // Nobody will run the first one that is left out.
-        let error = state.stopped.as_ref().filter(|_| state.first >= state.next)?;
-        let error = error.as_ref().map(|error| error.clone_ref(py));
+        if state.first < state.next {
+            // It runs still.
+            return None;
+        }
+        let error = match &state.stopped {
+            Stopped::No => return None,
+            Stopped::Cancelled => None,
+            Stopped::Failed(error) => Some(error.clone_ref(py)),
+        };
         drop(state);
         let cancelled = || py.import("concurrent.futures").and_then(|module| module.getattr("CancelledError")?.call0());
         Some(Err(match error.map_or_else(cancelled, |error| Ok(error.into_bound(py))) {
@@ -239,7 +257,10 @@ impl MapJob {
 
     /// Waits until the first result is there, or the job is stopped.
     fn wait(&self, limit: Duration) -> bool {
-        let ready = |state: &State| !matches!(state.results.front(), Some(Slot::Waiting)) || state.stopped.is_some();
+        let ready = |state: &State| {
+            let left_out = !matches!(state.stopped, Stopped::No) && state.first >= state.next;
+            !matches!(state.results.front(), Some(Slot::Waiting)) || left_out
+        };
         let mut state = self.lock();
         if ready(&state) {
             return true;

@@ -23,6 +23,7 @@ use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
 use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR, Task};
+use crate::terms::{self, Terms};
 
 /// How long a worker may take to die once it was killed, before the caller goes on regardless. Arbitrary: it takes a
 /// millisecond, unless the worker is stuck in the kernel.
@@ -63,6 +64,7 @@ pub(crate) struct ProcessJob {
     keep_going: bool,
     /// Index of the first input in the whole job, for messages.
     base: usize,
+    terms: pointsman_shm::Terms,
     state: Mutex<State>,
 }
 
@@ -86,6 +88,7 @@ impl ProcessJob {
             calls: u32::try_from(calls)?,
             priority: 2,
             attached: store.take(),
+            terms: self.terms,
         };
         Ok((host.submit(spec, sink), bytes))
     }
@@ -112,17 +115,19 @@ impl ProcessJob {
 impl ProcessJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
-    #[pyo3(signature = (pool, function, star, keep_going, base=0))]
+    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None))]
     fn new(
         pool: &ProcessPool,
         function: &Bound<'_, PyAny>,
         star: bool,
         keep_going: bool,
         base: usize,
+        terms: Option<&Bound<'_, Terms>>,
     ) -> PyResult<Self> {
+        let terms = terms::shared(terms);
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self { pool, function, star, keep_going, base, state: Mutex::default() })
+        Ok(Self { pool, function, star, keep_going, base, terms, state: Mutex::default() })
     }
 
     /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.

@@ -17,8 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
-    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec,
-    Usage,
+    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec, Usage,
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -28,9 +27,13 @@ use crate::cell::{Cell, Outcome};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::ending::detached;
-use crate::future::{self, FutureCore, Origin, SLICE};
+use crate::future::{self, FutureCore, SLICE};
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
+use crate::process_origin::ProcessOrigin;
+use crate::sealed::Sealed;
+use crate::sizes::{sizes, too_little};
+use crate::terms::{self, Terms};
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
@@ -58,6 +61,8 @@ pub(crate) enum Task {
 pub(crate) struct SingleCall {
     cell: Arc<Cell>,
     pool: Arc<Common>,
+    /// Whether it counts among the pool's running calls.
+    counted: AtomicBool,
     /// Keeps the function's block (P2).
     _function: Arc<Function>,
 }
@@ -69,6 +74,7 @@ impl Sink for Task {
         {
             // Relaxed, as everywhere here: a counter publishes nothing but itself.
             call.pool.running.fetch_add(1, Ordering::Relaxed);
+            call.counted.store(true, Ordering::Relaxed);
         }
     }
 
@@ -93,14 +99,17 @@ impl SingleCall {
         let (outcome, counter) = match reply {
             Reply::Value { tag, bytes, lane } => {
                 let counter = if tag == crate::outcome::VALUE { &self.pool.completed } else { &self.pool.failed };
-                (Outcome::Reply { tag, bytes: bytes.into(), lane: lane.clone() }, counter)
+                (Outcome::Reply(Sealed::new(tag, bytes, lane)), counter)
+            }
+            Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. }) => {
+                (Outcome::Cancelled, &self.pool.cancelled)
             }
             Reply::Died(death) => (Outcome::Died(self.pool.explain(death)), &self.pool.failed),
             Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
         };
         // Relaxed: the cell's Release store orders it for whoever sees the outcome.
         counter.fetch_add(1, Ordering::Relaxed);
-        if self.cell.stage() == crate::cell::Stage::Running {
+        if self.counted.swap(false, Ordering::Relaxed) {
             self.pool.running.fetch_sub(1, Ordering::Relaxed);
         }
         let (_, watchers) = self.cell.settle(outcome);
@@ -173,6 +182,9 @@ impl Hooks for Common {
     }
 
     fn process_died(&self, death: &Death, _respawn: bool) {
+        if death.cause == Cause::Exit(crate::worker::RECYCLED) {
+            return;
+        }
         self.deaths.fetch_add(1, Ordering::Relaxed);
         let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
         if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
@@ -298,6 +310,11 @@ impl Pool {
         Ok(made)
     }
 
+    /// Somebody wants to be told of an outcome without waiting for it.
+    pub(crate) fn start_collector(&self, py: Python<'_>) -> PyResult<()> {
+        self.start_collector.call0(py).map(|_| ())
+    }
+
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -326,52 +343,6 @@ impl Pool {
     }
 }
 
-struct ProcessOrigin {
-    cell: Arc<Cell>,
-    pool: Arc<Pool>,
-    function: Arc<Function>,
-    task: OnceLock<TaskId>,
-}
-
-impl Origin for ProcessOrigin {
-    fn cell(&self) -> &Cell {
-        &self.cell
-    }
-
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
-        self.pool.host.drain();
-        if self.cell.is_settled() {
-            self.pool.common.tell(py);
-            return Ok(true);
-        }
-        self.pool.wait(py, deadline, &|| self.cell.is_settled())
-    }
-
-    fn cancel(&self, py: Python<'_>) -> bool {
-        let cancelled = self.task.get().is_some_and(|task| self.pool.host.cancel(*task));
-        self.pool.common.tell(py);
-        cancelled || self.cell.stage() == crate::cell::Stage::Cancelled
-    }
-
-    fn kill(&self, _py: Python<'_>) -> bool {
-        self.task.get().is_some_and(|task| self.pool.host.kill(*task, KillReason::Cancelled))
-    }
-
-    fn refresh(&self, py: Python<'_>) {
-        self.pool.host.drain();
-        self.pool.common.tell(py);
-    }
-
-    fn watch(&self, py: Python<'_>, _blocks: bool) -> PyResult<()> {
-        self.pool.host.set_collectors(true);
-        self.pool.start_collector.call0(py).map(|_| ())
-    }
-
-    fn describe(&self, _py: Python<'_>) -> String {
-        self.function.name.clone()
-    }
-}
-
 /// Worker processes and the memory that they share with this one.
 #[pyclass(module = "pointsman._native", frozen, weakref)]
 pub(crate) struct ProcessPool {
@@ -382,10 +353,17 @@ pub(crate) struct ProcessPool {
 impl ProcessPool {
     /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it,
     /// `connect` for the socket of another zygote when one has died.
+    ///
+    /// `shared_memory` is the most bytes that the pool and `lanes` threads of workers may share.
     #[new]
-    fn new(start_collector: Py<PyAny>, connect: Py<PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1))]
+    fn new(start_collector: Py<PyAny>, connect: Py<PyAny>, shared_memory: Option<u64>, lanes: u32) -> PyResult<Self> {
         let common = Arc::new(Common::default());
-        let host = Arc::new(Host::new(HostConfig::default(), common.clone())?);
+        let config = match shared_memory {
+            Some(most) => sizes(most, lanes.max(1)).ok_or_else(|| too_little(most, lanes))?,
+            None => HostConfig::default(),
+        };
+        let host = Arc::new(Host::new(config, common.clone())?);
         let pool =
             Pool { host, common, known: Mutex::default(), next_function: AtomicU64::new(1), start_collector, connect };
         Ok(Self { pool: Arc::new(pool) })
@@ -435,7 +413,7 @@ impl ProcessPool {
     }
 
     /// Queues a call and returns its future.
-    #[pyo3(signature = (function, args, kwargs=None, priority=2))]
+    #[pyo3(signature = (function, args, kwargs=None, priority=2, terms=None))]
     fn submit<'py>(
         &self,
         py: Python<'py>,
@@ -443,6 +421,7 @@ impl ProcessPool {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
         priority: u8,
+        terms: Option<&Bound<'py, Terms>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
         let host = &self.pool.host;
         if let Some(death) = self.pool.common.broken.get() {
@@ -464,8 +443,14 @@ impl ProcessPool {
             pool: self.pool.clone(),
             function: known.clone(),
             task: OnceLock::new(),
+            kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
         };
-        let sink = Arc::new(Task::Call(SingleCall { cell, pool: self.pool.common.clone(), _function: known.clone() }));
+        let sink = Arc::new(Task::Call(SingleCall {
+            cell,
+            pool: self.pool.common.clone(),
+            counted: AtomicBool::new(false),
+            _function: known.clone(),
+        }));
         let spec = TaskSpec {
             function: known.id,
             function_block: known.block,
@@ -473,6 +458,7 @@ impl ProcessPool {
             calls: 1,
             priority,
             attached: store.take(),
+            terms: terms::shared(terms),
         };
         let task = host.submit(spec, sink);
         let _ = origin.task.set(task);
@@ -545,6 +531,14 @@ impl ProcessPool {
     fn pids(&self) -> Vec<i32> {
         self.pool.host.processes().iter().map(|process| process.pid).filter(|pid| *pid > 0).collect()
     }
+}
+
+/// An `InvalidArgumentError`.
+pub(crate) fn invalid(message: String) -> PyErr {
+    Python::attach(|py| {
+        let class = py.import("pointsman._errors").and_then(|module| module.getattr("InvalidArgumentError"));
+        class.and_then(|class| class.call1((message,))).map_or_else(|error| error, PyErr::from_value)
+    })
 }
 
 fn encode_call(

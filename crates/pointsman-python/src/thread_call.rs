@@ -109,20 +109,6 @@ impl ThreadCall {
         true
     }
 
-    /// Gives the call an outcome though it may run; what it returns later is not looked at.
-    pub(crate) fn fail(&self, py: Python<'_>, error: Py<PyAny>) -> bool {
-        if self.cell.begin() {
-            self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
-            self.pool.counters.failed.fetch_add(1, Ordering::Relaxed);
-            drop(self.take_inputs());
-        }
-        let (first, watchers) = self.cell.settle(Outcome::Raised(error));
-        for watcher in watchers {
-            future::tell(py, &watcher);
-        }
-        first
-    }
-
     /// Runs queued calls of the awaited pool, or of the pool that this worker serves, until the call is settled (C2).
     fn help(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
         let own = thread_pool::served();
@@ -210,6 +196,19 @@ impl Origin for ThreadCall {
 
     fn kill(&self, _py: Python<'_>) -> bool {
         false
+    }
+
+    fn fail(&self, py: Python<'_>, error: Py<PyAny>) -> bool {
+        if self.cell.begin() {
+            self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
+            self.pool.counters.failed.fetch_add(1, Ordering::Relaxed);
+            drop(self.take_inputs());
+        }
+        let (first, watchers) = self.cell.settle(Outcome::Raised(error));
+        for watcher in watchers {
+            future::tell(py, &watcher);
+        }
+        first
     }
 
     fn refresh(&self, _py: Python<'_>) {}

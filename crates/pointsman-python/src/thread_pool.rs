@@ -27,7 +27,7 @@ use crate::cell::Stage;
 use crate::clock;
 use crate::context::Context;
 use crate::ending::detached;
-use crate::future::{self, FutureCore};
+use crate::future::{self, FutureCore, Origin as _};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
 use crate::shared_job::SharedJob;

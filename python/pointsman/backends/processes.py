@@ -42,7 +42,9 @@ class ProcessRun:
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
         self.job = job
         self.base = base
-        self.native = _native.ProcessJob(pool.native, job.function, job.source.star, job.keep_going, base)
+        self.native = _native.ProcessJob(
+            pool.native, job.function, job.source.star, job.keep_going, base, job.terms.native
+        )
         self.source = job.source
         self.shares = plan.caller_shares
         self.lanes = processes * plan.threads_per_worker
@@ -72,6 +74,8 @@ class ProcessRun:
             yield from self._loop()
         except (Exception, GeneratorExit):
             self.stop()
+            if self.job.terms.kill_on_cancel:
+                self.native.kill(0.0)
             raise
         except BaseException:
             # Ctrl-C, which has not reached the workers if it was not typed in their terminal.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pointsman_shm::zygote::{Descriptors, Next, Request, Server};
 use pointsman_shm::{
     BlockRef, Cause, Claim, ClaimedPayload, Death, Guest, Hooks, Host, HostConfig, Payload, ProcessId, ProcessState,
-    Reply, Sink, TaskId, TaskSpec, Usage, watch_parent,
+    Reply, Sink, TaskId, TaskSpec, Terms, Usage, watch_parent,
 };
 
 /// Replies with the payload after the first byte, and the call's index.
@@ -278,7 +278,8 @@ impl Pool {
     pub fn submit(&self, payload: &[u8], calls: u32, priority: u8, attached: Vec<BlockRef>) -> (TaskId, Arc<Kept>) {
         let sink = Arc::new(Kept::default());
         let payload = Payload::Bytes(payload);
-        let spec = TaskSpec { function: 1, function_block: NO_FUNCTION, payload, calls, priority, attached };
+        let terms = Terms::default();
+        let spec = TaskSpec { function: 1, function_block: NO_FUNCTION, payload, calls, priority, attached, terms };
         (self.host.submit(spec, sink.clone()), sink)
     }
 
