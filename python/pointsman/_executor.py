@@ -133,6 +133,8 @@ class Executor(concurrent.futures.Executor):
         self._error: BaseException | None = None
         self._pool: Any = None
         self._submit: Any = None
+        # The same, once nothing more needs to be looked at before a call.
+        self._quick: Any = None
         # Calls that went to the program's processes, for `shutdown` to wait for; and those that were dropped when done.
         self._elsewhere: list[Any] = []
         self._dropped = [0, 0]
@@ -149,6 +151,8 @@ class Executor(concurrent.futures.Executor):
                 make = self._start_threads if self._backend == "threads" else self._start_processes
                 self._pool = make()
             self._submit = self._pool.native.submit
+            if self._backend == "threads" and not self._learns:
+                self._quick = self._submit
             return self._submit
 
     def _start_threads(self) -> Any:
@@ -186,7 +190,7 @@ class Executor(concurrent.futures.Executor):
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
         broken = _broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
-        self._error = broken
+        self._error, self._quick = broken, None
         self._pool.native.break_with(broken)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -202,6 +206,9 @@ class Executor(concurrent.futures.Executor):
             After `shutdown`; `PoolBrokenError` if the workers cannot be started.
 
         """
+        quick = self._quick
+        if quick is not None and not kwargs:
+            return quick(fn, args)  # type: ignore[no-any-return]
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
@@ -468,7 +475,7 @@ class Executor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
         with self._lock:
-            self._shut_down = True
+            self._shut_down, self._quick = True, None
             pool = self._pool
         if pool is not None:
             pool.shutdown(wait=wait, cancel=cancel_futures)
@@ -542,7 +549,7 @@ def _end_all() -> None:
     global _ending  # noqa: PLW0603 - once per process
     _ending = True
     for executor in list(_all):
-        executor._shut_down = True  # noqa: SLF001 - this module
+        executor._shut_down, executor._quick = True, None  # noqa: SLF001 - this module
 
 
 # Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.

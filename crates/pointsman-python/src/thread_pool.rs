@@ -393,6 +393,11 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     )))
 }
 
+fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
+    let checked = function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
+    checked.err().unwrap_or_else(|| PyTypeError::new_err("the function is not callable"))
+}
+
 /// A queue of calls and the threads that serve it.
 #[pyclass(module = "pointsman._native", frozen, weakref)]
 pub(crate) struct ThreadPool {
@@ -442,6 +447,9 @@ impl ThreadPool {
         priority: u8,
         on_caller: bool,
     ) -> PyResult<Bound<'py, FutureCore>> {
+        if !function.is_callable() {
+            return Err(not_callable(&function));
+        }
         let inputs = Inputs {
             function: function.unbind(),
             args: args.unbind(),
