@@ -6,6 +6,7 @@ Does not know where the call runs; the native half does.
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     class _Base(concurrent.futures.Future[T]):
         def _inflate(self) -> None: ...
+        def _is_done_soon(self) -> bool: ...
         def cancel(self, *, kill: bool = False) -> bool: ...
 
 else:
@@ -59,15 +61,19 @@ class Future(_Base[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the outcome in the running asyncio loop; cancelling the waiting task cancels the call."""
-        if not self.done():
-            from asyncio import CancelledError, get_running_loop
+        if not self._is_done_soon() and not self.done():
+            global _asyncio  # noqa: PLW0603 - imported once, when first needed
+            if _asyncio is None:
+                import asyncio
 
-            loop = get_running_loop()
+                _asyncio = asyncio
+            loop = _asyncio.get_running_loop()
             waiter = loop.create_future()
-            if _bridge(loop).watch(self, waiter):  # type: ignore[arg-type]
+            bridge = _recent.bridge if _recent.loop() is loop else _bridge(loop)
+            if bridge.watch(self, waiter):  # type: ignore[arg-type]
                 try:
                     yield from waiter
-                except CancelledError:
+                except _asyncio.CancelledError:
                     self.cancel()
                     raise
         return self.result(0)
@@ -80,10 +86,25 @@ for _name in ("_condition", "_state", "_result", "_exception", "_waiters", "_don
 _bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _native.LoopBridge] = weakref.WeakKeyDictionary()
 
 
+_asyncio: Any = None
+
+
+class _Recent(threading.local):
+    """The loop for which this thread awaited last."""
+
+    def __init__(self) -> None:
+        self.loop: Any = bool
+        self.bridge: Any = None
+
+
+_recent = _Recent()
+
+
 def _bridge(loop: asyncio.AbstractEventLoop) -> _native.LoopBridge:
     bridge = _bridges.get(loop)
     if bridge is None:
         bridge = _bridges[loop] = _native.LoopBridge(_weakly(loop))
+    _recent.loop, _recent.bridge = weakref.ref(loop), bridge
     return bridge
 
 

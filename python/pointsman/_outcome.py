@@ -112,6 +112,9 @@ def unreadable_result(why: BaseException, function: str, index: int | None) -> B
 
 def unreadable_arguments(why: BaseException) -> BaseException:
     """The exception of a call whose arguments cannot be unpickled in the worker; made there."""
+    if isinstance(why, MemoryError | KeyboardInterrupt):
+        # No fault of the bytes.
+        return why
     error = _errors.UnreadableError(
         f"{_ARGUMENTS}arrived in the worker process but cannot be unpickled there: {type(why).__name__}: {why}; "
         f"pass plain data, or objects whose classes both sides can import"

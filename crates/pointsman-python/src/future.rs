@@ -36,6 +36,10 @@ pub(crate) trait Origin: Send + Sync {
     fn cell(&self) -> &Cell;
     /// Waits until the call is settled or the deadline has passed. Called attached; detaches while it waits.
     fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool>;
+    /// Waits for a moment if the call is likely to be done in it; whether it is.
+    fn glance(&self, _py: Python<'_>) -> bool {
+        false
+    }
     /// Cancels the call if it has not begun.
     fn cancel(&self, py: Python<'_>) -> bool;
     /// Stops the call though it runs; false where that cannot be done.
@@ -213,6 +217,12 @@ impl FutureCore {
     /// Gives the future an exception though its call may run on; False if it is done already.
     fn _fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
         slf.get().origin().fail(slf.py(), error)
+    }
+
+    /// Whether the call is done, or is after a moment in which others run; for event loops, where waiting costs more.
+    fn _is_done_soon(slf: &Bound<'_, Self>) -> bool {
+        let origin = slf.get().origin();
+        origin.cell().is_settled() || origin.glance(slf.py())
     }
 
     /// Makes the standard part, for those who read it directly.

@@ -165,11 +165,12 @@ impl ThreadCall {
     }
 
     fn spin(&self) -> bool {
-        if !spin(SPIN, || self.cell.is_settled()) {
+        let together = self.pool.meets_worker();
+        if !spin(SPIN, together, || self.cell.is_settled()) {
             return false;
         }
         // Relaxed: see above.
-        spin(LET_GO, || self.pool.attached.load(Ordering::Relaxed) == 0);
+        spin(LET_GO, together, || self.pool.attached.load(Ordering::Relaxed) == 0);
         true
     }
 }
@@ -188,6 +189,16 @@ impl Origin for ThreadCall {
             }
         }
         if thread_pool::depth() == 0 { self.idle(py, deadline) } else { self.help(py, deadline) }
+    }
+
+    fn glance(&self, py: Python<'_>) -> bool {
+        if !self.pool.may_glance() {
+            return false;
+        }
+        self.pool.waiting.fetch_add(1, Ordering::Relaxed);
+        let settled = detached(py, || self.spin());
+        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
+        settled
     }
 
     fn cancel(&self, py: Python<'_>) -> bool {

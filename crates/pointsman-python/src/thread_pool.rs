@@ -39,6 +39,9 @@ const SHORT: Duration = Duration::from_micros(40);
 /// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
 const COURTESY: Duration = Duration::from_micros(5);
 
+/// Nanoseconds between two moments for which an event loop stops; 20 times as long as such a moment.
+const GLANCE_EVERY: u64 = 1_000_000;
+
 pub(crate) enum Job {
     Call(Arc<ThreadCall>),
     Share(Py<SharedJob>, Context),
@@ -64,6 +67,11 @@ pub(crate) struct Shared {
     pub(crate) attached: AtomicUsize,
     /// Threads that wait for an outcome, and have let go of the interpreter for it.
     pub(crate) waiting: AtomicUsize,
+    /// The cores on which a caller and a worker were seen last, to know how to spin.
+    caller_core: AtomicUsize,
+    worker_core: AtomicUsize,
+    /// Nanoseconds since the start before which no event loop looks again whether a call is done soon.
+    glance_after: AtomicU64,
     /// Whether a worker looks for jobs at this moment: one is enough.
     looking: AtomicBool,
     /// The jobs of many calls that threads of this pool take part in, once for each thread.
@@ -147,6 +155,25 @@ impl Shared {
     /// Whether it is worth spinning for a call, or for the next one.
     pub(crate) fn calls_are_short(&self) -> bool {
         Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
+    }
+
+    /// Notes where a caller is; whether a worker was seen on the same core.
+    pub(crate) fn meets_worker(&self) -> bool {
+        let core = clock::core();
+        // Relaxed: a hint.
+        self.caller_core.store(core, Ordering::Relaxed);
+        self.worker_core.load(Ordering::Relaxed) == core
+    }
+
+    /// Whether an event loop may stop for a moment to see whether a call is done soon; not again for some time.
+    pub(crate) fn may_glance(&self) -> bool {
+        let since = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // Relaxed: a hint.
+        if !self.calls_are_short() || since < self.glance_after.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.glance_after.store(since.saturating_add(GLANCE_EVERY), Ordering::Relaxed);
+        true
     }
 
     /// Starts one more thread, whose place in the queue's count is taken already.
@@ -317,15 +344,19 @@ impl Shared {
     fn next(&self, worker: usize, patience: Duration) -> Taken<Job> {
         // Relaxed, as the others here: what they tell is when to spin.
         self.attached.fetch_sub(1, Ordering::Relaxed);
+        let mut together = false;
         if self.calls_are_short() && !self.looking.swap(true, Ordering::Relaxed) {
-            spin(SPIN, || !self.queue.looks_empty());
+            let core = clock::core();
+            self.worker_core.store(core, Ordering::Relaxed);
+            together = self.caller_core.load(Ordering::Relaxed) == core;
+            spin(SPIN, together, || !self.queue.looks_empty());
             self.looking.store(false, Ordering::Relaxed);
         }
         let taken = self.queue.search(worker, patience);
         if let Taken::Job(Job::Call(call)) = &taken
             && call.cell.stage() == Stage::Pending
         {
-            spin(COURTESY, || self.waiting.load(Ordering::Relaxed) > 0);
+            spin(COURTESY, together, || self.waiting.load(Ordering::Relaxed) > 0);
         }
         self.attached.fetch_add(1, Ordering::Relaxed);
         taken
@@ -394,7 +425,8 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
 }
 
 fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
-    let checked = function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
+    let checked =
+        function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
     checked.err().unwrap_or_else(|| PyTypeError::new_err("the function is not callable"))
 }
 
@@ -426,6 +458,9 @@ impl ThreadPool {
                 attached: AtomicUsize::new(0),
                 waiting: AtomicUsize::new(0),
                 looking: AtomicBool::new(false),
+                caller_core: AtomicUsize::new(usize::MAX),
+                worker_core: AtomicUsize::new(usize::MAX),
+                glance_after: AtomicU64::new(0),
                 sharing: Mutex::default(),
                 maps: Mutex::default(),
                 numbers: Mutex::default(),
