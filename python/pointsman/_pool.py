@@ -14,7 +14,7 @@ from _pickle import dumps
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _machine, _native, _zygote
+from pointsman import _functions, _machine, _native, _zygote
 from pointsman._errors import InvalidArgumentError
 from pointsman._job import check_count, name_of
 
@@ -165,6 +165,10 @@ def _launch_config(
 
     # Where this program has needed cloudpickle its workers will: the zygote imports it once for all of them.
     preload = ["cloudpickle"] if "cloudpickle" in sys.modules else []
+    blas_threads = max(1, int(cores // max(1, lanes)))
+    if blas_threads == 1:
+        # An import that starts the threads of a BLAS must be left to the workers.
+        preload += _functions.needed
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
     return {
         "path": list(sys.path),
@@ -172,7 +176,7 @@ def _launch_config(
         "environ": dict(os.environ),
         "argv": list(sys.argv),
         "preload": preload,
-        "blas_threads": max(1, int(cores // max(1, lanes))),
+        "blas_threads": blas_threads,
         "cores": max(1.0, cores / max(1, lanes)),
         # Packed apart: reading them may import what only the path above can find.
         "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,

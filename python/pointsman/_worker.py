@@ -72,12 +72,17 @@ def zygote(socket: int, parent: int) -> None:
 def _prepare(config: dict[str, Any]) -> None:
     """Import in the zygote what every worker would import by itself."""
     sys.path[:] = config["path"]
-    for name in config["preload"]:
-        if name not in sys.modules:
-            try:
-                __import__(name)
-            except Exception:  # noqa: BLE001, S112 - a worker that needs it and cannot have it will report that
-                continue
+    news = [name for name in config["preload"] if name not in sys.modules]
+    if not news:
+        return
+    from contextlib import suppress
+
+    for name in _BLAS_VARIABLES:
+        os.environ[name] = "1"
+    for name in news:
+        # A worker that needs it and cannot have it will report that.
+        with suppress(Exception):
+            __import__(name)
 
 
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:

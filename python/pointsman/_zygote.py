@@ -4,7 +4,8 @@ Does not know pools or workers; it starts the process, connects pools with it, a
 
 Invariants:
     Z1. The process is spawned, never forked from this one, so nothing of the program's threads or locks is in it.
-    Z2. SIGINT is blocked from its birth until it ignores it, so that a Ctrl-C never ends it.
+    Z2. It has one thread: it imports only what is known to start none.
+    Z3. SIGINT is blocked from its birth until it ignores it, so that a Ctrl-C never ends it.
 """
 
 from __future__ import annotations

@@ -91,3 +91,29 @@ except KeyboardInterrupt:
 print(sum(pointsman.execute(functions.square, range(100), backend="processes")), flush=True)
 """
     assert run_program(tmp_path, source) == str(sum(x * x for x in range(100)))
+
+
+def test_the_second_pool_of_a_program_finds_imported_what_the_first_needed(tmp_path):
+    (tmp_path / "needy.py").write_text(
+        """
+import sys, wave
+
+
+def loaded():
+    return "wave" in sys.modules, "needy" in sys.modules
+"""
+    )
+    source = """
+import pointsman, psutil, sys
+
+def loaded():
+    return "wave" in sys.modules, "needy" in sys.modules
+
+import needy
+
+for _ in range(2):
+    with pointsman.Executor(psutil.cpu_count(), backend="processes") as executor:
+        print(executor.submit(loaded).result(), end=" ")
+        executor.submit(needy.loaded).result()
+"""
+    assert run_program(tmp_path, source) == "(False, False) (True, False)"

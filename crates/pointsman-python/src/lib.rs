@@ -23,6 +23,7 @@ mod map_job;
 mod outcome;
 mod packing;
 mod planner;
+mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_job;

@@ -56,6 +56,7 @@ pub(crate) fn pack(host: &Host<Task>, function: &Bound<'_, PyAny>) -> PyResult<(
     if travels_by_name(function)? {
         let mut store = HostStore::new(host);
         codec::encode_pickled(function, &mut bytes, &mut store)?;
+        py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
         return Ok((bytes, Some(Vec::new())));
     }
     if function.is_exact_instance_of::<PyFunction>() {

@@ -9,7 +9,7 @@
 //! - O1. A call that was killed on request is settled as cancelled before the request returns.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pointsman_shm::{KillReason, TaskId};
 use pyo3::prelude::*;
@@ -18,6 +18,9 @@ use crate::cell::{Cell, Outcome, Stage};
 use crate::future::{self, Origin};
 use crate::packing::Function;
 use crate::process_pool::Pool;
+
+/// The wait with the GIL is all spin: its deadline is the limit.
+const LONGEST: Duration = Duration::from_secs(1);
 
 pub(crate) struct ProcessOrigin {
     pub(crate) cell: Arc<Cell>,
@@ -39,7 +42,15 @@ impl Origin for ProcessOrigin {
             self.pool.common.tell(py);
             return Ok(true);
         }
-        self.pool.wait(py, deadline, &|| self.cell.is_settled())
+        let pool = &*self.pool;
+        let kept = Instant::now() + pool.pressure.patience();
+        let until = deadline.map_or(kept, |deadline| deadline.min(kept));
+        if pool.host.wait(&|| self.cell.is_settled(), Some(until), LONGEST) {
+            pool.pressure.spared();
+            pool.common.tell(py);
+            return Ok(true);
+        }
+        pool.wait(py, deadline, &|| self.cell.is_settled())
     }
 
     fn cancel(&self, py: Python<'_>) -> bool {

@@ -30,6 +30,7 @@ use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
+use crate::pressure::Pressure;
 use crate::process_origin::ProcessOrigin;
 use crate::sealed::Sealed;
 use crate::sizes::{sizes, too_little};
@@ -252,6 +253,7 @@ struct Known {
 pub(crate) struct Pool {
     pub(crate) host: Arc<Host<Task>>,
     pub(crate) common: Arc<Common>,
+    pub(crate) pressure: Pressure,
     known: Mutex<HashMap<usize, Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
@@ -329,7 +331,11 @@ impl Pool {
         loop {
             let slice = Instant::now() + SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-            let settled = detached(py, || self.host.wait(&|| done(), Some(until), SPIN));
+            let (settled, left_at) = detached(py, || {
+                let settled = self.host.wait(&|| done(), Some(until), SPIN);
+                (settled, Instant::now())
+            });
+            self.pressure.came_back(left_at.elapsed());
             self.common.tell(py);
             if settled {
                 return Ok(true);
@@ -364,8 +370,15 @@ impl ProcessPool {
             None => HostConfig::default(),
         };
         let host = Arc::new(Host::new(config, common.clone())?);
-        let pool =
-            Pool { host, common, known: Mutex::default(), next_function: AtomicU64::new(1), start_collector, connect };
+        let pool = Pool {
+            host,
+            common,
+            pressure: Pressure::default(),
+            known: Mutex::default(),
+            next_function: AtomicU64::new(1),
+            start_collector,
+            connect,
+        };
         Ok(Self { pool: Arc::new(pool) })
     }
 
