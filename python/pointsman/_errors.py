@@ -6,6 +6,7 @@ Each is a `PointsmanError`, and also the built-in or standard class that users c
 from __future__ import annotations
 
 from _pickle import PicklingError, UnpicklingError
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,12 +131,17 @@ def _make_worker_died() -> type:
     return type("WorkerDied", (PointsmanError, BrokenProcessPool), body)
 
 
+_making = allocate_lock()
+_MADE_LATE = {"WorkerDied": _make_worker_died, "UnreadableError": _make_unreadable}
+
+
 def __getattr__(name: str) -> object:
-    if name == "WorkerDied":
-        globals()[name] = made = _make_worker_died()
-        return made
-    if name == "UnreadableError":
-        globals()[name] = made = _make_unreadable()
-        return made
+    make = _MADE_LATE.get(name)
+    if make is not None:
+        # One class for all threads, or `except` would not catch what another thread's decoding made.
+        with _making:
+            if name not in globals():
+                globals()[name] = make()
+        return globals()[name]
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

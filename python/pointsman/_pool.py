@@ -21,6 +21,10 @@ from pointsman._job import check_count, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Bytes of arguments on their way to workers beyond which `submit` waits for outcomes; an eighth of memory, if that is
+# less. Arbitrary: more than any worker can be behind for, less than would hurt.
+_MOST_WAITING = 1 << 30
+
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 # Pools that are gone but for the calls that they still run.
 _lingering: list[_native.ProcessPool] = []
@@ -80,7 +84,13 @@ class Processes:
         socket = _zygote.connect()
         lanes = threads * max(processes, round(cores))
         try:
-            self.native = _native.ProcessPool(start_collector, _zygote.connect, shared_memory or _cap(), lanes)
+            self.native = _native.ProcessPool(
+                start_collector,
+                _zygote.connect,
+                shared_memory or _cap(),
+                lanes,
+                min(_MOST_WAITING, _machine.facts().memory_limit // 8),
+            )
         except BaseException:
             os.close(socket)
             raise

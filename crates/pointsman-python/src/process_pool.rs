@@ -258,9 +258,19 @@ pub(crate) struct Pool {
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
     connect: Py<PyAny>,
+    /// Bytes of arguments on their way beyond which a submit waits.
+    most_waiting: u64,
 }
 
 impl Pool {
+    /// Waits while so much is on its way that more would fill the memory.
+    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+        if self.host.is_crowded(self.most_waiting) {
+            self.wait(py, None, &|| !self.host.is_crowded(self.most_waiting))?;
+        }
+        Ok(())
+    }
+
     /// Gets another zygote in place of one that has died; without one, fails every call that is left.
     fn replace_zygote(&self, py: Python<'_>) {
         // Relaxed: whoever sees it first takes care of it, and nothing else is published by it.
@@ -360,15 +370,23 @@ impl ProcessPool {
     /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it,
     /// `connect` for the socket of another zygote when one has died.
     ///
-    /// `shared_memory` is the most bytes that the pool and `lanes` threads of workers may share.
+    /// `shared_memory` is the most bytes that the pool and `lanes` threads of workers may share; a submit waits while more
+    /// than `most_waiting` bytes of arguments are on their way.
     #[new]
-    #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1))]
-    fn new(start_collector: Py<PyAny>, connect: Py<PyAny>, shared_memory: Option<u64>, lanes: u32) -> PyResult<Self> {
+    #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1, most_waiting=1 << 30))]
+    fn new(
+        start_collector: Py<PyAny>,
+        connect: Py<PyAny>,
+        shared_memory: Option<u64>,
+        lanes: u32,
+        most_waiting: u64,
+    ) -> PyResult<Self> {
         let common = Arc::new(Common::default());
         let config = match shared_memory {
             Some(most) => sizes(most, lanes.max(1)).ok_or_else(|| too_little(most, lanes))?,
             None => HostConfig::default(),
         };
+        let most_waiting = most_waiting.min(config.host_arena_bytes / 2);
         let host = Arc::new(Host::new(config, common.clone())?);
         let pool = Pool {
             host,
@@ -378,6 +396,7 @@ impl ProcessPool {
             next_function: AtomicU64::new(1),
             start_collector,
             connect,
+            most_waiting,
         };
         Ok(Self { pool: Arc::new(pool) })
     }
@@ -446,6 +465,7 @@ impl ProcessPool {
             ));
         }
         self.pool.replace_zygote(py);
+        self.pool.wait_for_room(py)?;
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
