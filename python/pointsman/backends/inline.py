@@ -20,7 +20,7 @@ LATE = 5 * _BATCH_SECONDS
 # Seconds of work in a batch of a lazy map, whose consumer may stop at any result.
 _LAZY_BATCH_SECONDS = 0.001
 # Results are touched twice, when they are made and when they are handed on: the second time they should still be in the
-# core's cache. Each batch costs some 20 us. Between 30,000 and 130,000 the tiny row of benches/decision.py does not change.
+# core's cache. Each batch costs some 20 us. Between 30,000 and 130,000 benches/decision.py shows no difference (tiny).
 _MOST_PER_BATCH = 32768
 # Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
 MOST_LAZY = 64
