@@ -113,6 +113,9 @@ impl Lane {
                 ClaimOutcome::Idle => py.detach(|| guest.claim()),
             };
             let Some(claim) = claim else { return Ok(true) };
+            // A Ctrl-C that came while nothing ran is nobody's: heard here, where the handler ignores it, and not in the
+            // first call that runs Python code again.
+            py.check_signals()?;
             served += u64::from(claim.calls);
             run(py, &mut guest, claim, &mut functions, &mut scratch)?;
         }
