@@ -98,9 +98,14 @@ class Meter:
         """Seconds since `begin` for which the thread was ready to run and others had the cores."""
         return max(0.0, _queued_seconds(self._thread) - self._queued)
 
+    def _lost_to_looks(self, sample: _native.Sample) -> float:
+        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
+        share = sample.cpu / max(sample.wall - self.disturbed, 1e-9)
+        return min(1.0, share) * self.disturbed
+
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        wall = max(sample.cpu, sample.wall - queued - self.disturbed)
+        wall = max(sample.cpu, sample.wall - queued - self._lost_to_looks(sample))
         mean = wall / calls
         self.calls += calls
         self.wall += wall
@@ -166,7 +171,7 @@ class Meter:
             calls=calls,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu - self.disturbed - self._waited_for_a_core()) / calls,
+            wait=max(0.0, sample.wall - sample.cpu - self._lost_to_looks(sample) - self._waited_for_a_core()) / calls,
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
