@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pointsman._future import Future as Future
     from pointsman._options import options as options
     from pointsman._plan import Plan as Plan
+    from pointsman._scheduling import TaskPriority as TaskPriority
+    from pointsman._scheduling import WorkStealingScheduler as WorkStealingScheduler
 
     __version__: str
 
@@ -50,6 +52,8 @@ _HOME = {
     "Future": "_future",
     "options": "_options",
     "Plan": "_plan",
+    "TaskPriority": "_scheduling",
+    "WorkStealingScheduler": "_scheduling",
     "__version__": "_native",
 }
 
@@ -66,7 +70,9 @@ __all__ = [
     "RemoteError",
     "RunningLoopError",
     "SharedMemoryFullError",
+    "TaskPriority",
     "UnreadableError",
+    "WorkStealingScheduler",
     "WorkerDied",
     "__version__",
     "execute",

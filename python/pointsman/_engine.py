@@ -188,6 +188,8 @@ class Run:
         left, wanted = self.job.source.left(), self.job.sample_size
         if wanted is not None:
             return meter.calls >= wanted
+        if meter.unsettled and (left is None or left > 1):
+            return False
         if left is not None and left * meter.mean < _TRIFLE:
             return True
         if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
@@ -418,12 +420,13 @@ class Run:
         meter.size(items[-1:], [])
         plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
         hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE
-        if plan.backend == "inline" or hasty:
+        if plan.backend == "inline" or hasty or meter.unsettled:
             return None
         self._left = left + 1
         # What the caller's loop has not reached is anybody's.
         source.put_back(_native.cut(items, iterator))
         self.plan = plan
+        meter.company = plan.backend == "threads"
         return self._open(plan)
 
 

@@ -13,6 +13,8 @@ from pointsman._transport import dumps_anyway
 
 # How the worker's message about a result begins.
 _RESULT = "the result, "
+# How its message about a call that it cannot read begins.
+_ARGUMENTS = "the call "
 # (pickled chain of the exception and its causes or None, type name, message, traceback text)
 Packed = tuple[bytes | None, str, str, str]
 
@@ -76,6 +78,10 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
 
 def _placed(error: BaseException, function: str, index: int | None) -> BaseException:
     """Add which call it was to an error that the worker made without knowing that."""
+    if isinstance(error, _errors.PointsmanError) and str(error).startswith(_ARGUMENTS):
+        placed: BaseException = type(error)(f"the call of {_call(function, index)} {str(error)[len(_ARGUMENTS) :]}")
+        placed.__cause__ = error.__cause__
+        return placed
     if type(error) is not _errors.CannotTravelError or not str(error).startswith(_RESULT):
         return error
     placed = _errors.CannotTravelError(f"the result of {_call(function, index)}, {str(error)[len(_RESULT) :]}")
@@ -99,6 +105,19 @@ def unreadable_result(why: BaseException, function: str, index: int | None) -> B
     error = _errors.UnreadableError(
         f"the result of {_call(function, index)} arrived but cannot be unpickled here: {type(why).__name__}: {why}; "
         f"return plain data, or an object whose class both sides can import"
+    )
+    error.__cause__ = why
+    return error
+
+
+def unreadable_arguments(why: BaseException) -> BaseException:
+    """The exception of a call whose arguments cannot be unpickled in the worker; made there."""
+    if isinstance(why, MemoryError | KeyboardInterrupt):
+        # No fault of the bytes.
+        return why
+    error = _errors.UnreadableError(
+        f"{_ARGUMENTS}arrived in the worker process but cannot be unpickled there: {type(why).__name__}: {why}; "
+        f"pass plain data, or objects whose classes both sides can import"
     )
     error.__cause__ = why
     return error

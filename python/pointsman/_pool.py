@@ -105,6 +105,7 @@ class Processes:
         max_tasks: int | None = None,
         memory_limit: int | None = None,
         shared_memory: int | None = None,
+        breaks: bool = False,
     ) -> None:
         self._lock = threading.Lock()
         self._collector: threading.Thread | None = None
@@ -137,6 +138,8 @@ class Processes:
             raise
         config = _launch_config(processes * threads, cores, initializer, initargs)
         self.native.set_launch_config(dumps({**config, "most_calls": max_tasks, "most_memory": memory_limit}, 5))
+        if breaks:
+            self.native.break_on_death()
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
         self.native.set_zygote(socket)

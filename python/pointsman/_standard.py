@@ -19,7 +19,7 @@ import threading
 import weakref
 from _pickle import loads
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from time import perf_counter
+from time import perf_counter, sleep
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,14 @@ class StandardProcesses:
         max_tasks: int | None = None,
         memory_limit: int | None = None,
         shared_memory: int | None = None,
+        breaks: bool = False,
     ) -> None:
         check(memory_limit=memory_limit, shared_memory=shared_memory)
         self.threads, self.size, self.closed = threads, processes, False
         self.native = self
         self._lock = threading.Lock()
         self._patient, self._owner, self._max_tasks = patient, os.getpid(), max_tasks
-        self._initializer = initializer
+        self._initializer, self._breaks = initializer, breaks
         share = max(1.0, cores / max(1, processes))
         packed = dumps_anyway((initializer, initargs)) if initializer is not None else None
         self._begin = (share, dict(os.environ), packed)
@@ -172,6 +173,8 @@ class StandardProcesses:
             error = self._broken = _outcome.worker_died(cause, 0, 0, name, index)
         else:
             error = _outcome.worker_died("unknown", 0, 0, name, index)
+            if self._breaks:
+                self._broken = error
         error.__cause__ = why
         return error
 
@@ -181,6 +184,16 @@ class StandardProcesses:
         queued = max(0, counts["running"] - running)
         ends = counts["completed"], counts["failed"], counts["cancelled"]
         return queued, min(running, counts["running"]), *ends, self._seconds, counts["deaths"]
+
+    def broken(self) -> BaseException | None:
+        """Return why no worker will ever come, if none will."""
+        return self._broken
+
+    def wait_for_room(self, capacity: int) -> None:
+        """Wait until fewer than `capacity` calls wait for a worker."""
+        while self.figures()[0] >= capacity:
+            # Workers that begin a call ring no bell: look now and then.
+            sleep(0.002)
 
     def pids(self) -> list[int]:
         """Process ids of the workers."""

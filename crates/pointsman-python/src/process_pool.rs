@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
@@ -113,8 +113,9 @@ impl SingleCall {
         if self.counted.swap(false, Ordering::Relaxed) {
             self.pool.running.fetch_sub(1, Ordering::Relaxed);
         }
-        if let (_, Some(mirror)) = self.cell.settle(outcome) {
-            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).push(mirror);
+        let (_, watchers) = self.cell.settle(outcome);
+        if !watchers.is_empty() {
+            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
         }
     }
 }
@@ -136,6 +137,8 @@ pub(crate) struct Common {
     /// Why no worker will ever come.
     broken: OnceLock<Death>,
     running: AtomicI64,
+    /// The host, where the death of one worker is to break the pool.
+    breaks: OnceLock<Weak<Host<Task>>>,
     /// Whether the zygote has died and nobody has asked for another.
     zygote_lost: AtomicBool,
 }
@@ -184,6 +187,13 @@ impl Hooks for Common {
             return;
         }
         self.deaths.fetch_add(1, Ordering::Relaxed);
+        let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
+        if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
+            self.broken.get_or_init(|| death.clone());
+            host.set_respawn(false);
+            host.abandon(death.clone());
+            host.shutdown(true);
+        }
     }
 
     fn zygote_died(&self) {
@@ -402,6 +412,27 @@ impl ProcessPool {
         Ok(self.pool.host.set_launch_config(config)?)
     }
 
+    /// Has the death of one worker break the pool, as in the standard library. Before the first process.
+    fn break_on_death(&self) {
+        let _ = self.pool.common.breaks.set(Arc::downgrade(&self.pool.host));
+    }
+
+    /// The error of a pool whose workers will never come back; None for one that works.
+    fn broken(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let death = self.pool.common.broken.get()?;
+        crate::outcome::decode(py, Outcome::Died(death.clone()), "any call", None).err()
+    }
+
+    /// Waits until fewer than `capacity` calls wait for a worker.
+    fn wait_for_room(&self, py: Python<'_>, capacity: usize) -> PyResult<()> {
+        while self.pool.host.queued() >= capacity {
+            // Workers that begin a call ring no bell: look now and then.
+            let deadline = Some(Instant::now() + Duration::from_millis(2));
+            self.pool.wait(py, deadline, &|| self.pool.host.queued() < capacity)?;
+        }
+        Ok(())
+    }
+
     /// Names the initializer, for messages.
     fn set_initializer(&self, name: String) {
         let _ = self.pool.common.initializer.set(name);
@@ -441,13 +472,14 @@ impl ProcessPool {
         encode_call(args, kwargs, &mut payload, &mut store)?;
         let cell = Arc::new(Cell::new());
         let origin = ProcessOrigin {
+            cell: cell.clone(),
             pool: self.pool.clone(),
             function: known.clone(),
             task: OnceLock::new(),
             kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
         };
         let sink = Arc::new(Task::Call(SingleCall {
-            cell: cell.clone(),
+            cell,
             pool: self.pool.common.clone(),
             counted: AtomicBool::new(false),
             _function: known.clone(),
@@ -463,7 +495,7 @@ impl ProcessPool {
         };
         let task = host.submit(spec, sink);
         let _ = origin.task.set(task);
-        future::make(py, cell, Box::new(origin))
+        future::make(py, Arc::new(origin))
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.

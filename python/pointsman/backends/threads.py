@@ -45,6 +45,10 @@ class Threads:
         Called on each thread before its first call. If it raises, `on_broken` is called with the exception.
     stack_size
         Bytes of stack for each thread; None for the system's default.
+    stealing
+        Whether each thread has a queue of its own.
+    cores
+        Cores there are, if the pool may grow beyond `most` while calls wait and more threads bring more.
 
     """
 
@@ -58,6 +62,8 @@ class Threads:
         initargs: tuple[Any, ...] = (),
         stack_size: int | None = None,
         on_broken: Callable[[BaseException], object] | None = None,
+        stealing: bool = False,
+        cores: float | None = None,
     ) -> None:
         self._threads: set[threading.Thread] = set()
         self._owner = os.getpid()
@@ -72,7 +78,7 @@ class Threads:
                 raise RuntimeError(message)
             pool._start()  # noqa: SLF001 - this class
 
-        self.native = native = _native.ThreadPool(most, queue_capacity, start)
+        self.native = native = _native.ThreadPool(most, queue_capacity, start, stealing, cores)
         self._name = name
         self._stack_size = stack_size
         threads = self._threads
