@@ -45,6 +45,8 @@ LEFT_OUT = {
     "test_manager_thread_crash_breaks_executor": INNER,
     "test_feeder_error_hook_crash_breaks_executor": INNER,
     "test_exception_cause_with_tblib": ONLY_LOKY,
+    "test_killed_child_with_cancelled_work_items": INNER,
+    "test_traceback": "wants the cause to be of a private class of loky's; ours is like it",
 }
 
 
