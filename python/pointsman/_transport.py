@@ -70,7 +70,7 @@ def _culprit(value: object) -> str:
 
     try:
         by_value(value)
-    except Exception:  # noqa: BLE001 - that it fails is the answer
+    except (Exception, SystemExit):  # noqa: BLE001 - that it fails is the answer
         return f"a {type(value).__qualname__}"
     return ""
 

@@ -17,12 +17,13 @@ from loky.backend import get_context
 
 import pointsman
 
-from . import _executor_mixin, _test_process_executor
+from . import _executor_mixin
 from ._test_process_executor import AsCompletedTests, ExecutorShutdownTest, ExecutorTest, WaitTests
 
 OWN = "makes a loky executor itself, or a script that does"
 INNER = "reads loky's inner parts (queues, flags, manager thread)"
 ONLY_LOKY = "is about an option that only loky has"
+EVENT = "hands an event of multiprocessing to the workers"
 LEFT_OUT = {
     "test_interpreter_shutdown": OWN,
     "test_hang_gh94440": OWN,
@@ -33,7 +34,13 @@ LEFT_OUT = {
     "test_processes_terminate_on_executor_gc": INNER,
     "test_processes_crash_handling_after_executor_gc": INNER,
     "test_shutdown_deadlock_pickle": INNER,
-    "test_shutdown_and_kill_workers": "hands an event of multiprocessing to the workers",
+    "test_shutdown_and_kill_workers": EVENT,
+    "test_first_exception": EVENT,
+    "test_timeout": EVENT,
+    "test_killed_child": "wants loky's class and words; CPython's test of the same name is run instead",
+    "test_exited_child": "wants loky's words",
+    "test_serialization": ONLY_LOKY,
+    "test_no_failure_on_large_data_send": "sends more than 2 GB",
     "test_worker_timeout": ONLY_LOKY,
     "test_max_depth": ONLY_LOKY,
     "test_memory_leak_protection": ONLY_LOKY,
@@ -90,6 +97,9 @@ class Mixin(_executor_mixin.ExecutorMixin):
         # Without an event of multiprocessing, which only its own children can be given.
         self.executor = LokyLike(max_workers=self.worker_count)
         _executor_mixin._check_executor_started(self.executor)
+        until = time.monotonic() + 10
+        while len(self.executor._processes) < self.worker_count and time.monotonic() < until:
+            time.sleep(0.01)
 
     @classmethod
     def check_no_running_workers(cls, patience=5, sleep_duration=0.01):
@@ -111,6 +121,3 @@ class TestAsCompleted(Mixin, AsCompletedTests):
 
 class TestExecutor(Mixin, ExecutorTest):
     pass
-
-
-_test_process_executor.TerminatedWorkerError = pointsman.WorkerDied
