@@ -6,6 +6,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pointsman._amap import amap as amap
     from pointsman._api import execute as execute
     from pointsman._api import map as map  # noqa: A004 - the standard name
     from pointsman._api import optimize as optimize
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from pointsman._future import Future as Future
     from pointsman._options import options as options
     from pointsman._plan import Plan as Plan
+    from pointsman._smartasync import smartasync as smartasync
+    from pointsman._stream import Stream as Stream
 
     __version__: str
 
 _HOME = {
+    "amap": "_amap",
     "execute": "_api",
     "map": "_api",
     "optimize": "_api",
@@ -48,6 +52,8 @@ _HOME = {
     "Future": "_future",
     "options": "_options",
     "Plan": "_plan",
+    "Stream": "_stream",
+    "smartasync": "_smartasync",
     "__version__": "_native",
 }
 
@@ -63,14 +69,17 @@ __all__ = [
     "PoolBrokenError",
     "RemoteError",
     "RunningLoopError",
+    "Stream",
     "UnreadableError",
     "WorkerDied",
     "__version__",
+    "amap",
     "execute",
     "map",
     "optimize",
     "options",
     "run",
+    "smartasync",
     "submit",
 ]
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._engine import Run
-from pointsman._job import Job, check_callable, name_of
+from pointsman._job import Job, check_callable, is_async, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
     from pointsman._future import Future
     from pointsman._plan import Plan
@@ -29,7 +30,7 @@ def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         If `fn` is a coroutine function and this thread's event loop is running: `await` it there.
 
     """
-    if _is_coroutine_function(fn):
+    if is_async(fn):
         outcome: T = _run_coroutine(fn, args, kwargs)
         return outcome
     check_callable(fn)
@@ -85,7 +86,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         on_error=on_error,
         lazy=True,
     )
-    return _flatten(Run(job).stream())
+    return _flatten(_begin(job).stream())
 
 
 def execute(
@@ -146,7 +147,7 @@ def execute(
         target_chunk_duration=target_chunk_duration,
     )
     total = job.source.left()
-    running = Run(job, plan)
+    running = _begin(job, plan)
     results: list[T] = []
     shown = False
     for values in running.stream():
@@ -197,7 +198,7 @@ def optimize(
     )
     once = iter(data) is data
     kept = job.source.keep() if once else []
-    running = Run(job)
+    running = _begin(job)
     if progress_callback is not None:
         progress_callback("measuring", 0.0)
     plan = running.prepare()
@@ -220,24 +221,36 @@ def _show(plan: Plan) -> None:
     sys.stderr.write(f"{plan}\n")
 
 
-def _is_coroutine_function(fn: Any) -> bool:
-    code = getattr(fn, "__code__", None)
-    return code is not None and bool(code.co_flags & 0x80)
+def _begin(job: Job, plan: Plan | None = None) -> Run | AsyncRun:
+    """Return what runs a job: coroutines run side by side on a loop, and so are measured and planned otherwise."""
+    if not job.awaits:
+        return Run(job, plan)
+    if plan is not None and plan.backend != "asyncio":
+        from pointsman._job import awaited
+
+        job.function = awaited(job.function)
+        return Run(job, plan)
+    from pointsman._async_run import AsyncRun
+
+    return AsyncRun(job, plan)
 
 
 def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    import asyncio
+    from _asyncio import _get_running_loop
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(fn(*args, **kwargs))
+    from pointsman._loopside import in_trio
+
+    if _get_running_loop() is None and not in_trio():
+        from pointsman._bridge import run as run_to_its_end
+
+        return run_to_its_end(fn(*args, **kwargs))
     from pointsman._errors import RunningLoopError
 
     name = name_of(fn)
     message = (
-        f"{name} is a coroutine function and the event loop of this thread is running: "
-        f"write `await {name}(...)` here, or call run() from a plain thread"
+        f"{name} is a coroutine function, and an event loop runs on this thread: run() would have to wait for it in "
+        f"the thread that runs it; write `await pointsman.submit({name}, ...)` or `await {name}(...)` here, or call "
+        f"run() from another thread"
     )
     raise RunningLoopError(message)
 

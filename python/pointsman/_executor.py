@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _default
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
-from pointsman._job import check_callable, check_count, name_of
+from pointsman._job import awaited, check_async, check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from pointsman._async_calls import AsyncCalls
     from pointsman._future import Future
     from pointsman._plan import Record
 
 T = TypeVar("T")
 
-_BACKENDS = ("auto", "threads", "processes")
+_BACKENDS = ("auto", "threads", "processes", "asyncio")
 # Calls in other processes that are remembered before the finished ones are dropped.
 _MOST_KEPT = 256
 
@@ -42,7 +43,9 @@ class Executor(concurrent.futures.Executor):
         Called in each worker before its first call. If it raises, the executor is broken.
     backend
         "threads" or "processes". "auto" is threads; with `max_workers=None`, functions whose calls have been seen to
-        hold the GIL for long go to worker processes, if that cannot change what they mean.
+        hold the GIL for long go to worker processes, if that cannot change what they mean. Coroutine functions run on
+        one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time if
+        given; under "threads" and "processes" each worker runs them on a loop of its own.
     queue_capacity
         Calls that may wait; `submit` blocks beyond it. None for no bound.
     thread_stack_size
@@ -68,6 +71,9 @@ class Executor(concurrent.futures.Executor):
             message = f"initializer must be callable, not {initializer!r}"
             raise InvalidTypeError(message)
         self._backend = "processes" if backend == "processes" else "threads"
+        self._asked, self._limit = backend, check_count("max_workers", max_workers)
+        # What runs coroutine functions on the background loop, once there was one.
+        self._coroutines: AsyncCalls | None = None
         self._max_workers = check_count("max_workers", max_workers) or self._default_workers()
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._lock = threading.Lock()
@@ -137,6 +143,10 @@ class Executor(concurrent.futures.Executor):
         """
         self._check_open()
         check_callable(fn)
+        if check_async(fn, self._asked):
+            if self._asked in ("auto", "asyncio"):
+                return self._submit_to_loop(fn, args, kwargs)
+            fn = awaited(fn)
         if self._learns:
             learnt = lookup(fn)
             if learnt is not None and not learnt.is_known:
@@ -166,10 +176,24 @@ class Executor(concurrent.futures.Executor):
         """Run a call in the program's worker processes; its counters are not this executor's."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        self._elsewhere.append(future := pool.native.submit(fn, args, kwargs))
+        self._remember(future := pool.native.submit(fn, args, kwargs))
+        return future  # type: ignore[return-value]
+
+    def _submit_to_loop(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Run a coroutine function on the background loop; its counters are not this executor's."""
+        if self._coroutines is None:
+            from pointsman._async_calls import AsyncCalls
+
+            self._coroutines = AsyncCalls(self._limit)
+        future = self._coroutines.submit(fn, args, kwargs)
+        self._remember(future)
+        return future
+
+    def _remember(self, future: Any) -> None:
+        """Keep a call that runs elsewhere, for `shutdown` to wait for."""
+        self._elsewhere.append(future)
         if len(self._elsewhere) > _MOST_KEPT:
             self._elsewhere = [waiting for waiting in self._elsewhere if not waiting.done()]
-        return future  # type: ignore[return-value]
 
     def _check_open(self) -> None:
         if self._broken is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pointsman import _native
+from pointsman import _loopside, _native
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -49,7 +49,13 @@ class Future(_Base[T]):
         raise AttributeError(message)
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait for the outcome in the running asyncio loop; cancelling the waiting task cancels the call."""
-        import asyncio
+        """Wait for the outcome in a running loop of asyncio or trio; cancelling the waiting task cancels the call."""
+        if _loopside.in_trio():
+            from pointsman._trioside import wait
 
-        return asyncio.wrap_future(self).__await__()
+            value: T = yield from wait(self).__await__()
+            return value
+        if not self.done() or self.cancelled():
+            value = yield from _loopside.wait(self)
+            return value
+        return self.result()

@@ -26,6 +26,31 @@ impl Context {
         Self(context)
     }
 
+    /// The object itself.
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.0.bind(py)
+    }
+
+    /// Whether the calling thread's variables have the values that they have in this context.
+    pub(crate) fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
+        self.equals(py, &Self::copy_current(py)?)
+    }
+
+    /// Whether the variables have the same values in both.
+    pub(crate) fn equals(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+        // Contexts with the same history share their table, and are then compared by identity.
+        self.0.bind(py).eq(other.0.bind(py))
+    }
+
+    /// A copy of it, as it is now.
+    pub(crate) fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+        // SAFETY: the object is a context by X1 and the thread is attached.
+        let raw = unsafe { ffi::PyContext_Copy(self.0.as_ptr()) };
+        // SAFETY: the call above returns a new reference or null with an exception set (X1).
+        let copy = unsafe { Bound::from_owned_ptr_or_err(py, raw) }?;
+        Ok(Self(copy.unbind()))
+    }
+
     /// Calls `work` inside the context.
     pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
         // SAFETY: the object is a context by X1 and the thread is attached.

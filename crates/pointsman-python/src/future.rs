@@ -309,11 +309,12 @@ impl FutureCore {
 
     fn cancel_plain(slf: &Bound<'_, Self>, cell: &Cell) -> PyResult<bool> {
         Self::inflate(slf)?;
-        let cancelled = standard(slf.py())?.call_method1("cancel", (slf,))?.extract()?;
-        if cancelled {
-            drop(cell.cancel_pending());
-        }
-        Ok(cancelled)
+        // The cell first (F1): callbacks, which the standard method calls, may ask.
+        let Ok(mirror) = cell.cancel_pending() else {
+            return Ok(false);
+        };
+        drop(mirror);
+        standard(slf.py())?.call_method1("cancel", (slf,))?.extract()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod alarm;
 mod batch;
+mod bridge;
 mod buffer;
 mod cell;
 mod chunk;
@@ -19,6 +20,7 @@ mod future;
 mod instance;
 mod outcome;
 mod planner;
+mod port;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_job;
@@ -36,6 +38,8 @@ mod _native {
     #[pymodule_export]
     use crate::batch::cut;
     #[pymodule_export]
+    use crate::bridge::{Bridge, call_async};
+    #[pymodule_export]
     use crate::buffer::SharedBuffer;
     #[pymodule_export]
     use crate::ending::interpreter_ends;
@@ -43,6 +47,8 @@ mod _native {
     use crate::future::FutureCore;
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
+    #[pymodule_export]
+    use crate::port::{LoopCall, Port};
     #[pymodule_export]
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]
@@ -52,7 +58,7 @@ mod _native {
     #[pymodule_export]
     use crate::shared_job::SharedJob;
     #[pymodule_export]
-    use crate::thread_pool::ThreadPool;
+    use crate::thread_pool::{ThreadPool, worker_resumes, worker_waits};
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]

@@ -231,6 +231,32 @@ fn serving<R>(pool: &Arc<Shared>, work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Says that this thread is about to wait for something that may need its pool: while it does, another may take its place.
+/// Returns whether it is a worker at all; if so, `worker_resumes` must follow.
+#[pyfunction]
+pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
+    // The pool whose worker this thread is; others it only helps.
+    let Some(pool) = SERVING.with_borrow(|serving| serving.first().cloned()) else {
+        return Ok(false);
+    };
+    if pool.queue.step_out()
+        && let Err(error) = pool.start(py)
+        && pool.queue.workers() == 0
+    {
+        pool.queue.step_in();
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Says that this thread, which waited, goes on.
+#[pyfunction]
+pub(crate) fn worker_resumes() {
+    if let Some(pool) = SERVING.with_borrow(|serving| serving.first().cloned()) {
+        pool.queue.step_in();
+    }
+}
+
 impl Origin for ThreadOrigin {
     fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
         if SERVING.with_borrow(Vec::is_empty) {

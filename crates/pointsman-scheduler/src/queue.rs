@@ -186,7 +186,8 @@ impl<T> Queue<T> {
                 return Taken::Closed;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            // One that was started for a worker that waited elsewhere is not needed when that is back.
+            if left.is_zero() || state.workers > state.limits.workers {
                 state.workers -= 1;
                 return Taken::Surplus;
             }
@@ -249,6 +250,21 @@ impl<T> Queue<T> {
         }
         state.workers += 1;
         true
+    }
+
+    /// Uncounts a worker that is about to wait for something else, so that another may take its place; whether one must
+    /// be started for it, which is then counted.
+    pub fn step_out(&self) -> bool {
+        let mut state = self.lock();
+        state.workers = state.workers.saturating_sub(1);
+        let needed = state.queued > state.parked && state.workers < state.limits.workers;
+        state.workers += usize::from(needed);
+        needed
+    }
+
+    /// Counts a worker again that had stepped out. There may be more than the limit then, until one has nothing to do.
+    pub fn step_in(&self) {
+        self.lock().workers += 1;
     }
 
     /// Uncounts a worker that could not be started or ended on its own.
