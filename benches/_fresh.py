@@ -6,7 +6,8 @@ Invariants:
     F1. Nothing of one measurement (pools, warm caches, imported modules) reaches the next.
     F2. A measurement that hangs, crashes or does not exit is an answer with a "failed" entry, never an exception
         here, and all that it started in its process group is killed.
-    F3. What pointsman learns of the machine stays within one run of a bench, which begins knowing nothing: figures do
+    F3. Modules are compiled once, as those of an installed package are: bytecode is kept wherever it may be.
+    F4. What pointsman learns of the machine stays within one run of a bench, which begins knowing nothing: figures do
         not depend on what ran before, and a bench leaves nothing behind in the user's cache.
 """
 
@@ -50,6 +51,7 @@ def ask(script: str, question: dict[str, Any], limit: float) -> Answer:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
     ) as child:
         try:
             output, errors = child.communicate(json.dumps(question).encode(), timeout=limit)

@@ -367,6 +367,47 @@ def test_an_executor_for_coroutines_refuses_plain_functions():
         executor.submit(functions.square, 1)
 
 
+# ------------------------------------------------------------------------------------------ terms
+
+
+@pytest.mark.parametrize("place", ["auto", "asyncio", "processes"])
+def test_a_time_limit_stops_a_coroutine_and_no_other_call(place):
+    async def slow(x):
+        if x == 1:
+            await asyncio.sleep(3600)
+        return x
+
+    results = pointsman.execute(slow, range(3), backend=place, timeout=0.3, on_error="return")
+
+    assert results[::2] == [0, 2]
+    assert isinstance(results[1], pointsman.CallTimeoutError)
+    with pytest.raises(pointsman.CallTimeoutError):
+        pointsman.options(backend=place, timeout=0.1).submit(slow, 1).result(30)
+    with pytest.raises(TimeoutError):
+        pointsman.options(backend=place, timeout=0.1).run(slow, 1)
+
+
+@pytest.mark.parametrize("place", ["auto", "asyncio", "inline", "threads", "processes"])
+def test_a_coroutine_that_raises_is_run_again_as_often_as_was_said(place, tmp_path):
+    view = pointsman.options(backend=place, retries=2, retry_on=Boom)
+    path = str(tmp_path / "attempts")
+
+    assert view.execute(third_time, [path]) == [3]
+    assert view.run(third_time, path + "2") == 3
+    with pytest.raises(Boom):
+        pointsman.options(backend=place, retries=1, retry_on=Boom).run(third_time, path + "3")
+
+
+async def third_time(path):
+    with open(path, "a+") as file:  # noqa: ASYNC230 - a line
+        file.write("x")
+        file.flush()
+        attempt = file.tell()
+    if attempt < 3:
+        raise Boom(attempt, 1)
+    return attempt
+
+
 # ------------------------------------------------------------------------------------------ the limit
 
 

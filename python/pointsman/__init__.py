@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pointsman._errors import PoolBrokenError as PoolBrokenError
     from pointsman._errors import RemoteError as RemoteError
     from pointsman._errors import RunningLoopError as RunningLoopError
+    from pointsman._errors import SharedMemoryFullError as SharedMemoryFullError
     from pointsman._errors import UnreadableError as UnreadableError
     from pointsman._errors import WorkerDied as WorkerDied
     from pointsman._executor import Executor as Executor
@@ -46,6 +47,7 @@ _HOME = {
     "PoolBrokenError": "_errors",
     "RemoteError": "_errors",
     "RunningLoopError": "_errors",
+    "SharedMemoryFullError": "_errors",
     "UnreadableError": "_errors",
     "WorkerDied": "_errors",
     "Executor": "_executor",
@@ -69,6 +71,7 @@ __all__ = [
     "PoolBrokenError",
     "RemoteError",
     "RunningLoopError",
+    "SharedMemoryFullError",
     "Stream",
     "UnreadableError",
     "WorkerDied",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._engine import Run
 from pointsman._job import Job, check_callable, is_async, name_of
+from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +56,10 @@ def map(  # noqa: A001 - the standard name and the documented options
     chunksize: int | None = None,
     buffersize: int | None = None,
     on_error: str = "raise",
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+    kill_on_cancel: bool = False,
 ) -> Iterator[T]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
@@ -74,6 +79,15 @@ def map(  # noqa: A001 - the standard name and the documented options
         Inputs ahead of the results taken, at most.
     on_error
         "raise" stops at the first exception; "return" gives exceptions as results.
+    timeout
+        Seconds that a call may run, from when it begins. One that runs longer is stopped with its worker process and
+        fails with `CallTimeoutError`; no other call is touched. With "auto" the calls then run in processes.
+    retries
+        How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
+    retry_on
+        An exception class or a tuple of them. `TimeoutError` covers calls that `timeout` stopped.
+    kill_on_cancel
+        Stop the calls that run, too, when the job ends early: by an exception, or because its results are not wanted.
 
     """
     job = Job(
@@ -85,6 +99,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         buffersize=buffersize,
         on_error=on_error,
         lazy=True,
+        terms=_terms(timeout, retries, retry_on, kill_on_cancel),
     )
     return _flatten(_begin(job).stream())
 
@@ -97,6 +112,10 @@ def execute(
     max_workers: int | None = None,
     chunksize: int | None = None,
     on_error: str = "raise",
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+    kill_on_cancel: bool = False,
     plan: Plan | None = None,
     sample_size: int | None = None,
     target_chunk_duration: float | None = None,
@@ -118,6 +137,15 @@ def execute(
         Calls that travel together to a worker process; None sizes chunks by measured cost.
     on_error
         "raise" stops at the first exception, in the order of the inputs; "return" gives exceptions as results.
+    timeout
+        Seconds that a call may run, from when it begins. One that runs longer is stopped with its worker process and
+        fails with `CallTimeoutError`; no other call is touched. With "auto" the calls then run in processes.
+    retries
+        How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
+    retry_on
+        An exception class or a tuple of them. `TimeoutError` covers calls that `timeout` stopped.
+    kill_on_cancel
+        Stop the calls that run, too, when the job ends early: by an exception, or because its results are not wanted.
     plan
         A plan from `optimize`, followed instead of measuring again.
     sample_size
@@ -145,6 +173,7 @@ def execute(
         on_error=on_error,
         sample_size=sample_size,
         target_chunk_duration=target_chunk_duration,
+        terms=_terms(timeout, retries, retry_on, kill_on_cancel),
     )
     total = job.source.left()
     running = _begin(job, plan)
@@ -210,6 +239,15 @@ def optimize(
     return plan
 
 
+def _terms(
+    timeout: float | None,
+    retries: int,
+    retry_on: type[Exception] | tuple[type[Exception], ...],
+    kill_on_cancel: bool,
+) -> Terms:
+    return Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
+
+
 def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:
     for batch in batches:
         yield from batch
@@ -236,14 +274,20 @@ def _begin(job: Job, plan: Plan | None = None) -> Run | AsyncRun:
 
 
 def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    refuse_running_loop(fn)
+    from pointsman._bridge import run as run_to_its_end
+
+    return run_to_its_end(fn(*args, **kwargs))
+
+
+def refuse_running_loop(fn: Callable[..., Any]) -> None:
+    """Raise if an event loop runs on this thread: to wait for a coroutine here would keep that loop from running it."""
     from _asyncio import _get_running_loop
 
     from pointsman._loopside import in_trio
 
     if _get_running_loop() is None and not in_trio():
-        from pointsman._bridge import run as run_to_its_end
-
-        return run_to_its_end(fn(*args, **kwargs))
+        return
     from pointsman._errors import RunningLoopError
 
     name = name_of(fn)

@@ -89,7 +89,7 @@ class AsyncRun:
         from pointsman._meaning import judge
 
         job = self.job
-        verdict = judge(job.function, ())
+        verdict = judge(job.asked, ())
         struck = {"threads": "coroutines of a job share one event loop"}
         if not verdict.may_travel:
             struck["processes"] = "; ".join(verdict.reasons)

@@ -37,6 +37,8 @@ _MANY = 12
 # Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
 # start them takes as long, and a first call often computes only because it imports.
 _SURE = 0.02
+# Share of its time for which a call that lasts has computed, from which on processes may be the answer.
+_BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
@@ -47,6 +49,8 @@ class Run:
     """A job on its way: its results as a stream, and what was decided."""
 
     def __init__(self, job: Job, plan: Plan | None = None) -> None:
+        if plan is not None:
+            job.terms.check(plan.backend)
         self.job = job
         self.plan = plan
         self.delivered = 0
@@ -133,7 +137,7 @@ class Run:
     def _fixed(self) -> Plan | None:
         """Return the plan that follows from the options alone, without measuring anything."""
         job = self.job
-        if job.backend == "processes":
+        if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
             import math
 
             from pointsman._machine import facts
@@ -315,10 +319,21 @@ class Run:
 
         # One input says more of what the function does to it than its code does.
         sample = self._arguments[:1]
-        verdict = judge(self.job.function, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
+        verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
         self._hints = verdict.hints
         if not verdict.may_travel:
             self._struck["processes"] = "; ".join(verdict.reasons)
+
+    def _prepare_processes(self) -> None:
+        """Let the process that forks workers boot while it is still being decided whether there shall be any."""
+        from pointsman import _zygote
+        from pointsman._machine import facts
+
+        if facts().cores > 1:
+            try:
+                _zygote.prepare()
+            except OSError as why:
+                self._struck["processes"] = f"no process can be started: {why}"
 
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun:
         """Make the run of a plan that is not inline."""
@@ -340,39 +355,56 @@ class Run:
 
         A long first call is reason enough to start others: waiting until it is over would cost its whole length.
         """
+        began = perf_counter()
         with self._lock:
-            meter, source = self._meter, self.job.source
-            seen = meter.peek() if meter is not None and self._running is not None else None
-            if meter is None or self._running is None or seen is None:
+            meter, running = self._meter, self._running
+            seen = meter.peek() if meter is not None and running is not None else None
+            if meter is None or running is None or seen is None:
                 return False
-            items, iterator = self._running
+            items, iterator = running
             unreached = iterator.__length_hint__()  # type: ignore[attr-defined]
-            left = (source.left() or 0) + unreached if self._early is None else self._early.growable()
+            left = (self.job.source.left() or 0) + unreached if self._early is None else self._early.growable()
             if not left:
                 return False
             # One call that does not end, or many that do? A call that was there at the last look has lasted since.
-            begun, lasted = len(items) - unreached, seen.wall
+            begun = len(items) - unreached
             stuck = begun in (1, self._begun)
             self._begun = begun
             try:
-                meter.size(items[-1:], [])
-                # The call that runs is one of those to be planned for: the caller is busy with it.
-                plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
-                hasty = plan.backend == "processes" and self._early is None and not meter.looked and lasted < _SURE
-                if plan.backend == "inline" or hasty:
-                    return True
-                if self._early is not None:
+                if self._early is None:
+                    with pilots.brisk():
+                        run = self._early_run(seen, begun, left, stuck=stuck)
+                    if run is not None:
+                        run.start()
+                        self._early = run
+                else:
+                    # The call that runs is one of those to be planned for: the caller is busy with it.
+                    plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
                     if self.plan is not None and plan.backend == self.plan.backend:
                         self._early.grow(plan)
-                    return True
-                # What the caller's loop has not reached is anybody's.
-                source.put_back(_native.cut(items, iterator))
-                run = self._open(plan)
-                run.start()
-                self.plan, self._early = plan, run
             except CannotTravelError as why:
                 self._struck["processes"] = str(why)
+            finally:
+                meter.disturbed += perf_counter() - began
             return True
+
+    def _early_run(self, seen: _native.Sample, begun: int, left: int, *, stuck: bool) -> ThreadRun | ProcessRun | None:
+        """Decide while a batch runs in its `begun`th call; the run to start beside it, if there shall be one."""
+        meter, source = self._meter, self.job.source
+        if meter is None or self._running is None:
+            return None
+        items, iterator = self._running
+        if "processes" not in self._struck and seen.cpu > _BUSY * seen.wall:
+            self._prepare_processes()
+        meter.size(items[-1:], [])
+        plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
+        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE
+        if plan.backend == "inline" or hasty:
+            return None
+        # What the caller's loop has not reached is anybody's.
+        source.put_back(_native.cut(items, iterator))
+        self.plan = plan
+        return self._open(plan)
 
 
 def _said(job: Job, backend: str, workers: int) -> Plan:
@@ -385,8 +417,12 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
         chunksize=job.chunksize or 1,
         function=job.name,
         calls=job.source.left(),
-        reasons=(asked,) if job.backend != "auto" else (),
+        reasons=(asked,) if job.backend != "auto" else _stoppable(job),
     )
+
+
+def _stoppable(job: Job) -> tuple[str, ...]:
+    return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
 
 
 def _has_gil() -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "PoolBrokenError",
     "RemoteError",
     "RunningLoopError",
+    "SharedMemoryFullError",
     "UnreadableError",
     "WorkerDied",
 ]
@@ -53,6 +54,10 @@ class CallTimeoutError(PointsmanError, TimeoutError):
     """A call took longer than its timeout."""
 
 
+class SharedMemoryFullError(PointsmanError, MemoryError):
+    """A call's arguments are larger than the shared memory of its pool will ever hold."""
+
+
 class RunningLoopError(PointsmanError, RuntimeError):
     """A coroutine function was to be run to its end on a thread whose event loop is running."""
 
@@ -77,8 +82,8 @@ if TYPE_CHECKING:
     class WorkerDied(PointsmanError, BrokenProcessPool):  # noqa: N818 - the name that the design gives it
         """A worker process died while it ran the call.
 
-        `cause` is "signal", "exit", "timeout", "cancelled", "memory", "shutdown" or "unknown"; `number` the signal or
-        the exit code; `index` the place of the call's input in a job.
+        `cause` is "signal", "exit", "neighbour", "cancelled", "memory", "shutdown" or "unknown"; `number` the signal
+        or the exit code; `index` the place of the call's input in a job.
         """
 
         cause: str

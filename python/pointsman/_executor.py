@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pointsman._async_calls import AsyncCalls
+    from pointsman._executor_options import ExecutorOptions
     from pointsman._future import Future
     from pointsman._plan import Record
 
 T = TypeVar("T")
 
 _BACKENDS = ("auto", "threads", "processes", "asyncio")
+# Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
+_LEAST_SHARED = 4 << 20
+_LEAST_SHARED_EACH = 128 << 10
 # Calls in other processes that are remembered before the finished ones are dropped.
 _MOST_KEPT = 256
 
@@ -50,6 +54,15 @@ class Executor(concurrent.futures.Executor):
         Calls that may wait; `submit` blocks beyond it. None for no bound.
     thread_stack_size
         Bytes of stack of each thread; None for the system's default.
+    max_tasks_per_child
+        Calls after which a worker process is replaced by a new one; None for never.
+    memory_limit
+        Bytes of private memory beyond which a worker process is replaced by a new one, between two calls. To bound a
+        single call, set RLIMIT_AS in the initializer.
+    shared_memory
+        Bytes that arguments and results on their way may take at most. What finds no room waits; a single call's
+        arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
+        POINTSMAN_SHARED_MEMORY says, else as much as is needed.
 
     """
 
@@ -63,6 +76,9 @@ class Executor(concurrent.futures.Executor):
         backend: str = "auto",
         queue_capacity: int | None = None,
         thread_stack_size: int | None = None,
+        max_tasks_per_child: int | None = None,
+        memory_limit: int | None = None,
+        shared_memory: int | None = None,
     ) -> None:
         if backend not in _BACKENDS:
             message = f"backend must be one of {', '.join(map(repr, _BACKENDS))}, not {backend!r}"
@@ -70,6 +86,7 @@ class Executor(concurrent.futures.Executor):
         if initializer is not None and not callable(initializer):
             message = f"initializer must be callable, not {initializer!r}"
             raise InvalidTypeError(message)
+        self._asked = backend
         self._backend = "processes" if backend == "processes" else "threads"
         self._asked, self._limit = backend, check_count("max_workers", max_workers)
         # What runs coroutine functions on the background loop, once there was one.
@@ -87,6 +104,22 @@ class Executor(concurrent.futures.Executor):
         self._name = thread_name_prefix or "pointsman-executor"
         self._queue_capacity = check_count("queue_capacity", queue_capacity)
         self._stack_size = check_count("thread_stack_size", thread_stack_size)
+        self._limits: dict[str, Any] = {
+            "max_tasks": check_count("max_tasks_per_child", max_tasks_per_child),
+            "memory_limit": check_count("memory_limit", memory_limit),
+            "shared_memory": check_count("shared_memory", shared_memory),
+        }
+        if self._backend == "threads" and any(limit is not None for limit in self._limits.values()):
+            message = (
+                "max_tasks_per_child, memory_limit and shared_memory are of worker processes: add backend='processes'"
+            )
+            raise InvalidArgumentError(message)
+        least = _LEAST_SHARED + _LEAST_SHARED_EACH * self._max_workers
+        if shared_memory is not None and shared_memory < least:
+            message = (
+                f"shared_memory must be at least {least} bytes for {self._max_workers} workers, not {shared_memory}"
+            )
+            raise InvalidArgumentError(message)
         if self._backend == "processes" and queue_capacity is not None:
             message = "queue_capacity bounds the queue of threads; worker processes apply back-pressure by themselves"
             raise InvalidArgumentError(message)
@@ -120,6 +153,7 @@ class Executor(concurrent.futures.Executor):
                         initializer=self._initializer,
                         initargs=self._initargs,
                         patient=True,
+                        **self._limits,
                     )
             self._submit = self._pool.native.submit
             return self._submit
@@ -162,21 +196,52 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            from pointsman._future import Future
+            return _failed(fn, why)
 
-            failed: Future[T] = Future()
-            if type(why) is CannotTravelError:
-                placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
-                placed.__cause__ = why.__cause__
-                why = placed
-            failed.set_exception(why)
-            return failed
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+        kill_on_cancel: bool = False,
+    ) -> ExecutorOptions:
+        """Return a view with `submit` and `map` whose calls run on these terms; see `pointsman.options`.
 
-    def _submit_to_process(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+        Raises
+        ------
+        InvalidArgumentError
+            If the executor's backend cannot keep them.
+
+        """
+        from pointsman._executor_options import ExecutorOptions
+        from pointsman._terms import Terms
+
+        terms = Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
+        terms.check(self._asked)
+        return ExecutorOptions(self, terms)
+
+    def _submit_on(self, terms: Any, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+        """Start a call on terms that only a worker process can keep."""
+        self._check_open()
+        try:
+            if self._backend == "processes":
+                self._start()
+                return self._pool.native.submit(fn, args, kwargs, 2, terms)  # type: ignore[no-any-return]
+            return self._submit_to_process(fn, args, kwargs, terms)
+        except RuntimeError:
+            self._check_open()
+            raise
+        except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
+            return _failed(fn, why)
+
+    def _submit_to_process(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None
+    ) -> Future[T]:
         """Run a call in the program's worker processes; its counters are not this executor's."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        self._remember(future := pool.native.submit(fn, args, kwargs))
+        self._remember(future := pool.native.submit(fn, args, kwargs, 2, terms))
         return future  # type: ignore[return-value]
 
     def _submit_to_loop(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
@@ -281,6 +346,19 @@ class Executor(concurrent.futures.Executor):
         """Refuse to travel."""
         message = "an Executor cannot be pickled: its workers belong to this process; create one where the call runs"
         raise InvalidTypeError(message)
+
+
+def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
+    """Return the future of a call that could not be sent."""
+    from pointsman._future import Future
+
+    failed: Future[T] = Future()
+    if type(why) is CannotTravelError:
+        placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
+        placed.__cause__ = why.__cause__
+        why = placed
+    failed.set_exception(why)
+    return failed
 
 
 def _broken_pool(message: str) -> PoolBrokenError:

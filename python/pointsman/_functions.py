@@ -10,7 +10,7 @@ from __future__ import annotations
 from _pickle import dumps
 from marshal import dumps as dump_code
 from marshal import loads as load_code
-from sys import modules
+from sys import modules, stdlib_module_names
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
 TYPE_CHECKING = False
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range})
 _MOST = 64
+
+# Modules that functions sent to workers reach: workers that start later find them imported. Only those that are known
+# to start no threads when they are imported, and to mean the same wherever they are.
+needed: list[str] = []
+_TAME = frozenset({*stdlib_module_names, "numpy", "scipy", "pandas", "sklearn", "PIL"}) - {"__main__"}
+
+
+def note(module: str) -> None:
+    """Remember what the functions of a module need."""
+    holder = modules.get(module)
+    for value in (holder, *vars(holder).values()) if holder is not None else ():
+        if type(value) is ModuleType:
+            name: str = value.__name__
+            if name.partition(".")[0] in _TAME and name not in needed and modules.get(name) is value:
+                needed.append(name)
 
 
 class _Ref:
@@ -106,6 +121,7 @@ class _Packer:
             name: str = value.__name__
             if modules.get(name) is not value:
                 raise _TooRich
+            note(name)
             return _Ref(-1, name)
         if kind is FunctionType:
             return value if _is_importable(value) else _Ref(self.function(value))

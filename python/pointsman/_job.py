@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _terms
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._source import Source
 
@@ -32,6 +33,7 @@ class Job:
     """
 
     __slots__ = (
+        "asked",
         "awaits",
         "backend",
         "buffersize",
@@ -45,6 +47,7 @@ class Job:
         "sample_size",
         "source",
         "target",
+        "terms",
     )
 
     def __init__(
@@ -60,14 +63,21 @@ class Job:
         sample_size: int | None = None,
         target_chunk_duration: float | None = None,
         lazy: bool = False,
+        terms: _terms.Terms = _terms.NONE,
     ) -> None:
-        self.function = check_callable(function)
+        # What the user gave, and what is called in its place.
+        self.asked = check_callable(function)
+        self.function = terms.wrap(function)
         self.name = name_of(function)
         self.backend = check_backend(backend)
-        # Whether the function's calls are coroutines that an event loop runs.
-        self.awaits = check_async(function, self.backend)
-        if self.awaits and self.backend not in ("auto", "asyncio"):
-            self.awaits, self.function = False, awaited(function)
+        # Whether the function's calls are coroutines that an event loop runs; other workers take plain functions only.
+        self.awaits = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
+        if self.awaits:
+            self.function = on_terms(function, terms)
+        elif is_async(function):
+            self.function = terms.wrap(awaited(function))
+        self.terms = terms
+        terms.check(self.backend)
         self.max_workers = check_count("max_workers", max_workers)
         self.chunksize = check_count("chunksize", chunksize)
         self.buffersize = check_count("buffersize", buffersize)
@@ -164,6 +174,15 @@ def awaited(function: Any) -> Any:
     from pointsman._awaited import Awaited
 
     return Awaited(function)
+
+
+def on_terms(function: Any, terms: _terms.Terms) -> Any:
+    """Return a coroutine function whose calls keep the terms by themselves, as far as an event loop can."""
+    if terms is _terms.NONE or not (terms.retry_on or terms.timeout):
+        return function
+    from pointsman._awaited import Limited
+
+    return Limited(function, terms.timeout, terms.retries, terms.retry_on)
 
 
 def check_iterable(data: Any, position: int | None) -> None:

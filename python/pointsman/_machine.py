@@ -106,7 +106,7 @@ def facts(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> Facts:
         total = min(total, limit)
         available = min(available, max(0, limit - used))
     found = Facts(
-        cores=float(affinity) if quota is None else min(float(affinity), quota),
+        cores=min(float(affinity), quota or math.inf, _cores_said()),
         affinity=affinity,
         quota=quota,
         memory_limit=total,
@@ -130,6 +130,15 @@ def _affinity() -> int:
     elif hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     return count or os.cpu_count() or 1
+
+
+def _cores_said() -> float:
+    """Read the cores that the environment grants: the user's word, and a worker process's share."""
+    try:
+        cores = float(os.environ.get("POINTSMAN_CORES", "inf"))
+    except ValueError:
+        return math.inf
+    return cores if cores > 0 else math.inf
 
 
 def _gil() -> bool:

@@ -5,6 +5,7 @@ The only module that reads clocks for a decision, and the only one that sizes va
 
 from __future__ import annotations
 
+from _thread import get_native_id
 from time import perf_counter
 from typing import Any
 
@@ -25,10 +26,12 @@ class Meter:
 
     __slots__ = (
         "_queued",
+        "_thread",
         "argument_bytes",
         "calls",
         "cannot_travel",
         "cpu",
+        "disturbed",
         "flip",
         "held",
         "longest",
@@ -54,7 +57,10 @@ class Meter:
         self.threads = 0
         # Whether any call has been measured to its end, and whether the first was dropped as not typical.
         self.looked = self.looked_twice = False
+        # Seconds for which looks at the call that runs have kept the GIL from it.
+        self.disturbed = 0.0
         self._queued = 0.0
+        self._thread = 0
         # Whether an argument or a result of those that were pickled for their size could not be.
         self.cannot_travel = False
         self.samples: list[_native.Sample] = []
@@ -75,19 +81,25 @@ class Meter:
     def begin(self, *, look: bool) -> None:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
         if look:
-            self._queued = _queued_seconds()
+            self._thread = get_native_id()
+            self._queued = _queued_seconds(self._thread)
+        self.disturbed = 0.0
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
         """Note, if it is to be kept, what `calls` calls took since `begin`."""
         sample = self.probe.end()
         if keep:
-            self._add(sample, calls, max(0.0, _queued_seconds() - self._queued))
+            self._add(sample, calls, self._waited_for_a_core())
             self.looked = True
 
+    def _waited_for_a_core(self) -> float:
+        """Seconds since `begin` for which the thread was ready to run and others had the cores."""
+        return max(0.0, _queued_seconds(self._thread) - self._queued)
+
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
-        # Waiting for a core is not waiting: it would be no shorter on another thread.
-        wall = max(sample.cpu, sample.wall - queued)
+        # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
+        wall = max(sample.cpu, sample.wall - queued - self.disturbed)
         mean = wall / calls
         self.calls += calls
         self.wall += wall
@@ -153,7 +165,7 @@ class Meter:
             calls=calls,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu) / calls,
+            wait=max(0.0, sample.wall - sample.cpu - self.disturbed - self._waited_for_a_core()) / calls,
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
@@ -162,10 +174,10 @@ class Meter:
         )
 
 
-def _queued_seconds() -> float:
-    """Seconds that this thread has spent ready to run while others had the cores; 0 where the system does not say."""
+def _queued_seconds(thread: int) -> float:
+    """Seconds that a thread has spent ready to run while others had the cores; 0 where the system does not say."""
     try:
-        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib is dear to import
+        with open(f"/proc/self/task/{thread}/schedstat", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib is dear to import
             return int(file.read(100).split()[1]) * 1e-9
     except (OSError, ValueError, IndexError):
         return 0.0

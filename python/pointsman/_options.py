@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _api
 from pointsman._errors import InvalidArgumentError
-from pointsman._job import check_backend, check_count
+from pointsman._job import check_backend, check_callable, check_count, is_async, on_terms
+from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,14 +22,22 @@ T = TypeVar("T")
 class Options:
     """`run`, `submit`, `map` and `execute` with fixed options."""
 
-    def __init__(self, backend: str, max_workers: int | None, name: str | None) -> None:
+    def __init__(self, backend: str, max_workers: int | None, name: str | None, terms: Terms) -> None:
         self._backend = check_backend(backend)
         self._max_workers = check_count("max_workers", max_workers)
         self._name = name
+        self._terms = terms
+        terms.check(self._backend)
 
     def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call `fn` where the options say and return its value."""
-        if self._backend in ("auto", "inline"):
+        if is_async(fn):
+            if self._backend in ("auto", "inline"):
+                return _api.run(on_terms(fn, self._terms), *args, **kwargs)  # type: ignore[no-any-return]
+            _api.refuse_running_loop(fn)
+        if self._backend == "inline" or (self._backend == "auto" and not self._terms.needs_process):
+            if self._terms.retry_on:
+                return _api.run(self._terms.wrap(check_callable(fn)), *args, **kwargs)  # type: ignore[no-any-return]
             return _api.run(fn, *args, **kwargs)
         return self.submit(fn, *args, **kwargs).result()
 
@@ -37,15 +46,34 @@ class Options:
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)
-        return _executor(self._backend, self._max_workers, self._name or "").submit(fn, *args, **kwargs)
+        backend, terms = self._backend, self._terms
+        if backend == "auto" and terms.needs_process and not is_async(fn):
+            backend = "processes"
+        executor = _executor(backend, self._max_workers, self._name or "")
+        if terms.native is None:
+            return executor.submit(fn, *args, **kwargs)
+        from pointsman._executor_options import ExecutorOptions
+
+        return ExecutorOptions(executor, terms).submit(fn, *args, **kwargs)
 
     def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """`pointsman.map` with these options."""
-        return _api.map(fn, *iterables, **{"backend": self._backend, "max_workers": self._max_workers, **options})
+        return _api.map(fn, *iterables, **{**self._job_options(), **options})
 
     def execute(self, func: Callable[[Any], T], data: Iterable[Any], **options: Any) -> list[T]:
         """`pointsman.execute` with these options."""
-        return _api.execute(func, data, **{"backend": self._backend, "max_workers": self._max_workers, **options})  # type: ignore[no-any-return]
+        return _api.execute(func, data, **{**self._job_options(), **options})  # type: ignore[no-any-return]
+
+    def _job_options(self) -> dict[str, Any]:
+        terms = self._terms
+        return {
+            "backend": self._backend,
+            "max_workers": self._max_workers,
+            "timeout": terms.timeout,
+            "retries": terms.retries,
+            "retry_on": terms.retry_on,
+            "kill_on_cancel": terms.kill_on_cancel,
+        }
 
 
 # One executor for each set of options that was used, so that a view costs nothing to make.
@@ -62,7 +90,16 @@ def _executor(backend: str, max_workers: int | None, name: str) -> Executor:
     return _executors[key]
 
 
-def options(*, backend: str = "auto", max_workers: int | None = None, name: str | None = None) -> Options:
+def options(
+    *,
+    backend: str = "auto",
+    max_workers: int | None = None,
+    name: str | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+    kill_on_cancel: bool = False,
+) -> Options:
     """Return a view with `run`, `submit`, `map` and `execute` that use these options.
 
     Parameters
@@ -73,6 +110,23 @@ def options(*, backend: str = "auto", max_workers: int | None = None, name: str 
         Calls that run at a time at most; None leaves it to the planner.
     name
         Prefix of the names of the threads.
+    timeout
+        Seconds that a call may run, from when it begins. One that runs longer is stopped with its worker process,
+        whatever it does, and fails with `CallTimeoutError`; no other call is touched. With "auto" the calls then run in
+        processes.
+    retries
+        How often a call is begun again whose worker process died. A call that was cancelled is not, nor one that
+        `timeout` stopped, unless `retry_on` covers it.
+    retry_on
+        An exception class or a tuple of them: calls that raise one are begun again, too, up to `retries` times in the
+        same worker. `TimeoutError` covers calls that `timeout` stopped.
+    kill_on_cancel
+        `Future.cancel` stops a call that runs, and leaving a `map` early stops those that run for it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the backend cannot do what is asked for.
 
     """
-    return Options(backend, max_workers, name)
+    return Options(backend, max_workers, name, Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel))

@@ -119,21 +119,27 @@ def worker_died(cause: str, number: int, pid: int, function: str, index: int | N
     import signal
 
     call = _call(function, index)
+    if cause == "timeout":
+        text = f"{call} took longer than its timeout, so it was stopped with its worker process {pid}"
+        return _errors.CallTimeoutError(text)
+    if cause.startswith("no room"):
+        why = cause.partition(": ")[2]
+        return _errors.SharedMemoryFullError(f"{call} was not run: {why}; send less at a time, or raise shared_memory=")
     if cause == "signal":
         try:
             name = signal.Signals(number).name
         except ValueError:
             name = f"signal {number}"
         hint = {
-            "SIGKILL": "it may have run out of memory, or was killed from outside",
+            "SIGKILL": "the system may have run out of memory, or somebody killed it",
             "SIGSEGV": "an extension module that it called crashed",
             "SIGABRT": "an extension module that it called aborted",
         }.get(name, "see what sends that signal")
         what = f"was ended by {name} while it ran {call}; {hint}"
     elif cause == "exit":
         what = f"exited with code {number} while it ran {call}; os._exit ends the process, return or raise instead"
-    elif cause == "timeout":
-        what = f"was stopped because {call} took longer than its timeout"
+    elif cause == "neighbour":
+        what = f"was stopped because another call took too long or was cancelled, which ran in it beside {call}"
     elif cause == "cancelled":
         what = f"was stopped because {call} was cancelled"
     elif cause == "memory":

@@ -1,4 +1,4 @@
-"""Worker processes: starts their zygote, passes on what a worker must know, and ends them in time.
+"""Worker processes: has them started, passes on what a worker must know, and ends them in time.
 
 Does not know jobs, plans or futures. The native pool carries calls; this module only brings processes to life.
 """
@@ -10,34 +10,18 @@ import os
 import sys
 import threading
 import weakref
-from time import perf_counter, sleep
+from _pickle import dumps
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _machine, _native
-from pointsman._job import name_of
+from pointsman import _functions, _machine, _native, _zygote
+from pointsman._errors import InvalidArgumentError
+from pointsman._job import check_count, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
-# (an editable install, for example), and then workers must run it too.
-_PLAIN_FINDERS = frozenset(
-    {
-        "BuiltinImporter",
-        "FrozenImporter",
-        "PathFinder",
-        "_SixMetaPathImporter",
-        "DistutilsMetaFinder",
-        "AssertionRewritingHook",
-    }
-)
-_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
-
-# Seconds that a shutdown waits for its zygote to end. Arbitrary: it takes a millisecond or two.
-_BURIAL = 0.05
-
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
-_zygotes: set[int] = set()
 # Pools that are gone but for the calls that they still run.
 _lingering: list[_native.ProcessPool] = []
 
@@ -55,6 +39,11 @@ class Processes:
         Called in each worker before its first call.
     patient
         At the program's end run the queued calls first.
+    max_tasks, memory_limit
+        Calls, and bytes of private memory, after which a worker makes room for a new one. For pools whose processes
+        have one thread each.
+    shared_memory
+        Bytes that the pool may share with its workers; None for what the environment says, else no cap.
 
     """
 
@@ -67,6 +56,9 @@ class Processes:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         patient: bool = False,
+        max_tasks: int | None = None,
+        memory_limit: int | None = None,
+        shared_memory: int | None = None,
     ) -> None:
         self._lock = threading.Lock()
         self._collector: threading.Thread | None = None
@@ -84,12 +76,18 @@ class Processes:
 
         # First of all: it starts up while the rest is prepared here.
         began = perf_counter()
-        zygote = start_zygote()
-        self.native = _native.ProcessPool(start_collector)
-        self.native.set_launch_config(_launch_config(processes * threads, cores, initializer, initargs))
+        socket = _zygote.connect()
+        lanes = threads * max(processes, round(cores))
+        try:
+            self.native = _native.ProcessPool(start_collector, _zygote.connect, shared_memory or _cap(), lanes)
+        except BaseException:
+            os.close(socket)
+            raise
+        config = _launch_config(processes * threads, cores, initializer, initargs)
+        self.native.set_launch_config(dumps({**config, "most_calls": max_tasks, "most_memory": memory_limit}, 5))
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
-        self.native.set_zygote(zygote)
+        self.native.set_zygote(socket)
         _register_hooks()
         _alive.add(self)
         self._prepared = perf_counter() - began
@@ -147,9 +145,6 @@ class Processes:
         if wait and collector is not None and collector is not threading.current_thread():
             collector.join()
         self._finalizer.detach()
-        if wait:
-            # Its socket is closed, so it ends at once; other pools' zygotes live on.
-            _bury_zygotes(0.0 if any(not pool.closed for pool in _alive) else _BURIAL)
 
 
 def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
@@ -162,35 +157,45 @@ def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
 
 def _launch_config(
     lanes: int, cores: float, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-) -> bytes:
-    from _pickle import dumps
-
+) -> dict[str, Any]:
     from pointsman._transport import dumps_anyway
 
     # Where this program has needed cloudpickle its workers will: the zygote imports it once for all of them.
     preload = ["cloudpickle"] if "cloudpickle" in sys.modules else []
+    blas_threads = max(1, int(cores // max(1, lanes)))
+    if blas_threads == 1:
+        # An import that starts the threads of a BLAS must be left to the workers.
+        preload += _functions.needed
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
-    return dumps(
-        {
-            "path": list(sys.path),
-            "directory": _directory(),
-            "environ": dict(os.environ),
-            "argv": list(sys.argv),
-            "preload": preload,
-            "blas_threads": max(1, int(cores // max(1, lanes))),
-            # Packed apart: reading them may import what only the path above can find.
-            "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
-            "warnings": [packed for packed in map(_packed, filters) if packed is not None],
-        },
-        5,
-    )
+    return {
+        "path": list(sys.path),
+        "directory": _directory(),
+        "environ": dict(os.environ),
+        "argv": list(sys.argv),
+        "preload": preload,
+        "blas_threads": blas_threads,
+        "cores": max(1.0, cores / max(1, lanes)),
+        # Packed apart: reading them may import what only the path above can find.
+        "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
+        "warnings": [packed for packed in map(_packed, filters) if packed is not None],
+    }
+
+
+def _cap() -> int | None:
+    """Read the cap on shared memory that the environment sets, in bytes."""
+    text = os.environ.get("POINTSMAN_SHARED_MEMORY", "")
+    if not text:
+        return None
+    try:
+        return check_count("POINTSMAN_SHARED_MEMORY", int(text))
+    except ValueError:
+        message = f"POINTSMAN_SHARED_MEMORY must be a positive number of bytes, not {text!r}"
+        raise InvalidArgumentError(message) from None
 
 
 def _packed(filter_: object) -> bytes | None:
-    from _pickle import dumps
-
     try:
-        return dumps(filter_, 5)
+        return bytes(dumps(filter_, 5))
     except Exception:  # noqa: BLE001 - a filter whose category cannot travel is of no use over there
         return None
 
@@ -200,53 +205,6 @@ def _directory() -> str:
         return os.getcwd()  # noqa: PTH109 - pathlib is dear to import
     except OSError:
         return "/"
-
-
-def _bury_zygotes(patience: float = 0.0) -> None:
-    """Collect the exit status of zygotes that have ended, waiting `patience` seconds for the others at most."""
-    deadline = perf_counter() + patience
-    for pid in list(_zygotes):
-        while True:
-            try:
-                gone, _status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                # The program collects its children itself.
-                gone = pid
-            if gone:
-                _zygotes.discard(pid)
-            if gone or perf_counter() > deadline:
-                break
-            sleep(0.001)
-
-
-def start_zygote() -> int:
-    """Start a clean interpreter that forks workers on request; returns the socket to talk to it."""
-    _bury_zygotes()
-    ours, theirs, parent = _native.zygote_descriptors()
-    needs_site = any(
-        type(finder).__name__ not in _PLAIN_FINDERS and getattr(finder, "__name__", "") not in _PLAIN_FINDERS
-        for finder in sys.meta_path
-    )
-    command = [sys.executable, "-P"]
-    if not needs_site:
-        command.append("-S")
-    command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
-    command += ["-X", "utf8"] if sys.flags.utf8_mode else []
-    command += [
-        "-c",
-        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; zygote(3, 4)",
-    ]
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, theirs, 3),
-        (os.POSIX_SPAWN_DUP2, parent, 4),
-    ]
-    try:
-        _zygotes.add(os.posix_spawn(sys.executable, command, os.environ, file_actions=actions))
-    finally:
-        os.close(theirs)
-        os.close(parent)
-    return ours
 
 
 _hooked = False
@@ -271,8 +229,8 @@ def _forget() -> None:
     for native in _lingering:
         native.disown()
     _alive.clear()
-    _zygotes.clear()
     _lingering.clear()
+    _zygote.forget()
 
 
 def _end_all() -> None:
@@ -280,4 +238,5 @@ def _end_all() -> None:
         pool.end()
     for native in _lingering:
         native.join(None)
+    _zygote.end()
     _machine.flush()

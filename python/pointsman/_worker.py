@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Exit code of a worker whose initializer raised; the native pool knows it too.
 INITIALIZER_RAISED = 81
+# Exit code of a worker that makes room for a new one; the native pool knows it, too.
+RECYCLED = 82
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -33,10 +35,15 @@ _BLAS_VARIABLES = (
 
 def zygote(socket: int, parent: int) -> None:
     """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors."""
+    # What every worker needs is imported before the first is forked.
+    import contextlib  # noqa: F401
     import signal
+    import warnings  # noqa: F401
 
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Blocked at the start, so that none could end this process before the line above.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     server = _native.ZygoteServer(socket, parent)
     while (request := server.next()) is not None:
         try:
@@ -51,8 +58,7 @@ def zygote(socket: int, parent: int) -> None:
             # The zygote's end of the socket is not this process's.
             del server
             try:
-                _serve(request.adopt(), config)
-                code = 0
+                code = _serve(request.adopt(), config)
             except BaseException:  # noqa: BLE001 - the last frame of a process
                 import traceback
 
@@ -66,25 +72,31 @@ def zygote(socket: int, parent: int) -> None:
 def _prepare(config: dict[str, Any]) -> None:
     """Import in the zygote what every worker would import by itself."""
     sys.path[:] = config["path"]
-    for name in config["preload"]:
-        if name not in sys.modules:
-            try:
-                __import__(name)
-            except Exception:  # noqa: BLE001, S112 - a worker that needs it and cannot have it will report that
-                continue
+    news = [name for name in config["preload"] if name not in sys.modules]
+    if not news:
+        return
+    from contextlib import suppress
+
+    for name in _BLAS_VARIABLES:
+        os.environ[name] = "1"
+    for name in news:
+        # A worker that needs it and cannot have it will report that.
+        with suppress(Exception):
+            __import__(name)
 
 
-def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> None:
-    """Be a worker process: serve every lane, the first on the main thread."""
+def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:
+    """Be a worker process: serve every lane, the first on the main thread. Returns the exit code."""
     import signal
 
     host, own, parent = descriptors
-
-    signal.signal(signal.SIGINT, _interrupt)
     os.environ.clear()
     os.environ.update(config["environ"])
     for name in _BLAS_VARIABLES:
         os.environ.setdefault(name, str(config["blas_threads"]))
+    # What runs in here has this process's share of the cores, for pools of its own as well.
+    os.environ["POINTSMAN_CORES"] = str(config["cores"])
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(max(1, int(config["cores"]))))
     from contextlib import suppress
 
     # The directory may have gone since; relative paths will say so themselves.
@@ -108,6 +120,8 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
             traceback.print_exc()
             _flush()
             os._exit(INITIALIZER_RAISED)
+    # Until here a Ctrl-C is ignored, as in the zygote: there is no call that it could end.
+    signal.signal(signal.SIGINT, _interrupt)
     lanes[0].ready()
     others = []
     if len(lanes) > 1:
@@ -119,9 +133,10 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> N
         ]
         for thread in others:
             thread.start()
-    lanes[0].serve()
+    closed = lanes[0].serve(config["most_calls"], config["most_memory"])
     for thread in others:
         thread.join()
+    return 0 if closed else RECYCLED
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:

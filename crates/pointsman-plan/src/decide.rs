@@ -10,6 +10,8 @@
 //! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] and by the machine's least gain.
 //! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] where
 //!   processes would have to be started.
+//! - I4. After one call that mostly waited, more threads than that are taken, up to [`GENEROUS`] times as many, unless
+//!   they are predicted to cost more.
 
 use crate::cost_model::{Cost, MEMORY_SHARE, MOST_LANES, MOST_THREADS, Model};
 use crate::explain;
@@ -29,6 +31,11 @@ const TIE: f64 = 0.03;
 /// else that is predicted (18 to 80 ms on one machine, with its load and with what the workers import). Arbitrary
 /// between 0.1 and 0.3.
 const UNSURE: f64 = 0.2;
+
+/// How many times the threads that one observed call asks for: what the first call computes is largely what later ones
+/// find done (imports, connections, caches), and a thread too few costs more than one too many. Arbitrary between 2
+/// and 8.
+const GENEROUS: u32 = 4;
 
 /// How many of each backend's placements a plan shows, besides the fixed ones.
 const SHOWN: usize = 3;
@@ -71,7 +78,7 @@ impl Placement {
 pub fn decide(observation: &Observation, machine: &Machine, job: &Job) -> Plan {
     let model = Model::new(observation, machine, job);
     let placements = placements(&model, machine, job);
-    let chosen = choose(&placements, machine, job);
+    let chosen = generous(&placements, choose(&placements, machine, job), observation);
     let taken = placements[chosen];
     let shown = shown(&placements, &taken, job);
     let position = shown.iter().position(|placement| placement.complexity() == taken.complexity()).unwrap_or(0);
@@ -213,6 +220,26 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
         .filter(|(_, placement)| better(placement) && placement.cost.seconds <= fastest * (1.0 + tie(placement)))
         .min_by_key(|(_, placement)| placement.complexity())
         .map_or(0, |(index, _)| index)
+}
+
+/// More threads than the chosen placement has, if all that is known is one call that mostly waited (I4).
+fn generous(placements: &[Placement], chosen: usize, observation: &Observation) -> usize {
+    let taken = placements[chosen];
+    let waits = observation.wait > observation.cpu();
+    if taken.backend != Backend::Threads || observation.calls > 1 || !waits {
+        return chosen;
+    }
+    placements
+        .iter()
+        .enumerate()
+        .filter(|(_, placement)| {
+            placement.backend == Backend::Threads
+                && placement.workers >= taken.workers
+                && placement.workers <= taken.workers.saturating_mul(GENEROUS)
+                && placement.cost.seconds <= taken.cost.seconds * (1.0 + TIE)
+        })
+        .max_by_key(|(_, placement)| placement.workers)
+        .map_or(chosen, |(index, _)| index)
 }
 
 /// The placements worth showing, the fastest first.

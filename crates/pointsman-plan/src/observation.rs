@@ -157,9 +157,18 @@ impl Observation {
         }
     }
 
-    /// What the whole call is expected to be: itself, or, when only partly seen, twice what was seen.
+    /// What the whole call is expected to be: itself, or, when only partly seen, twice what was seen. A call that has
+    /// mostly waited is expected to go on waiting: it computes at its ends.
     #[must_use]
     pub fn completed(&self) -> Self {
-        if self.partial { Self { partial: false, ..self.scaled(PARTIAL_FACTOR) } } else { *self }
+        if !self.partial {
+            *self
+        } else if self.wait > self.cpu() {
+            let wait = Seconds::new(self.wall().get() * PARTIAL_FACTOR - self.cpu().get());
+            let longest = Seconds::new(self.longest.get() * PARTIAL_FACTOR);
+            Self { partial: false, wait, longest, ..*self }
+        } else {
+            Self { partial: false, ..self.scaled(PARTIAL_FACTOR) }
+        }
     }
 }

@@ -69,14 +69,17 @@ pub(crate) fn call_async<'py>(
     }
 }
 
+/// What a task asks its loop to call, and the context to call it in.
+type Step = (Py<PyAny>, Option<Py<PyAny>>);
+
 /// Stands in for `call_soon` while a task is made, and keeps what it is asked to call.
 #[pyclass(module = "pointsman._native", frozen)]
 struct Caught {
-    step: Mutex<Option<(Py<PyAny>, Option<Py<PyAny>>)>>,
+    step: Mutex<Option<Step>>,
 }
 
 impl Caught {
-    fn replace(&self, with: Option<(Py<PyAny>, Option<Py<PyAny>>)>) -> Option<(Py<PyAny>, Option<Py<PyAny>>)> {
+    fn replace(&self, with: Option<Step>) -> Option<Step> {
         std::mem::replace(&mut *self.step.lock().unwrap_or_else(PoisonError::into_inner), with)
     }
 }

@@ -12,11 +12,13 @@
 //! - L3. No Python code runs while the lock is held; Python objects are dropped after it is released.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pointsman_shm::{Death, LaneMemory};
+use pointsman_shm::Death;
 use pyo3::prelude::*;
+
+use crate::sealed::Sealed;
 
 /// What became of a call.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(crate) enum Outcome {
     /// The exception that it raised.
     Raised(Py<PyAny>),
     /// What a worker process sent, not yet decoded.
-    Reply { tag: u8, bytes: Box<[u8]>, lane: Arc<LaneMemory> },
+    Reply(Sealed),
     /// Its worker process died while it ran.
     Died(Death),
     /// It was cancelled before it began.

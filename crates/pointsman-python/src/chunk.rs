@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use crate::cell::Outcome;
 use crate::outcome;
 use crate::process_pool::Function;
+use crate::sealed;
 
 /// Raw replies of consecutive calls that came from one lane.
 #[derive(Debug)]
@@ -27,6 +28,24 @@ struct Run {
     /// For each reply: tag, length (u32), bytes.
     bytes: Vec<u8>,
     read: usize,
+}
+
+impl Run {
+    /// The next reply: its tag and its bytes.
+    fn peek(&self) -> Option<(u8, &[u8])> {
+        let (tag, rest) = self.bytes.get(self.read..)?.split_first()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        Some((*tag, rest.get(..u32::from_le_bytes(*len) as usize)?))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        while let Some((_, bytes)) = self.peek() {
+            sealed::release(bytes, &self.lane);
+            self.read += 5 + bytes.len();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -194,11 +213,8 @@ impl Piece {
     fn next(&mut self, py: Python<'_>, name: &str, index: usize) -> Option<Result<Py<PyAny>, Py<PyAny>>> {
         match self {
             Self::Run(run) => {
-                let rest = &run.bytes[run.read..];
-                let (tag, rest) = rest.split_first()?;
-                let (len, rest) = rest.split_first_chunk::<4>()?;
-                let bytes = rest.get(..u32::from_le_bytes(*len) as usize)?;
-                let decoded = outcome::decode_reply(py, *tag, bytes, &run.lane, name, Some(index));
+                let (tag, bytes) = run.peek()?;
+                let decoded = outcome::decode_reply(py, tag, bytes, &run.lane, name, Some(index));
                 run.read += 5 + bytes.len();
                 Some(decoded)
             }

@@ -232,6 +232,49 @@ fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     Ok(PyString::new(py, text).into_any())
 }
 
+/// Calls `found` with each block that encoded values refer to. Stops where the bytes make no sense (C2).
+pub(crate) fn each_block(bytes: &[u8], found: &mut dyn FnMut(BlockRef)) {
+    let mut rest = bytes;
+    while let Some((kind, after)) = rest.split_first() {
+        let Some(after) = skip_value(*kind, after, found) else { return };
+        rest = after;
+    }
+}
+
+/// What comes after a value of this kind. The items of a tuple are left: they are values like any other.
+fn skip_value<'a>(kind: u8, bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
+    match kind {
+        NONE | FALSE | TRUE => Some(bytes),
+        INT | FLOAT | TUPLE => bytes.get(8..),
+        STR | BYTES => skip_bytes(bytes),
+        BYTES_BLOCK | STR_BLOCK => skip_block(bytes, found),
+        PICKLE => skip_buffers(skip_bytes(bytes)?, found),
+        PICKLE_BLOCK => skip_buffers(skip_block(bytes, found)?, found),
+        _ => None,
+    }
+}
+
+fn skip_buffers<'a>(bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
+    let (count, mut rest) = bytes.split_first_chunk::<8>()?;
+    for _ in 0..u64::from_le_bytes(*count) {
+        let ([kind, _read_only], after) = rest.split_first_chunk::<2>()?;
+        rest = if *kind == BUFFER_BLOCK { skip_block(after, found)? } else { skip_bytes(after)? };
+    }
+    Some(rest)
+}
+
+fn skip_bytes(bytes: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = bytes.split_first_chunk::<8>()?;
+    rest.get(usize::try_from(u64::from_le_bytes(*len)).ok()?..)
+}
+
+fn skip_block<'a>(bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
+    let (offset, rest) = bytes.split_first_chunk::<8>()?;
+    let (len, rest) = rest.split_first_chunk::<8>()?;
+    found(BlockRef { offset: u64::from_le_bytes(*offset), len: u64::from_le_bytes(*len) });
+    Some(rest)
+}
+
 /// Reads values from the front of a byte slice.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],

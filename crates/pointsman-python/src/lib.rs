@@ -19,13 +19,19 @@ mod ending;
 mod future;
 mod instance;
 mod outcome;
+mod packing;
 mod planner;
 mod port;
+mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_job;
+mod process_origin;
 mod process_pool;
+mod sealed;
 mod shared_job;
+mod sizes;
+mod terms;
 mod thread_pool;
 mod worker;
 mod zygote;
@@ -58,11 +64,13 @@ mod _native {
     #[pymodule_export]
     use crate::shared_job::SharedJob;
     #[pymodule_export]
+    use crate::terms::Terms;
+    #[pymodule_export]
     use crate::thread_pool::{ThreadPool, worker_resumes, worker_waits};
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]
-    use crate::zygote::{LaunchRequest, ZygoteServer, watch_parent, zygote_descriptors};
+    use crate::zygote::{LaunchRequest, ZygoteRegistrar, ZygoteServer, watch_parent, zygote_descriptors};
 
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {

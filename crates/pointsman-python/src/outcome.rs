@@ -4,23 +4,18 @@
 //!
 //! How the bytes travelled. Exceptions are built by `pointsman._outcome`, the only place that knows their classes.
 
-use pointsman_shm::{BlockRef, LaneMemory, View};
+use pointsman_shm::LaneMemory;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::sync::Arc;
 
 use crate::cell::Outcome;
-use crate::codec::{Load, Reader};
+use crate::codec::Reader;
+use crate::sealed::Recorded;
 
 /// Reply tags, shared with the worker.
 pub(crate) const VALUE: u8 = 0;
 pub(crate) const RAISED: u8 = 1;
-
-impl Load for Arc<LaneMemory> {
-    fn load(&self, block: BlockRef) -> Option<View> {
-        self.view(block)
-    }
-}
 
 static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
@@ -38,12 +33,13 @@ pub(crate) fn decode(
     let built = match outcome {
         Outcome::Value(value) => return Ok(value),
         Outcome::Raised(error) => return Err(error),
-        Outcome::Reply { tag, bytes, lane } => {
+        Outcome::Reply(reply) => {
+            let (tag, bytes, lane) = reply.open();
             return decode_reply(py, tag, &bytes, &lane, name, index);
         }
         Outcome::Cancelled => module(py).and_then(|module| module.call_method0("cancelled")),
         Outcome::Died(death) => {
-            let (cause, number) = crate::death::cause(&death.cause);
+            let (cause, number) = crate::death::cause(&death);
             module(py).and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, name, index)))
         }
     };
@@ -59,7 +55,11 @@ pub(crate) fn decode_reply(
     name: &str,
     index: Option<usize>,
 ) -> Result<Py<PyAny>, Py<PyAny>> {
-    let value = Reader::new(bytes, lane).value(py);
+    let load = Recorded::new(lane);
+    let value = Reader::new(bytes, &load).value(py);
+    if value.is_err() {
+        load.release_rest(bytes);
+    }
     let built = match value {
         Ok(value) if tag == VALUE => return Ok(value.unbind()),
         Ok(packed) => module(py).and_then(|module| module.call_method1("unpack_exception", (packed, name, index))),

@@ -12,8 +12,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use pointsman_shm::{Payload, TaskId, TaskSpec};
+use pointsman_shm::{KillReason, Payload, TaskId, TaskSpec};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -21,7 +22,12 @@ use pyo3::types::{PyList, PyTuple};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
-use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, STAR, Task};
+use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR, Task};
+use crate::terms::{self, Terms};
+
+/// How long a worker may take to die once it was killed, before the caller goes on regardless. Arbitrary: it takes a
+/// millisecond, unless the worker is stuck in the kernel.
+const DEATH_TAKES: Duration = Duration::from_millis(300);
 
 struct Sent {
     sink: Arc<Task>,
@@ -58,6 +64,7 @@ pub(crate) struct ProcessJob {
     keep_going: bool,
     /// Index of the first input in the whole job, for messages.
     base: usize,
+    terms: pointsman_shm::Terms,
     state: Mutex<State>,
 }
 
@@ -81,6 +88,7 @@ impl ProcessJob {
             calls: u32::try_from(calls)?,
             priority: 2,
             attached: store.take(),
+            terms: self.terms,
         };
         Ok((host.submit(spec, sink), bytes))
     }
@@ -107,17 +115,19 @@ impl ProcessJob {
 impl ProcessJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
-    #[pyo3(signature = (pool, function, star, keep_going, base=0))]
+    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None))]
     fn new(
         pool: &ProcessPool,
         function: &Bound<'_, PyAny>,
         star: bool,
         keep_going: bool,
         base: usize,
+        terms: Option<&Bound<'_, Terms>>,
     ) -> PyResult<Self> {
+        let terms = terms::shared(terms);
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self { pool, function, star, keep_going, base, state: Mutex::default() })
+        Ok(Self { pool, function, star, keep_going, base, terms, state: Mutex::default() })
     }
 
     /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
@@ -238,6 +248,27 @@ impl ProcessJob {
             back.push(chunk);
         }
         back
+    }
+
+    /// Ends the calls of this job that run, for what [`ProcessJob::stop`] has left: they may end by themselves for
+    /// `grace` seconds, then their workers are killed. Calls that run in other threads of the same worker die with it.
+    fn kill(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
+        let running: Vec<(TaskId, Arc<Task>)> = {
+            let state = self.lock();
+            let unfinished = state.chunks.iter().filter(|sent| !sent.chunk().is_finished());
+            unfinished.filter_map(|sent| Some((sent.task?, sent.sink.clone()))).collect()
+        };
+        let ended = || running.iter().all(|(_, sink)| matches!(&**sink, Task::Chunk(chunk) if chunk.is_finished()));
+        let interrupted = self.pool.wait(py, future::deadline_after(Some(grace))?, &ended);
+        let host = &self.pool.host;
+        let until = Instant::now() + DEATH_TAKES;
+        py.detach(|| {
+            for (task, _) in &running {
+                host.kill(*task, KillReason::Cancelled);
+            }
+            host.wait(&ended, Some(until), SPIN);
+        });
+        interrupted.map(|_| ())
     }
 
     /// Takes back the chunks at the end that no worker has begun: their inputs, in order. They are no part of the job

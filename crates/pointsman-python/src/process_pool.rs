@@ -12,23 +12,29 @@
 //! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
-    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec,
-    Usage,
+    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec, Usage,
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::{Cell, Outcome};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::ending::detached;
-use crate::future::{self, FutureCore, Origin, SLICE};
+use crate::future::{self, FutureCore, SLICE};
+pub(crate) use crate::packing::Function;
+use crate::packing::{self, Dependency};
+use crate::pressure::Pressure;
+use crate::process_origin::ProcessOrigin;
+use crate::sealed::Sealed;
+use crate::sizes::{sizes, too_little};
+use crate::terms::{self, Terms};
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
@@ -56,6 +62,8 @@ pub(crate) enum Task {
 pub(crate) struct SingleCall {
     cell: Arc<Cell>,
     pool: Arc<Common>,
+    /// Whether it counts among the pool's running calls.
+    counted: AtomicBool,
     /// Keeps the function's block (P2).
     _function: Arc<Function>,
 }
@@ -67,6 +75,7 @@ impl Sink for Task {
         {
             // Relaxed, as everywhere here: a counter publishes nothing but itself.
             call.pool.running.fetch_add(1, Ordering::Relaxed);
+            call.counted.store(true, Ordering::Relaxed);
         }
     }
 
@@ -91,14 +100,17 @@ impl SingleCall {
         let (outcome, counter) = match reply {
             Reply::Value { tag, bytes, lane } => {
                 let counter = if tag == crate::outcome::VALUE { &self.pool.completed } else { &self.pool.failed };
-                (Outcome::Reply { tag, bytes: bytes.into(), lane: lane.clone() }, counter)
+                (Outcome::Reply(Sealed::new(tag, bytes, lane)), counter)
+            }
+            Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. }) => {
+                (Outcome::Cancelled, &self.pool.cancelled)
             }
             Reply::Died(death) => (Outcome::Died(self.pool.explain(death)), &self.pool.failed),
             Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
         };
         // Relaxed: the cell's Release store orders it for whoever sees the outcome.
         counter.fetch_add(1, Ordering::Relaxed);
-        if self.cell.stage() == crate::cell::Stage::Running {
+        if self.counted.swap(false, Ordering::Relaxed) {
             self.pool.running.fetch_sub(1, Ordering::Relaxed);
         }
         if let (_, Some(mirror)) = self.cell.settle(outcome) {
@@ -124,6 +136,8 @@ pub(crate) struct Common {
     /// Why no worker will ever come.
     broken: OnceLock<Death>,
     running: AtomicI64,
+    /// Whether the zygote has died and nobody has asked for another.
+    zygote_lost: AtomicBool,
 }
 
 /// Exit code of a worker whose initializer raised (`pointsman._worker`).
@@ -165,23 +179,15 @@ impl Hooks for Common {
         self.ready.get_or_init(Instant::now);
     }
 
-    fn process_died(&self, _death: &Death, _respawn: bool) {
+    fn process_died(&self, death: &Death, _respawn: bool) {
+        if death.cause == Cause::Exit(crate::worker::RECYCLED) {
+            return;
+        }
         self.deaths.fetch_add(1, Ordering::Relaxed);
     }
-}
 
-/// A function as the workers know it.
-#[derive(Debug)]
-pub(crate) struct Function {
-    pub(crate) id: u64,
-    pub(crate) block: BlockRef,
-    pub(crate) name: String,
-    host: Arc<Host<Task>>,
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        self.host.free(self.block);
+    fn zygote_died(&self) {
+        self.zygote_lost.store(true, Ordering::Relaxed);
     }
 }
 
@@ -227,24 +233,6 @@ impl Store for HostStore<'_> {
     }
 }
 
-/// Something that a function which travels by value reaches, and what it was when the function was packed.
-struct Dependency {
-    holder: Py<PyAny>,
-    name: Option<Py<PyAny>>,
-    value: Py<PyAny>,
-}
-
-impl Dependency {
-    fn is_unchanged(&self, py: Python<'_>) -> bool {
-        let holder = self.holder.bind(py);
-        let now = match &self.name {
-            Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
-            None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
-        };
-        now.is_some_and(|now| now.is(&self.value))
-    }
-}
-
 struct Known {
     /// Keeps the object's address from being used again.
     _python: Py<PyAny>,
@@ -255,12 +243,27 @@ struct Known {
 pub(crate) struct Pool {
     pub(crate) host: Arc<Host<Task>>,
     pub(crate) common: Arc<Common>,
+    pub(crate) pressure: Pressure,
     known: Mutex<HashMap<usize, Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
+    connect: Py<PyAny>,
 }
 
 impl Pool {
+    /// Gets another zygote in place of one that has died; without one, fails every call that is left.
+    fn replace_zygote(&self, py: Python<'_>) {
+        // Relaxed: whoever sees it first takes care of it, and nothing else is published by it.
+        if !self.common.zygote_lost.load(Ordering::Relaxed) || !self.common.zygote_lost.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let connected = self.connect.call0(py).and_then(|socket| crate::descriptor::own(socket.extract(py)?));
+        match connected {
+            Ok(socket) => self.host.set_zygote(socket),
+            Err(error) => self.host.abandon(Death::never_started(error.to_string())),
+        }
+    }
+
     /// The function as workers know it. It is packed once, and again when something that it reaches has been replaced;
     /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
@@ -272,7 +275,7 @@ impl Pool {
         {
             return Ok(made);
         }
-        let (bytes, dependencies) = self.pack(function)?;
+        let (bytes, dependencies) = packing::pack(&self.host, function)?;
         let mut block =
             self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
         block.as_mut_slice().copy_from_slice(&bytes);
@@ -299,30 +302,9 @@ impl Pool {
         Ok(made)
     }
 
-    /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
-    fn pack(&self, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
-        let py = function.py();
-        let mut bytes = Vec::new();
-        if travels_by_name(function)? {
-            let mut store = HostStore::new(&self.host);
-            codec::encode_pickled(function, &mut bytes, &mut store)?;
-            return Ok((bytes, Some(Vec::new())));
-        }
-        if function.is_exact_instance_of::<PyFunction>() {
-            let packed = py.import("pointsman._functions")?.call_method1("pack", (function,))?;
-            if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
-                codec::write_pickle(packed.as_bytes(), &mut bytes);
-                let dependency = |(holder, name, value)| Dependency { holder, name, value };
-                return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
-            }
-        }
-        let mut store = HostStore::new(&self.host);
-        codec::encode_pickled(function, &mut bytes, &mut store)?;
-        // A function's own large buffers must not be released by the first worker that reads them.
-        if store.take().is_empty() {
-            return Ok((bytes, None));
-        }
-        Err(PyRuntimeError::new_err("the function carries large buffers of its own: pass them as arguments"))
+    /// Somebody wants to be told of an outcome without waiting for it.
+    pub(crate) fn start_collector(&self, py: Python<'_>) -> PyResult<()> {
+        self.start_collector.call0(py).map(|_| ())
     }
 
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
@@ -339,87 +321,21 @@ impl Pool {
         loop {
             let slice = Instant::now() + SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
-            let settled = detached(py, || self.host.wait(&|| done(), Some(until), SPIN));
+            let (settled, left_at) = detached(py, || {
+                let settled = self.host.wait(&|| done(), Some(until), SPIN);
+                (settled, Instant::now())
+            });
+            self.pressure.came_back(left_at.elapsed());
             self.common.tell(py);
             if settled {
                 return Ok(true);
             }
+            self.replace_zygote(py);
             py.check_signals()?;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
         }
-    }
-}
-
-type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
-
-/// Whether a callable is one that a worker can import by its name, and that has no state of its own.
-fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let stateless = function.is_exact_instance_of::<PyFunction>()
-        || function.is_instance_of::<PyType>()
-        || function.cast_exact::<PyCFunction>().is_ok_and(|function| {
-            function.getattr("__self__").is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
-        });
-    if !stateless {
-        return Ok(false);
-    }
-    let module = function.getattr("__module__")?;
-    if module.is_none() || module.eq("__main__")? {
-        return Ok(false);
-    }
-    let modules = function.py().import("sys")?.getattr("modules")?;
-    let Ok(mut found) = modules.get_item(module) else {
-        return Ok(false);
-    };
-    let name: String = function.getattr("__qualname__")?.extract()?;
-    for part in name.split('.') {
-        match found.getattr(part) {
-            Ok(next) => found = next,
-            Err(_) => return Ok(false),
-        }
-    }
-    Ok(found.is(function))
-}
-
-struct ProcessOrigin {
-    pool: Arc<Pool>,
-    function: Arc<Function>,
-    task: OnceLock<TaskId>,
-}
-
-impl Origin for ProcessOrigin {
-    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
-        self.pool.host.drain();
-        if cell.is_settled() {
-            self.pool.common.tell(py);
-            return Ok(true);
-        }
-        self.pool.wait(py, deadline, &|| cell.is_settled())
-    }
-
-    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool {
-        let cancelled = self.task.get().is_some_and(|task| self.pool.host.cancel(*task));
-        self.pool.common.tell(py);
-        cancelled || cell.stage() == crate::cell::Stage::Cancelled
-    }
-
-    fn kill(&self, _py: Python<'_>, _cell: &Cell) -> bool {
-        self.task.get().is_some_and(|task| self.pool.host.kill(*task, KillReason::Cancelled))
-    }
-
-    fn refresh(&self, py: Python<'_>) {
-        self.pool.host.drain();
-        self.pool.common.tell(py);
-    }
-
-    fn watch(&self, py: Python<'_>) -> PyResult<()> {
-        self.pool.host.set_collectors(true);
-        self.pool.start_collector.call0(py).map(|_| ())
-    }
-
-    fn describe(&self, _py: Python<'_>) -> String {
-        self.function.name.clone()
     }
 }
 
@@ -431,12 +347,28 @@ pub(crate) struct ProcessPool {
 
 #[pymethods]
 impl ProcessPool {
-    /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it.
+    /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it,
+    /// `connect` for the socket of another zygote when one has died.
+    ///
+    /// `shared_memory` is the most bytes that the pool and `lanes` threads of workers may share.
     #[new]
-    fn new(start_collector: Py<PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1))]
+    fn new(start_collector: Py<PyAny>, connect: Py<PyAny>, shared_memory: Option<u64>, lanes: u32) -> PyResult<Self> {
         let common = Arc::new(Common::default());
-        let host = Arc::new(Host::new(HostConfig::default(), common.clone())?);
-        let pool = Pool { host, common, known: Mutex::default(), next_function: AtomicU64::new(1), start_collector };
+        let config = match shared_memory {
+            Some(most) => sizes(most, lanes.max(1)).ok_or_else(|| too_little(most, lanes))?,
+            None => HostConfig::default(),
+        };
+        let host = Arc::new(Host::new(config, common.clone())?);
+        let pool = Pool {
+            host,
+            common,
+            pressure: Pressure::default(),
+            known: Mutex::default(),
+            next_function: AtomicU64::new(1),
+            start_collector,
+            connect,
+        };
         Ok(Self { pool: Arc::new(pool) })
     }
 
@@ -463,7 +395,7 @@ impl ProcessPool {
     }
 
     /// Queues a call and returns its future.
-    #[pyo3(signature = (function, args, kwargs=None, priority=2))]
+    #[pyo3(signature = (function, args, kwargs=None, priority=2, terms=None))]
     fn submit<'py>(
         &self,
         py: Python<'py>,
@@ -471,6 +403,7 @@ impl ProcessPool {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
         priority: u8,
+        terms: Option<&Bound<'py, Terms>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
         let host = &self.pool.host;
         if let Some(death) = self.pool.common.broken.get() {
@@ -481,15 +414,22 @@ impl ProcessPool {
                 |error| PyErr::from_value(error.into_bound(py)),
             ));
         }
+        self.pool.replace_zygote(py);
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
         encode_call(args, kwargs, &mut payload, &mut store)?;
         let cell = Arc::new(Cell::new());
-        let origin = ProcessOrigin { pool: self.pool.clone(), function: known.clone(), task: OnceLock::new() };
+        let origin = ProcessOrigin {
+            pool: self.pool.clone(),
+            function: known.clone(),
+            task: OnceLock::new(),
+            kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
+        };
         let sink = Arc::new(Task::Call(SingleCall {
             cell: cell.clone(),
             pool: self.pool.common.clone(),
+            counted: AtomicBool::new(false),
             _function: known.clone(),
         }));
         let spec = TaskSpec {
@@ -499,6 +439,7 @@ impl ProcessPool {
             calls: 1,
             priority,
             attached: store.take(),
+            terms: terms::shared(terms),
         };
         let task = host.submit(spec, sink);
         let _ = origin.task.set(task);
@@ -571,6 +512,14 @@ impl ProcessPool {
     fn pids(&self) -> Vec<i32> {
         self.pool.host.processes().iter().map(|process| process.pid).filter(|pid| *pid > 0).collect()
     }
+}
+
+/// An `InvalidArgumentError`.
+pub(crate) fn invalid(message: String) -> PyErr {
+    Python::attach(|py| {
+        let class = py.import("pointsman._errors").and_then(|module| module.getattr("InvalidArgumentError"));
+        class.and_then(|class| class.call1((message,))).map_or_else(|error| error, PyErr::from_value)
+    })
 }
 
 fn encode_call(

@@ -28,6 +28,9 @@ use crate::thread_pool::refuse_coroutine;
 /// Functions that a worker keeps; beyond it all are forgotten and read again.
 const MOST_FUNCTIONS: usize = 256;
 
+/// Exit code of a worker that has served its time (`pointsman._worker`).
+pub(crate) const RECYCLED: i32 = 82;
+
 /// Replies up to this many bytes are sent without detaching, which would cost as much as a short call does.
 const SHORT: usize = 1024;
 
@@ -91,9 +94,10 @@ impl Lane {
         }
     }
 
-    /// Runs calls until the pool closes or `most` calls have been run. Returns the calls run.
-    #[pyo3(signature = (most=None))]
-    fn serve(&self, py: Python<'_>, most: Option<u64>) -> PyResult<u64> {
+    /// Runs calls until the pool closes: then true. False when `most` calls have been run, or when after a call this
+    /// process has more private memory than `memory` bytes: then another should take its place.
+    #[pyo3(signature = (most=None, memory=None))]
+    fn serve(&self, py: Python<'_>, most: Option<u64>, memory: Option<u64>) -> PyResult<bool> {
         let guest = self.guest.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut guest) = guest else {
             return Err(PyValueError::new_err("the lane is being served"));
@@ -101,18 +105,27 @@ impl Lane {
         let mut functions = HashMap::new();
         let mut scratch = Vec::new();
         let mut served = 0;
-        while most.is_none_or(|most| served < most) {
+        while most.is_none_or(|most| served < most) && memory.is_none_or(|memory| served == 0 || !has_more_than(memory))
+        {
             let claim = match guest.claim_timeout(Duration::ZERO) {
                 ClaimOutcome::Task(claim) => Some(claim),
                 ClaimOutcome::Closed => None,
                 ClaimOutcome::Idle => py.detach(|| guest.claim()),
             };
-            let Some(claim) = claim else { break };
+            let Some(claim) = claim else { return Ok(true) };
             served += u64::from(claim.calls);
             run(py, &mut guest, claim, &mut functions, &mut scratch)?;
         }
-        Ok(served)
+        Ok(false)
     }
+}
+
+/// Whether this process has more private memory than this many bytes; false where the system does not say.
+fn has_more_than(bytes: u64) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|figure| figure.parse::<u64>().ok());
+    kib.is_some_and(|kib| kib.saturating_mul(1024) > bytes)
 }
 
 type Functions = HashMap<u64, Py<PyAny>>;
@@ -125,7 +138,9 @@ fn run(
     functions: &mut Functions,
     scratch: &mut Vec<u8>,
 ) -> PyResult<()> {
-    let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
+    // Of a single call nobody asks what CPU time it took, and that clock is a system call.
+    let clocked = claim.calls > 1;
+    let (began, cpu_began) = (Instant::now(), if clocked { clock::thread_cpu() } else { 0.0 });
     let calls = claim.calls - claim.first;
     let prepared =
         function_of(py, guest, &claim, functions).and_then(|function| Ok((function, inputs_of(py, guest, &claim)?)));
@@ -144,7 +159,8 @@ fn run(
             }
         }
     }
-    let cpu = Duration::try_from_secs_f64((clock::thread_cpu() - cpu_began).max(0.0)).unwrap_or_default();
+    let cpu = if clocked { (clock::thread_cpu() - cpu_began).max(0.0) } else { 0.0 };
+    let cpu = Duration::try_from_secs_f64(cpu).unwrap_or_default();
     guest.end(nanoseconds(began.elapsed()), nanoseconds(cpu));
     Ok(())
 }

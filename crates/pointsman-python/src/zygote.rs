@@ -7,7 +7,8 @@
 use std::os::fd::IntoRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pointsman_shm::zygote::{Descriptors, Next, Request, Server};
+use pointsman_shm::ProcessId;
+use pointsman_shm::zygote::{Asker, Descriptors, Next, Registrar, Request, Server};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -36,6 +37,11 @@ pub(crate) struct LaunchRequest {
 impl LaunchRequest {
     fn lock(&self) -> MutexGuard<'_, Option<Request>> {
         self.request.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self) -> PyResult<(Asker, ProcessId)> {
+        let request = self.lock().take().ok_or_else(adopted)?;
+        Ok((request.asker, request.process))
     }
 }
 
@@ -90,13 +96,33 @@ impl ZygoteServer {
 
     /// Tells the parent which process was forked for a request.
     fn launched(&self, request: &LaunchRequest, pid: i32) -> PyResult<()> {
-        let process = request.lock().take().ok_or_else(adopted)?.process;
-        Ok(self.lock().reply_launched(process, pid)?)
+        let (asker, process) = request.sender()?;
+        Ok(self.lock().reply_launched(&asker, process, pid)?)
     }
 
     /// Tells the parent that no process could be forked for a request.
     fn failed(&self, request: &LaunchRequest, why: &str) -> PyResult<()> {
-        let process = request.lock().take().ok_or_else(adopted)?.process;
-        Ok(self.lock().reply_failed(process, why)?)
+        let (asker, process) = request.sender()?;
+        Ok(self.lock().reply_failed(&asker, process, why)?)
+    }
+}
+
+/// The parent's hold on a zygote that its pools share.
+#[pyclass(module = "pointsman._native", frozen)]
+pub(crate) struct ZygoteRegistrar {
+    registrar: Registrar,
+}
+
+#[pymethods]
+impl ZygoteRegistrar {
+    /// Takes the parent's end of the zygote's socket over.
+    #[new]
+    fn new(socket: i32) -> PyResult<Self> {
+        Ok(Self { registrar: Registrar::new(descriptor::own(socket)?) })
+    }
+
+    /// A socket for one more pool. Raises `OSError` when the zygote has gone.
+    fn join(&self) -> PyResult<i32> {
+        Ok(self.registrar.join()?.into_raw_fd())
     }
 }

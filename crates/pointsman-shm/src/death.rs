@@ -32,6 +32,8 @@ pub enum Cause {
     Corrupt(String),
     /// It never came to life.
     NeverStarted(String),
+    /// None was asked: the task's arguments find no room in shared memory, and never will.
+    NoRoom(String),
     /// Nobody could say.
     Unknown,
 }
@@ -45,7 +47,8 @@ pub struct Death {
     pub pid: i32,
     /// What ended it.
     pub cause: Cause,
-    /// The task that it was killed for, if it was. Other tasks that ran in the process died with it.
+    /// The task that it was killed for, if it was. Other tasks that ran in the process died with it; what they are told
+    /// has no target.
     pub target: Option<TaskId>,
 }
 
@@ -55,6 +58,9 @@ impl Death {
         Self { process: ProcessId(0), pid: 0, cause: Cause::NeverStarted(why.into()), target: None }
     }
 }
+
+/// The exit code of a process by which it says that no other in its place will do better: the pool is given up.
+pub const HOPELESS: i32 = 81;
 
 impl Cause {
     /// The cause that a wait status speaks of.
@@ -85,6 +91,7 @@ impl fmt::Display for Cause {
             }
             Self::Corrupt(what) => write!(out, "was killed because it damaged its shared memory: {what}"),
             Self::NeverStarted(why) => write!(out, "could not be started: {why}"),
+            Self::NoRoom(why) => write!(out, "was not asked: {why}"),
             Self::Unknown => write!(out, "ended, nobody knows how"),
         }
     }

@@ -52,7 +52,7 @@ pub mod zygote;
 #[cfg(not(loom))]
 pub use crate::arena::{Block, HostBlock, LaneBlock};
 #[cfg(not(loom))]
-pub use crate::death::{Cause, Death, KillReason};
+pub use crate::death::{Cause, Death, HOPELESS, KillReason};
 #[cfg(not(loom))]
 pub use crate::guest::{Claim, ClaimOutcome, ClaimedPayload, Guest, watch_parent};
 #[cfg(not(loom))]
@@ -62,4 +62,4 @@ pub use crate::memory::{LaneMemory, SharedMemory, View};
 #[cfg(not(loom))]
 pub use crate::record::{INLINE, SmallBuf};
 #[cfg(not(loom))]
-pub use crate::task::{BlockRef, Hooks, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
+pub use crate::task::{BlockRef, Hooks, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Terms, Usage};

@@ -19,7 +19,6 @@ const LEN: usize = 136;
 
 fn region() -> Arc<Heap> {
     let region = Heap::new(LEN);
-    SLOTS.initialise(&region);
     Arc::new(region)
 }
 

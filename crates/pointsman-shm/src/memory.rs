@@ -136,9 +136,11 @@ impl SharedMemory {
         Some(View { memory: self.clone(), block, start, counted: false })
     }
 
-    /// Releases a block that nobody will view.
+    /// Releases a block that nobody has viewed, nor will (M3). In a forked child it does nothing (M5).
     pub fn release(self: &Arc<Self>, block: BlockRef) {
-        drop(self.view(block));
+        if self.is_ours() {
+            drop(self.view(block));
+        }
     }
 
     /// Whether this process made the mapping itself, rather than inherited it by a fork.

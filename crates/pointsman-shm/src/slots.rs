@@ -8,6 +8,7 @@
 //!
 //! - S1. A slot's word says kind, ring position and, when claimed, the owner. Position `p` lives in slot `p % count` and
 //!   goes FREE(p) -> READY(p) -> CLAIMED(p, lane) -> FREE(p + count); every step is one store or one compare-exchange.
+//!   The word holds the position less the slot's number, so that memory of zeros is FREE for the first lap.
 //! - S2. Only the host publishes, in order of position. Only the claimer (or the host, once the claimer has died or is the
 //!   host itself) frees.
 //! - S3. The bytes of a slot are written by the host while FREE, and read by the owner while CLAIMED.
@@ -53,7 +54,7 @@ impl Snapshot {
         Self { kind: word & 3, lane, position: word >> 18 }
     }
 
-    /// This word's position less `position`, allowing for the wrap.
+    /// This word's lap less `position`'s, allowing for the wrap.
     fn ahead_of(self, position: u64) -> i64 {
         let distance = self.position.wrapping_sub(position) & POSITION_MASK;
         // Shifting the sign bit of the 46-bit difference to the top and back extends it.
@@ -79,24 +80,25 @@ impl Slots {
         self.base + index * self.stride
     }
 
-    /// Makes every slot free for its first position. Before anybody else has the region.
-    pub(crate) fn initialise<R: Region>(&self, region: &R) {
-        for position in 0..self.count {
-            // Relaxed: the region is handed over by a system call afterwards.
-            region.word64(self.at(position)).store(encode(FREE, position, 0), Ordering::Relaxed);
-        }
+    /// The part of a position that its slot's place does not tell.
+    fn lap(&self, position: u64) -> u64 {
+        position & !(self.count - 1)
+    }
+
+    fn word(&self, kind: u64, position: u64, lane: u16) -> u64 {
+        encode(kind, self.lap(position), lane)
     }
 
     /// Whether the host may write and publish this position.
     pub(crate) fn is_free<R: Region>(&self, region: &R, position: u64) -> bool {
         // Acquire: pairs with the Release in `free`, so the owner has read before the host writes (S3).
-        region.word64(self.at(position)).load(Ordering::Acquire) == encode(FREE, position, 0)
+        region.word64(self.at(position)).load(Ordering::Acquire) == self.word(FREE, position, 0)
     }
 
     /// Offers a position that is free and written.
     pub(crate) fn publish<R: Region>(&self, region: &R, position: u64) {
         // Release: pairs with the Acquire in `claim` and `take_back` (S3).
-        region.word64(self.at(position)).store(encode(READY, position, 0), Ordering::Release);
+        region.word64(self.at(position)).store(self.word(READY, position, 0), Ordering::Release);
     }
 
     /// Takes the first ready position for this lane.
@@ -109,9 +111,9 @@ impl Slots {
             // Relaxed: only the exchange below gives rights.
             let seen = word.load(Ordering::Relaxed);
             let snapshot = Snapshot::of(seen);
-            match snapshot.ahead_of(position) {
+            match snapshot.ahead_of(self.lap(position)) {
                 0 if snapshot.kind == READY => {
-                    let mine = encode(CLAIMED, position, lane);
+                    let mine = self.word(CLAIMED, position, lane);
                     // Acquire: pairs with the Release in `publish` (S3). One step claims and names the owner (S1).
                     if word.compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                         hint.fetch_max(position + 1, Ordering::Relaxed);
@@ -133,7 +135,7 @@ impl Slots {
         let mut position = hint.load(Ordering::Relaxed);
         loop {
             let snapshot = Snapshot::of(region.word64(self.at(position)).load(Ordering::Relaxed));
-            match snapshot.ahead_of(position) {
+            match snapshot.ahead_of(self.lap(position)) {
                 0 if snapshot.kind == READY => return true,
                 0 if snapshot.kind == FREE => return false,
                 ahead if ahead < 0 => return false,
@@ -144,7 +146,7 @@ impl Slots {
 
     /// Claims a ready position for the host, so that no lane will run it.
     pub(crate) fn take_back<R: Region>(&self, region: &R, position: u64) -> bool {
-        let (ready, mine) = (encode(READY, position, 0), encode(CLAIMED, position, HOST_LANE));
+        let (ready, mine) = (self.word(READY, position, 0), self.word(CLAIMED, position, HOST_LANE));
         // Relaxed: the host wrote the bytes itself; the exchange alone decides who owns the position.
         region.word64(self.at(position)).compare_exchange(ready, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
@@ -152,18 +154,18 @@ impl Slots {
     /// Gives a claimed slot back, for the position of the next lap.
     pub(crate) fn free<R: Region>(&self, region: &R, position: u64) {
         // Release: pairs with the Acquire in `is_free` (S3).
-        region.word64(self.at(position)).store(encode(FREE, position + self.count, 0), Ordering::Release);
+        region.word64(self.at(position)).store(self.word(FREE, position + self.count, 0), Ordering::Release);
     }
 
     /// Whether this position waits to be claimed. A hint.
     pub(crate) fn is_ready<R: Region>(&self, region: &R, position: u64) -> bool {
-        region.word64(self.at(position)).load(Ordering::Relaxed) == encode(READY, position, 0)
+        region.word64(self.at(position)).load(Ordering::Relaxed) == self.word(READY, position, 0)
     }
 
     /// The lane that has claimed this position and not freed it.
     pub(crate) fn owner<R: Region>(&self, region: &R, position: u64) -> Option<u16> {
         // Acquire: pairs with nothing a live lane does; a dead lane's stores are visible since its death was awaited.
         let snapshot = Snapshot::of(region.word64(self.at(position)).load(Ordering::Acquire));
-        (snapshot.kind == CLAIMED && snapshot.ahead_of(position) == 0).then_some(snapshot.lane)
+        (snapshot.kind == CLAIMED && snapshot.ahead_of(self.lap(position)) == 0).then_some(snapshot.lane)
     }
 }

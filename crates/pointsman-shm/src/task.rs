@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::arena::HostBlock;
-use crate::death::Death;
+use crate::death::{Cause, Death, KillReason};
 use crate::memory::LaneMemory;
 
 /// A worker process of one host. Never used again.
@@ -54,6 +55,32 @@ pub struct TaskSpec<'a> {
     pub priority: u8,
     /// Blocks that the payload refers to. They are the task's from now on.
     pub attached: Vec<BlockRef>,
+    /// How long its calls may run, and which are begun again.
+    pub terms: Terms,
+}
+
+/// How long a task's calls may run, and which of those whose process died are begun again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long each call may run, from when it begins; see [`Host::set_timeout`](crate::Host::set_timeout).
+    pub limit: Option<Duration>,
+    /// How often each call is begun again when its process has died.
+    pub retries: u32,
+    /// Whether a call that ran too long is begun again, too.
+    pub retry_late: bool,
+}
+
+impl Terms {
+    /// Whether a call whose process died so is one to begin again, if it has retries left. What was killed because it
+    /// should not run any more is not.
+    pub(crate) fn covers(&self, death: &Death) -> bool {
+        match death.cause {
+            Cause::Killed(KillReason::Timeout) if death.target.is_some() => self.retry_late,
+            Cause::Killed(KillReason::Cancelled) if death.target.is_some() => false,
+            Cause::Killed(KillReason::Shutdown) | Cause::NeverStarted(_) | Cause::NoRoom(_) => false,
+            _ => true,
+        }
+    }
 }
 
 /// What a task used.

@@ -1,7 +1,8 @@
 //! Both ends of the conversation with the zygote: the small process that forks workers on request.
 //!
-//! A message is one packet of 16 bytes and some descriptors; a failure carries its text. Requests are LAUNCH, REAP and
-//! QUIT; answers are HELLO (once), LAUNCHED, FAILED and EXITED.
+//! A message is one packet of 16 bytes and some descriptors; a failure carries its text. Requests are LAUNCH, REAP, JOIN
+//! and QUIT; answers are HELLO (once), LAUNCHED, FAILED and EXITED. One zygote serves several hosts, each over a socket
+//! of its own that a JOIN brings.
 //!
 //! # Does not know
 //!
@@ -12,6 +13,7 @@
 //! - Z1. Each LAUNCH is answered by LAUNCHED (with a pidfd) or FAILED, each REAP by EXITED, unless the zygote dies.
 //! - Z2. Only the zygote waits for its children, so a child's process id is not used again before EXITED.
 //! - Z3. No send blocks: what finds no room in the socket waits in the outbox.
+//! - Z4. The children of a host that has left are reaped, though nobody asks how they ended.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -35,10 +37,14 @@ const HELLO: u8 = 4;
 const LAUNCHED: u8 = 5;
 const FAILED: u8 = 6;
 const EXITED: u8 = 7;
+const JOIN: u8 = 8;
 
 const LEN: usize = 16;
 /// The longest text of a failure that is sent.
 const TEXT: usize = 1000;
+/// How often a zygote looks for ended children of hosts that have left. Arbitrary: only their entries in the process
+/// table wait for it.
+const REAP_EVERY: Duration = Duration::from_secs(1);
 
 fn packet(kind: u8, a: u32, b: u32, c: u32) -> Vec<u8> {
     let mut bytes = vec![kind, 0, 0, 0];
@@ -90,7 +96,13 @@ pub struct Request {
     pub lanes: Vec<OwnedFd>,
     /// The host's process, for [`watch_parent`](crate::watch_parent).
     pub parent: OwnedFd,
+    /// Whom to answer.
+    pub asker: Asker,
 }
+
+/// The host that sent a request.
+#[derive(Clone, Debug)]
+pub struct Asker(Arc<OwnedFd>);
 
 /// What a server got.
 #[derive(Debug)]
@@ -101,24 +113,38 @@ pub enum Next {
     Closed,
 }
 
+struct Member {
+    socket: Arc<OwnedFd>,
+    /// Children that have not been reaped.
+    children: Vec<i32>,
+}
+
 /// The zygote's end. A forked child must drop it at once.
-#[derive(Debug)]
 pub struct Server {
-    socket: OwnedFd,
+    members: Vec<Member>,
     parent: OwnedFd,
+    /// Children of members that have left.
+    orphans: Vec<i32>,
 }
 
 impl Server {
-    /// Serves this socket for as long as the process behind `parent` lives.
+    /// Serves this socket, and those that join over it, for as long as the process behind `parent` lives.
     ///
     /// # Errors
     ///
     /// When the greeting cannot be sent.
     pub fn new(socket: OwnedFd, parent: OwnedFd) -> io::Result<Self> {
-        let server = Self { socket, parent };
-        let own = os::open_process(os::own_pid())?;
-        server.answer(&packet(HELLO, 0, 0, 0), &[own.as_fd()])?;
+        let mut server = Self { members: Vec::new(), parent, orphans: Vec::new() };
+        server.admit(socket)?;
         Ok(server)
+    }
+
+    fn admit(&mut self, socket: OwnedFd) -> io::Result<()> {
+        let own = os::open_process(os::own_pid())?;
+        let socket = Arc::new(socket);
+        self.answer(&socket, &packet(HELLO, 0, 0, 0), &[own.as_fd()])?;
+        self.members.push(Member { socket, children: Vec::new() });
+        Ok(())
     }
 
     /// The next process to fork. Waits for it, and reaps on request meanwhile.
@@ -127,66 +153,110 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the socket fails; the zygote can only end then.
+    /// When polling fails; the zygote can only end then.
     #[expect(clippy::should_implement_trait, reason = "the server must be free for the answer between two requests")]
     pub fn next(&mut self) -> io::Result<Next> {
         loop {
-            let ready = os::poll(&[self.parent.as_fd(), self.socket.as_fd()], None)?;
+            self.orphans.retain(|pid| matches!(os::try_reap(*pid), Ok(false)));
+            if self.members.is_empty() {
+                return Ok(Next::Closed);
+            }
+            let mut descriptors = vec![self.parent.as_fd()];
+            descriptors.extend(self.members.iter().map(|member| member.socket.as_fd()));
+            let limit = (!self.orphans.is_empty()).then_some(REAP_EVERY);
+            let ready = os::poll(&descriptors, limit)?;
             if ready.first() == Some(&true) {
                 return Ok(Next::Closed);
             }
-            let (bytes, descriptors) = match os::receive(self.socket.as_fd()) {
-                Ok(message) => message,
-                Err(error) if is_pause(&error) => continue,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Ok(Next::Closed);
-                }
-                Err(error) => return Err(error),
-            };
-            match parse(&bytes) {
-                None | Some((QUIT, _)) => return Ok(Next::Closed),
-                Some((LAUNCH, [process, ..])) => match request(ProcessId(process), descriptors) {
-                    Ok(request) => return Ok(Next::Launch(request)),
-                    Err(error) => self.reply_failed(ProcessId(process), &error.to_string())?,
-                },
-                Some((REAP, [pid, process, _])) => {
-                    let status = os::reap(pid.cast_signed());
-                    let (known, status) = (u32::from(status.is_ok()), status.unwrap_or(0));
-                    self.answer(&packet(EXITED, process, known, status.cast_unsigned()), &[])?;
-                }
-                Some(_) => {}
+            // One at a time: what is handled may change the list.
+            if let Some(member) = ready[1..].iter().position(|ready| *ready)
+                && let Some(request) = self.hear(member)
+            {
+                return Ok(Next::Launch(request));
             }
         }
+    }
+
+    /// Takes in one message of a member; one whose socket has failed has left.
+    fn hear(&mut self, index: usize) -> Option<Request> {
+        let socket = self.members[index].socket.clone();
+        let (bytes, descriptors) = match os::receive(socket.as_fd()) {
+            Ok(message) => message,
+            Err(error) if is_pause(&error) => return None,
+            Err(_) => {
+                self.dismiss(index);
+                return None;
+            }
+        };
+        let heard = match parse(&bytes) {
+            None | Some((QUIT, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Some((LAUNCH, [process, ..])) => match request(ProcessId(process), descriptors, &socket) {
+                Ok(request) => return Some(request),
+                Err(error) => self.fail(&socket, ProcessId(process), &error.to_string()),
+            },
+            Some((REAP, [pid, process, _])) => {
+                let status = os::reap(pid.cast_signed());
+                self.members[index].children.retain(|child| *child != pid.cast_signed());
+                let (known, status) = (u32::from(status.is_ok()), status.unwrap_or(0));
+                self.answer(&socket, &packet(EXITED, process, known, status.cast_unsigned()), &[])
+            }
+            // Who joins learns from its own socket whether it worked.
+            Some((JOIN, _)) => {
+                for joining in descriptors {
+                    let _ = self.admit(joining);
+                }
+                Ok(())
+            }
+            Some(_) => Ok(()),
+        };
+        if heard.is_err() {
+            self.dismiss(index);
+        }
+        None
+    }
+
+    fn dismiss(&mut self, index: usize) {
+        let gone = self.members.swap_remove(index);
+        self.orphans.extend(gone.children);
     }
 
     /// Says that the process was forked.
     ///
     /// # Errors
     ///
-    /// When the socket fails; the zygote can only end then.
-    pub fn reply_launched(&mut self, process: ProcessId, pid: i32) -> io::Result<()> {
-        let handle = match os::open_process(pid) {
-            Ok(handle) => handle,
-            Err(error) => return self.reply_failed(process, &error.to_string()),
-        };
-        self.answer(&packet(LAUNCHED, process.0, pid.cast_unsigned(), 0), &[handle.as_fd()])
+    /// When the host cannot be told; [`Server::next`] forgets it then.
+    pub fn reply_launched(&mut self, asker: &Asker, process: ProcessId, pid: i32) -> io::Result<()> {
+        match self.members.iter_mut().find(|member| Arc::ptr_eq(&member.socket, &asker.0)) {
+            Some(member) => member.children.push(pid),
+            None => self.orphans.push(pid),
+        }
+        match os::open_process(pid) {
+            Ok(handle) => {
+                self.answer(&asker.0, &packet(LAUNCHED, process.0, pid.cast_unsigned(), 0), &[handle.as_fd()])
+            }
+            Err(error) => self.fail(&asker.0, process, &error.to_string()),
+        }
     }
 
     /// Says that the process could not be forked.
     ///
     /// # Errors
     ///
-    /// When the socket fails; the zygote can only end then.
-    pub fn reply_failed(&mut self, process: ProcessId, why: &str) -> io::Result<()> {
+    /// When the host cannot be told; [`Server::next`] forgets it then.
+    pub fn reply_failed(&mut self, asker: &Asker, process: ProcessId, why: &str) -> io::Result<()> {
+        self.fail(&asker.0, process, why)
+    }
+
+    fn fail(&self, socket: &OwnedFd, process: ProcessId, why: &str) -> io::Result<()> {
         let mut bytes = packet(FAILED, process.0, 0, 0);
         bytes.extend(why.bytes().take(TEXT));
-        self.answer(&bytes, &[])
+        self.answer(socket, &bytes, &[])
     }
 
     /// Sends an answer. The parent reads all the time, so a full socket soon has room.
-    fn answer(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    fn answer(&self, socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         loop {
-            match os::send(self.socket.as_fd(), bytes, descriptors) {
+            match os::send(socket.as_fd(), bytes, descriptors) {
                 Err(error) if is_pause(&error) => {
                     if os::poll(&[self.parent.as_fd()], Some(Duration::from_millis(1)))? == [true] {
                         return Ok(());
@@ -200,7 +270,48 @@ impl Server {
     }
 }
 
-fn request(process: ProcessId, descriptors: Vec<OwnedFd>) -> io::Result<Request> {
+impl std::fmt::Debug for Server {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Server").field("members", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
+/// Keeps a zygote alive that hosts share, and brings them together with it.
+#[derive(Debug)]
+pub struct Registrar {
+    socket: OwnedFd,
+    owner: i32,
+}
+
+impl Registrar {
+    /// `socket`: [`Descriptors::ours`] of the zygote.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, owner: os::own_pid() }
+    }
+
+    /// A socket for one more host. An error means that the zygote has gone, or that there are no descriptors.
+    ///
+    /// # Errors
+    ///
+    /// As said.
+    pub fn join(&self) -> io::Result<OwnedFd> {
+        let (ours, theirs) = os::seqpacket()?;
+        os::send(self.socket.as_fd(), &packet(JOIN, 0, 0, 0), &[theirs.as_fd()])?;
+        Ok(ours)
+    }
+}
+
+impl Drop for Registrar {
+    fn drop(&mut self) {
+        // A forked child has a copy and no say.
+        if os::own_pid() == self.owner {
+            let _ = os::send(self.socket.as_fd(), &packet(QUIT, 0, 0, 0), &[]);
+        }
+    }
+}
+
+fn request(process: ProcessId, descriptors: Vec<OwnedFd>, socket: &Arc<OwnedFd>) -> io::Result<Request> {
     let mut descriptors = descriptors.into_iter();
     let (Some(host), Some(config), Some(parent)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
         return Err(io::Error::new(
@@ -208,7 +319,8 @@ fn request(process: ProcessId, descriptors: Vec<OwnedFd>) -> io::Result<Request>
             "descriptors are missing from a launch: raise the limit on open files",
         ));
     };
-    Ok(Request { process, config: contents(config)?, host, lanes: descriptors.collect(), parent })
+    let asker = Asker(socket.clone());
+    Ok(Request { process, config: contents(config)?, host, lanes: descriptors.collect(), parent, asker })
 }
 
 fn contents(file: OwnedFd) -> io::Result<Vec<u8>> {
@@ -371,7 +483,7 @@ mod tests {
         let Next::Launch(request) = server.next().unwrap() else { panic!("closed") };
         assert_eq!((ProcessId(7), b"config".to_vec(), 1), (request.process, request.config, request.lanes.len()));
         assert_eq!(b"host".to_vec(), contents(request.host).unwrap());
-        server.reply_failed(ProcessId(7), "no").unwrap();
+        server.reply_failed(&request.asker, ProcessId(7), "no").unwrap();
         let answers = client.answers().unwrap();
         assert!(matches!(&answers[..], [Answer::Failed { process: ProcessId(7), why }] if why == "no"));
         assert!(client.zygote().is_some(), "it said hello");
@@ -383,6 +495,30 @@ mod tests {
         let mut server = Server::new(pair.theirs, pair.parent).unwrap();
         drop(Client::new(pair.ours));
 
+        assert!(matches!(server.next().unwrap(), Next::Closed));
+    }
+
+    #[test]
+    fn hosts_that_join_are_answered_apart_and_the_server_closes_after_the_last() {
+        let pair = Descriptors::open().unwrap();
+        let registrar = Registrar::new(pair.ours);
+        let mut server = Server::new(pair.theirs, pair.parent).unwrap();
+        let mut clients = [Client::new(registrar.join().unwrap()), Client::new(registrar.join().unwrap())];
+        for (number, client) in (1..).zip(&mut clients) {
+            let file = || -> Shared { Arc::new(config_file(b"").unwrap()) };
+            client.launch(ProcessId(number), vec![file(), file(), file()]);
+            client.flush().unwrap();
+        }
+        for _ in 0..2 {
+            let Next::Launch(request) = server.next().unwrap() else { panic!("closed") };
+            server.reply_failed(&request.asker, request.process, "no").unwrap();
+        }
+
+        for (number, client) in (1..).zip(&mut clients) {
+            let answers = client.answers().unwrap();
+            assert!(matches!(&answers[..], [Answer::Failed { process, .. }] if *process == ProcessId(number)));
+        }
+        drop((clients, registrar));
         assert!(matches!(server.next().unwrap(), Next::Closed));
     }
 

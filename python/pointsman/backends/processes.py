@@ -24,6 +24,8 @@ _CHUNKS_PER_LANE = 3
 _LAZY_CALLS_PER_LANE = 8192
 # Seconds of calls that the caller runs itself between two looks at the workers.
 _CALLER_SECONDS = 0.005
+# Seconds that calls get to end by themselves after a Ctrl-C, which a terminal sends to the workers, too. Arbitrary.
+_GRACE = 0.1
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
 
@@ -40,7 +42,9 @@ class ProcessRun:
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
         self.job = job
         self.base = base
-        self.native = _native.ProcessJob(pool.native, job.function, job.source.star, job.keep_going, base)
+        self.native = _native.ProcessJob(
+            pool.native, job.function, job.source.star, job.keep_going, base, job.terms.native
+        )
         self.source = job.source
         self.shares = plan.caller_shares
         self.lanes = processes * plan.threads_per_worker
@@ -68,8 +72,17 @@ class ProcessRun:
         """Yield results in order until the job is done."""
         try:
             yield from self._loop()
-        finally:
+        except (Exception, GeneratorExit):
             self.stop()
+            if self.job.terms.kill_on_cancel:
+                self.native.kill(0.0)
+            raise
+        except BaseException:
+            # Ctrl-C, which has not reached the workers if it was not typed in their terminal.
+            self.stop()
+            self.native.kill(_GRACE)
+            raise
+        self.stop()
 
     def stop(self) -> None:
         """Cancel what no worker has begun."""

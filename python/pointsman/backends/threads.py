@@ -218,17 +218,15 @@ class ThreadRun:
 
         By Little's law, calls that compute for a share s of their time keep one core busy with 1/s threads.
         """
-        if not self._adapts:
-            return
         calls, wall, cpu, _longest = self._shared.observed()
-        if calls < 2 * (self._wanted + 1):
+        if not self._adapts or calls < self._wanted + 1:
             return
         useful = min(_MOST_ADAPTED, int(wall / max(cpu, wall / _MOST_ADAPTED)))
-        if useful <= self._wanted:
+        if useful > self._wanted:
+            self._wanted = useful
+            self.start()
+        elif calls >= 2 * (self._wanted + 1):
             self._adapts = False
-            return
-        self._wanted = min(useful, 2 * self._wanted)
-        self.start()
 
     def growable(self) -> int:
         """Calls that more threads could speed up: all that are not finished, or 0 when each has a thread."""

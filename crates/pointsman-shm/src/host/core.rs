@@ -20,7 +20,7 @@ use super::overflow::Overflow;
 use super::process::Process;
 use super::table::{Entry, Place, Stored, Table};
 use crate::arena::Arena;
-use crate::death::{Death, KillReason};
+use crate::death::{Cause, Death, KillReason};
 use crate::lanes::{ORDER_END, ORDER_RUN};
 use crate::layout::{HostWords, LANES};
 use crate::memory::{LaneMemory, SharedMemory};
@@ -135,8 +135,12 @@ impl<S: Sink> Core<S> {
     pub(super) fn submit(&mut self, env: &Env, entry: Entry<S>, inline: &[u8]) -> TaskId {
         let rank = entry.rank;
         let stamp = entry.stamp;
+        let limit = entry.terms.limit;
         let id = self.table.insert(entry);
         self.counts.waiting += 1;
+        if let Some(limit) = limit {
+            self.count_limit(limit);
+        }
         if self.counts.ready == 0 {
             self.worst = 0;
         }
@@ -213,7 +217,7 @@ impl<S: Sink> Core<S> {
         });
         let why =
             format!("arguments of {bytes} bytes find no room in the {} bytes of shared memory", env.arena.capacity());
-        self.give_up(env, id, Some(&Death::never_started(why)));
+        self.give_up(env, id, Some(&Death { cause: Cause::NoRoom(why), ..Death::never_started("") }));
     }
 
     fn publish(&mut self, env: &Env, id: TaskId, rank: u8, refill: bool, inline: &[u8]) -> Published {
@@ -255,7 +259,7 @@ impl<S: Sink> Core<S> {
             Stored::InSlot => env.memory.write(at + record::INLINE_AT, inline),
             Stored::Bytes(bytes) => {
                 env.memory.write(at + record::INLINE_AT, bytes);
-                if entry.calls == 1 {
+                if entry.calls == 1 && entry.terms.retries == 0 {
                     entry.stored = Stored::InSlot;
                 }
             }
@@ -341,7 +345,7 @@ impl<S: Sink> Core<S> {
             Place::Running(_) => &mut self.counts.running,
         };
         *count -= 1;
-        self.counts.limited -= usize::from(entry.limit.is_some());
+        self.counts.limited -= usize::from(entry.terms.limit.is_some());
         entry.sink.finish(entry.usage);
         if entry.has_blocks() {
             let receiver = matches!(entry.place, Place::Running(_)).then_some(entry.usage.process).flatten();
@@ -405,8 +409,10 @@ impl<S: Sink> Core<S> {
 
     /// Settles a task that comes too late.
     pub(super) fn refuse(&mut self, env: &Env, entry: Entry<S>) -> TaskId {
+        let limited = usize::from(entry.terms.limit.is_some());
         let id = self.table.insert(entry);
         self.counts.waiting += 1;
+        self.counts.limited += limited;
         let refusal = self.refusal.clone();
         self.give_up(env, id, refusal.as_ref());
         id
@@ -417,18 +423,23 @@ impl<S: Sink> Core<S> {
         let Some(entry) = self.table.get_mut(id) else {
             return;
         };
-        if self.counts.limited == 0 {
-            self.shortest_limit = Duration::MAX;
-        }
-        self.shortest_limit = self.shortest_limit.min(limit);
-        if entry.limit.replace(limit).is_none() {
-            self.counts.limited += 1;
-        }
-        if let Place::Running(lane) = entry.place
+        let (place, before) = (entry.place, entry.terms.limit.replace(limit));
+        self.count_limit(limit);
+        self.counts.limited -= usize::from(before.is_some());
+        if let Place::Running(lane) = place
             && let Some(lane) = &mut self.lanes[usize::from(lane)]
         {
             lane.since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Counts one more task with a limit.
+    fn count_limit(&mut self, limit: Duration) {
+        if self.counts.limited == 0 {
+            self.shortest_limit = Duration::MAX;
+        }
+        self.shortest_limit = self.shortest_limit.min(limit);
+        self.counts.limited += 1;
     }
 
     /// Gives up all tasks that no lane has claimed.

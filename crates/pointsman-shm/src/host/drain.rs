@@ -127,6 +127,7 @@ fn take<S: Sink>(
                 entry.sink.deliver(entry.next, Reply::Value { tag, bytes: &whole, lane: &lane.memory });
             }
             entry.next += 1;
+            entry.retried = 0;
             counts.delivered += 1;
             Ok(Step::Nothing)
         }
@@ -172,7 +173,7 @@ fn begin<S: Sink>(
     counts.running += 1;
     lane.current = Some(id);
     lane.position = Some(position);
-    lane.since = entry.limit.map(|_| Instant::now());
+    lane.since = entry.terms.limit.map(|_| Instant::now());
     Ok(Step::Begun)
 }
 
@@ -191,7 +192,7 @@ mod tests {
     use crate::memory::SharedMemory;
     use crate::region::Region;
     use crate::ring::Producer;
-    use crate::task::{BlockRef, ProcessId, Usage};
+    use crate::task::{BlockRef, ProcessId, Terms, Usage};
 
     /// Counts deliveries and checks their order.
     #[derive(Debug, Default)]
@@ -221,7 +222,6 @@ mod tests {
         let kind = Segment::Host { slots: 16, spin_ns: 0 };
         let memory = Arc::new(SharedMemory::create(kind, 1 << 20).unwrap());
         let slots = layout::slots(16);
-        slots.initialise(&*memory);
         let arena = Arc::new(Arena::new(memory.clone(), false));
         let env = Env { memory, arena, slots, window: 16 };
         let mut core = Core::new();
@@ -240,7 +240,8 @@ mod tests {
             rank: 0,
             stamp: 0,
             usage: Usage::default(),
-            limit: None,
+            terms: Terms::default(),
+            retried: 0,
         };
         let task = core.submit(&env, entry, &[]);
         (env, core, task, sink)

@@ -163,7 +163,6 @@ impl<S: Sink> Host<S> {
         let kind = Kind::Host { slots: config.slots, spin_ns };
         let memory = Arc::new(SharedMemory::create(kind, config.host_arena_bytes)?);
         let slots = layout::slots(config.slots);
-        slots.initialise(&*memory);
         let arena = Arc::new(Arena::new(memory.clone(), false));
         let shared = Shared {
             env: Env { memory, arena, slots, window: config.window as usize },
@@ -196,7 +195,7 @@ impl<S: Sink> Host<S> {
         let mut inline: &[u8] = &[];
         let stored = match spec.payload {
             Payload::Block(block) => Stored::Block(block.into_ref()),
-            Payload::Bytes(bytes) if bytes.len() <= INLINE && spec.calls == 1 => {
+            Payload::Bytes(bytes) if bytes.len() <= INLINE && spec.calls == 1 && spec.terms.retries == 0 => {
                 inline = bytes;
                 Stored::InSlot
             }
@@ -222,12 +221,14 @@ impl<S: Sink> Host<S> {
             rank: spec.priority,
             stamp: 0,
             usage: Usage::default(),
-            limit: None,
+            terms: spec.terms,
+            retried: 0,
         };
         if entry.has_blocks() {
             env.arena.hold(entry.blocks());
         }
-        shared.act(0, |core| {
+        let limited = entry.terms.limit.is_some();
+        let id = shared.act(0, |core| {
             entry.stamp = core.overflow.left();
             if core.stage == Stage::Closed {
                 core.refuse(env, entry)
@@ -238,7 +239,12 @@ impl<S: Sink> Host<S> {
                 }
                 core.submit(env, entry, inline)
             }
-        })
+        });
+        if limited {
+            // The supervisor looks more often from now on.
+            shared.request.signal();
+        }
+        id
     }
 
     /// Memory for a large part of a task's arguments. `None`: there is no room now, so put the bytes into the payload.

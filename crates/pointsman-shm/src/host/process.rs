@@ -204,20 +204,24 @@ impl<S: Sink> Core<S> {
 
     /// Processes whose first lane says that they have started, and did not before.
     pub(super) fn newly_started(&mut self) -> Vec<ProcessId> {
-        let mut started = Vec::new();
-        for (id, process) in self.processes.iter_mut().filter(|(_, process)| !process.started) {
-            let lanes = process.lanes.iter().filter_map(|lane| self.lanes[usize::from(*lane)].as_ref());
-            // Relaxed: a flag without data.
-            let says_so = |memory: &SharedMemory| {
-                memory.word32(LaneWords::STARTED).load(std::sync::atomic::Ordering::Relaxed) != 0
-            };
-            if lanes.into_iter().any(|lane| says_so(&lane.memory)) {
+        let unknown = self.processes.iter().filter(|(_, process)| !process.started);
+        let started: Vec<_> = unknown.filter(|(_, process)| self.says_started(process)).map(|(id, _)| *id).collect();
+        for id in &started {
+            if let Some(process) = self.processes.get_mut(id) {
                 process.started = true;
                 self.stillborn = 0;
-                started.push(*id);
             }
         }
         started
+    }
+
+    /// Whether a process itself has said that it has started.
+    pub(super) fn says_started(&self, process: &Process) -> bool {
+        let lanes = process.lanes.iter().filter_map(|lane| self.lanes[usize::from(*lane)].as_ref());
+        // Relaxed: a flag without data.
+        let says_so =
+            |memory: &SharedMemory| memory.word32(LaneWords::STARTED).load(std::sync::atomic::Ordering::Relaxed) != 0;
+        lanes.into_iter().any(|lane| says_so(&lane.memory))
     }
 
     /// The process id that a process itself has written into its memory.
@@ -288,7 +292,7 @@ impl<S: Sink> Core<S> {
             .flatten()
             .filter_map(|lane| {
                 let id = lane.current?;
-                let limit = self.table.get(id)?.limit?;
+                let limit = self.table.get(id)?.terms.limit?;
                 (lane.since?.elapsed() >= limit).then_some(id)
             })
             .collect();
@@ -306,6 +310,7 @@ impl<S: Sink> Core<S> {
         for lane in &lanes {
             self.drain_lane(env, usize::from(*lane));
         }
+        let ready = self.processes.get(&id).is_some_and(|process| process.started || self.says_started(process));
         let mut process = self.processes.remove(&id)?;
         let fault = lanes.iter().find_map(|lane| self.lanes[usize::from(*lane)].as_ref()?.fault.clone());
         process.fault = process.fault.take().or(fault);
@@ -319,7 +324,9 @@ impl<S: Sink> Core<S> {
             self.bury_lane(env, *lane, &death, lost);
         }
         env.arena.forget(id.0);
-        if !process.started && !process.retiring && process.killed.is_none() {
+        if ready {
+            self.stillborn = 0;
+        } else if !process.retiring && process.killed.is_none() {
             self.stillborn += 1;
         }
         self.pump(env);
@@ -364,18 +371,28 @@ impl<S: Sink> Core<S> {
         }
     }
 
-    /// The call that was running fails; those after it run elsewhere.
+    /// The call that was running fails, unless it has retries left; those after it run elsewhere, unless the task was
+    /// killed because it was cancelled.
     fn fail_current_call(&mut self, env: &Env, id: TaskId, death: &Death) {
         let Some(entry) = self.table.get_mut(id) else {
             return;
         };
         if entry.next < entry.calls {
-            entry.sink.deliver(entry.next, Reply::Died(death));
-            entry.next += 1;
-            self.counts.delivered += 1;
+            let death = Death { target: death.target.filter(|target| *target == id), ..death.clone() };
+            if entry.retried < entry.terms.retries && entry.terms.covers(&death) && self.stage != Stage::Closed {
+                entry.retried += 1;
+            } else {
+                entry.sink.deliver(entry.next, Reply::Died(&death));
+                entry.next += 1;
+                entry.retried = 0;
+                self.counts.delivered += 1;
+            }
         }
         if entry.next == entry.calls {
             return self.settle(env, id);
+        }
+        if death.target == Some(id) && death.cause == Cause::Killed(KillReason::Cancelled) {
+            return self.give_up(env, id, None);
         }
         entry.place = Place::Waiting;
         if entry.has_blocks() {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::core::{Core, Env, Stage};
 use super::process::Launch;
-use crate::death::{Cause, Death};
+use crate::death::{Cause, Death, HOPELESS};
 use crate::layout::{HostWords, LANES};
 use crate::os;
 use crate::task::{Hooks, ProcessId, Sink};
@@ -223,11 +223,17 @@ impl Supervisor {
             .collect();
         for (id, lost) in &dead {
             let wanted = core.processes.get(id).is_some_and(|process| !process.retiring);
+            let ready = core.processes.get(id).is_some_and(|process| process.started || core.says_started(process));
             let Some((death, lanes)) = core.bury(&shared.env, *id, *lost) else {
                 continue;
             };
-            if core.stillborn >= STILLBORN && core.stage != Stage::Closed {
-                let why = format!("{death}, and so did those before it: {STILLBORN} in a row");
+            let hopeless = !ready && death.cause == Cause::Exit(HOPELESS);
+            if (core.stillborn >= STILLBORN || hopeless) && core.stage != Stage::Closed {
+                let why = if hopeless {
+                    death.to_string()
+                } else {
+                    format!("{death}, and so did those before it: {STILLBORN} in a row")
+                };
                 core.abandon(&shared.env, Death { cause: Cause::NeverStarted(why), ..death.clone() });
             }
             let needed = core.stage == Stage::Open || core.stage == Stage::Draining && core.table.len() > 0;

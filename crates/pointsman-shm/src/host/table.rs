@@ -5,9 +5,8 @@
 //! - T1. A task's id holds its seat and the seat's generation; the generation changes when the task leaves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::task::{BlockRef, TaskId, Usage};
+use crate::task::{BlockRef, TaskId, Terms, Usage};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +46,9 @@ pub(super) struct Entry<S> {
     /// Tasks that had left the overflow queue when this one was submitted.
     pub(super) stamp: u64,
     pub(super) usage: Usage,
-    /// How long each call may run.
-    pub(super) limit: Option<Duration>,
+    pub(super) terms: Terms,
+    /// How often call `next` has been begun again.
+    pub(super) retried: u32,
 }
 
 impl<S> Entry<S> {

@@ -191,6 +191,13 @@ pub(crate) fn reap(pid: i32) -> io::Result<i32> {
     }
 }
 
+/// Reaps a child of this process if it has ended; whether it had.
+pub(crate) fn try_reap(pid: i32) -> io::Result<bool> {
+    let mut status = 0;
+    // SAFETY: `status` is ours to write.
+    check(unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) }).map(|reaped| reaped == pid)
+}
+
 /// How a wait status says that a process ended: with a code, or by a signal.
 pub(crate) fn exit_of(status: i32) -> Result<i32, i32> {
     if libc::WIFSIGNALED(status) { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) }

@@ -70,6 +70,10 @@ pub(crate) fn reap(_pid: i32) -> io::Result<i32> {
     unsupported()
 }
 
+pub(crate) fn try_reap(_pid: i32) -> io::Result<bool> {
+    unsupported()
+}
+
 pub(crate) fn exit_of(status: i32) -> Result<i32, i32> {
     Ok(status)
 }

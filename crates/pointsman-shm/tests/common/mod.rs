@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pointsman_shm::zygote::{Descriptors, Next, Request, Server};
 use pointsman_shm::{
     BlockRef, Cause, Claim, ClaimedPayload, Death, Guest, Hooks, Host, HostConfig, Payload, ProcessId, ProcessState,
-    Reply, Sink, TaskId, TaskSpec, Usage, watch_parent,
+    Reply, Sink, TaskId, TaskSpec, Terms, Usage, watch_parent,
 };
 
 /// Replies with the payload after the first byte, and the call's index.
@@ -143,7 +143,7 @@ pub fn start_zygote() -> Zygote {
         drop(ours);
         let mut server = Server::new(theirs, parent).unwrap();
         while let Ok(Next::Launch(request)) = server.next() {
-            let process = request.process;
+            let (process, asker) = (request.process, request.asker.clone());
             let mut request = Some(request);
             // SAFETY: the zygote has one thread.
             let pid = unsafe { libc::fork() };
@@ -151,7 +151,7 @@ pub fn start_zygote() -> Zygote {
                 drop(server);
                 serve(request.take().unwrap());
             }
-            server.reply_launched(process, pid).unwrap();
+            server.reply_launched(&asker, process, pid).unwrap();
         }
     });
     let (ours, theirs, parent) = both.take().unwrap();
@@ -278,7 +278,8 @@ impl Pool {
     pub fn submit(&self, payload: &[u8], calls: u32, priority: u8, attached: Vec<BlockRef>) -> (TaskId, Arc<Kept>) {
         let sink = Arc::new(Kept::default());
         let payload = Payload::Bytes(payload);
-        let spec = TaskSpec { function: 1, function_block: NO_FUNCTION, payload, calls, priority, attached };
+        let terms = Terms::default();
+        let spec = TaskSpec { function: 1, function_block: NO_FUNCTION, payload, calls, priority, attached, terms };
         (self.host.submit(spec, sink.clone()), sink)
     }
 

@@ -1,0 +1,105 @@
+//! Functions on their way to the workers: how one is packed, and when it must be packed again.
+//!
+//! # Does not know
+//!
+//! Calls, futures, or when a function is sent.
+
+use std::sync::Arc;
+
+use pointsman_shm::{BlockRef, Host};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyType};
+
+use crate::codec;
+use crate::process_pool::{HostStore, Task};
+
+/// A function as the workers know it.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) id: u64,
+    pub(crate) block: BlockRef,
+    pub(crate) name: String,
+    pub(crate) host: Arc<Host<Task>>,
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.host.free(self.block);
+    }
+}
+
+/// Something that a function which travels by value reaches, and what it was when the function was packed.
+pub(crate) struct Dependency {
+    holder: Py<PyAny>,
+    name: Option<Py<PyAny>>,
+    value: Py<PyAny>,
+}
+
+impl Dependency {
+    pub(crate) fn is_unchanged(&self, py: Python<'_>) -> bool {
+        let holder = self.holder.bind(py);
+        let now = match &self.name {
+            Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
+            None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
+        };
+        now.is_some_and(|now| now.is(&self.value))
+    }
+}
+
+type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
+
+/// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
+pub(crate) fn pack(host: &Host<Task>, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
+    let py = function.py();
+    let mut bytes = Vec::new();
+    if travels_by_name(function)? {
+        let mut store = HostStore::new(host);
+        codec::encode_pickled(function, &mut bytes, &mut store)?;
+        py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
+        return Ok((bytes, Some(Vec::new())));
+    }
+    if function.is_exact_instance_of::<PyFunction>() {
+        let packed = py.import("pointsman._functions")?.call_method1("pack", (function,))?;
+        if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
+            codec::write_pickle(packed.as_bytes(), &mut bytes);
+            let dependency = |(holder, name, value)| Dependency { holder, name, value };
+            return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
+        }
+    }
+    let mut store = HostStore::new(host);
+    codec::encode_pickled(function, &mut bytes, &mut store)?;
+    // A function's own large buffers must not be released by the first worker that reads them.
+    if store.take().is_empty() {
+        return Ok((bytes, None));
+    }
+    Err(PyRuntimeError::new_err("the function carries large buffers of its own: pass them as arguments"))
+}
+
+/// Whether a callable is one that a worker can import by its name, and that has no state of its own.
+fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let stateless = function.is_exact_instance_of::<PyFunction>()
+        || function.is_instance_of::<PyType>()
+        || function.cast_exact::<PyCFunction>().is_ok_and(|function| {
+            function.getattr("__self__").is_ok_and(|owner| owner.is_none() || owner.is_instance_of::<PyModule>())
+        });
+    if !stateless {
+        return Ok(false);
+    }
+    let module = function.getattr("__module__")?;
+    if module.is_none() || module.eq("__main__")? {
+        return Ok(false);
+    }
+    let modules = function.py().import("sys")?.getattr("modules")?;
+    let Ok(mut found) = modules.get_item(module) else {
+        return Ok(false);
+    };
+    let name: String = function.getattr("__qualname__")?.extract()?;
+    for part in name.split('.') {
+        match found.getattr(part) {
+            Ok(next) => found = next,
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(found.is(function))
+}

@@ -1,0 +1,138 @@
+"""The zygote: one clean process for the whole program, which forks workers for every pool.
+
+Does not know pools or workers; it starts the process, connects pools with it, and collects it at the end.
+
+Invariants:
+    Z1. The process is spawned, never forked from this one, so nothing of the program's threads or locks is in it.
+    Z2. It has one thread: it imports only what is known to start none.
+    Z3. SIGINT is blocked from its birth until it ignores it, so that a Ctrl-C never ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from time import perf_counter, sleep
+from typing import NamedTuple
+
+from pointsman import _native
+
+# Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
+# (an editable install, for example), and then workers must run it too.
+_PLAIN_FINDERS = frozenset(
+    {
+        "BuiltinImporter",
+        "FrozenImporter",
+        "PathFinder",
+        "_SixMetaPathImporter",
+        "DistutilsMetaFinder",
+        "AssertionRewritingHook",
+    }
+)
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
+
+# Seconds that the program's end waits for the zygote's. Arbitrary: it takes a millisecond or two.
+_BURIAL = 0.05
+
+
+class _Zygote(NamedTuple):
+    pid: int
+    registrar: _native.ZygoteRegistrar
+    has_site: bool
+
+
+_lock = threading.Lock()
+_zygote: _Zygote | None = None
+# Zygotes whose exit status has not been collected.
+_pids: set[int] = set()
+
+
+def connect() -> int:
+    """Return a socket on which a pool can ask for workers; the zygote is started if there is none."""
+    global _zygote  # noqa: PLW0603 - one for the program
+    with _lock:
+        site = _needs_site()
+        if _zygote is not None and (_zygote.has_site or not site):
+            try:
+                return _zygote.registrar.join()
+            except OSError:
+                # It has died, by whatever hand.
+                pass
+        _collect()
+        _zygote = _start(site=site)
+        return _zygote.registrar.join()
+
+
+def prepare() -> None:
+    """Have a zygote started, if there is none: it takes a while to boot, and costs this thread a millisecond."""
+    global _zygote  # noqa: PLW0603 - one for the program
+    with _lock:
+        if _zygote is None:
+            _zygote = _start(site=_needs_site())
+
+
+def end() -> None:
+    """Let the zygote go, and collect its exit status."""
+    global _zygote  # noqa: PLW0603 - one for the program
+    with _lock:
+        _zygote = None
+        _collect(_BURIAL)
+
+
+def forget() -> None:
+    """In a forked child: the zygote belongs to the parent."""
+    global _lock, _zygote  # noqa: PLW0603 - one for the program
+    _lock = threading.Lock()
+    _zygote = None
+    _pids.clear()
+
+
+def _needs_site() -> bool:
+    return any(
+        type(finder).__name__ not in _PLAIN_FINDERS and getattr(finder, "__name__", "") not in _PLAIN_FINDERS
+        for finder in sys.meta_path
+    )
+
+
+def _collect(patience: float = 0.0) -> None:
+    """Collect the exit status of zygotes that have ended, waiting `patience` seconds for the others at most."""
+    deadline = perf_counter() + patience
+    for pid in list(_pids):
+        while True:
+            try:
+                gone, _status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                # The program collects its children itself.
+                gone = pid
+            if gone:
+                _pids.discard(pid)
+            if gone or perf_counter() > deadline:
+                break
+            sleep(0.001)
+
+
+def _start(*, site: bool) -> _Zygote:
+    ours, theirs, parent = _native.zygote_descriptors()
+    command = [sys.executable, "-P"]
+    if not site:
+        command.append("-S")
+    command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    command += ["-X", "utf8"] if sys.flags.utf8_mode else []
+    command += [
+        "-c",
+        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; zygote(3, 4)",
+    ]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, theirs, 3),
+        (os.POSIX_SPAWN_DUP2, parent, 4),
+    ]
+    try:
+        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
+    finally:
+        os.close(theirs)
+        os.close(parent)
+    _pids.add(pid)
+    return _Zygote(pid, _native.ZygoteRegistrar(ours), site)
