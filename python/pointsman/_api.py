@@ -5,14 +5,14 @@ call -> measure -> planner -> Plan -> backend -> results, in order, each input c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
 from pointsman._job import Job, check_callable, is_async, name_of
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+@overload
+def run(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
+@overload
+def run(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
+def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call `fn` and return its value. A coroutine function is run to its end.
 
     Raises
@@ -32,14 +36,16 @@ def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
 
     """
     if is_async(fn):
-        outcome: T = _run_coroutine(fn, args, kwargs)
-        return outcome
+        return _run_coroutine(fn, args, kwargs)
     check_callable(fn)
-    value: T = fn(*args, **kwargs)
-    return value
+    return fn(*args, **kwargs)
 
 
-def submit(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+@overload
+def submit(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+@overload
+def submit(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Start a call in the background and return its future.
 
     Never raises for its data: what cannot be run or cannot travel is an error in the future.

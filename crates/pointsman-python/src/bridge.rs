@@ -96,6 +96,8 @@ impl Caught {
 #[pyclass(module = "pointsman._native", frozen)]
 pub(crate) struct Bridge {
     event_loop: Py<PyAny>,
+    /// The loop's attributes: looked up by hand, they cost half.
+    attributes: Py<PyDict>,
     thread: Py<PyAny>,
     /// The callbacks that the loop will call with its next turn.
     ready: Py<PyAny>,
@@ -142,6 +144,7 @@ impl Bridge {
             task_options.set_item("eager_start", PyBool::new(py, true))?;
         }
         Ok(Self {
+            attributes: event_loop.getattr("__dict__")?.cast_into()?.unbind(),
             thread,
             catch: caught.getattr("catch")?.unbind(),
             caught: caught.unbind(),
@@ -175,21 +178,25 @@ impl Bridge {
     /// Runs the coroutine to its end and returns its value, or raises what it raised.
     fn run<'py>(&self, py: Python<'py>, coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let event_loop = self.event_loop.bind(py);
-        if event_loop.getattr(intern!(py, "_debug"))?.is_truthy()?
-            || !event_loop.getattr(intern!(py, "_task_factory"))?.is_none()
+        let attributes = self.attributes.bind(py);
+        let plain = |name, value: &Bound<'py, PyAny>| {
+            Ok::<_, PyErr>(attributes.get_item(name)?.is_none_or(|found| found.is(value)))
+        };
+        if !plain(intern!(py, "_debug"), &PyBool::new(py, false))?
+            || !plain(intern!(py, "_task_factory"), &py.None().into_bound(py))?
         {
             // A debugging loop wants to see every step, and a factory of the user's makes tasks of its own kind.
             return self.whole.bind(py).call1((coroutine,));
         }
         let hooks_before = self.get_hooks.bind(py).call0()?;
         self.set_running_loop.bind(py).call1((event_loop,))?;
-        let result = self.run_entered(py, event_loop, coroutine);
+        let result = self.run_entered(py, coroutine);
         // B1; none of these fails for anything but a lack of memory.
         let put_back = self
             .set_hooks
             .bind(py)
             .call1(hooks_before.cast_into::<PyTuple>()?)
-            .and_then(|_| event_loop.setattr(intern!(py, "_thread_id"), py.None()))
+            .and_then(|_| attributes.set_item(intern!(py, "_thread_id"), py.None()))
             .and_then(|()| self.set_running_loop.bind(py).call1((py.None(),)));
         let (result, context) = result?;
         put_back?;
@@ -205,15 +212,10 @@ impl Bridge {
 type Ended<'py> = (PyResult<Bound<'py, PyAny>>, Option<Context>);
 
 impl Bridge {
-    fn run_entered<'py>(
-        &self,
-        py: Python<'py>,
-        event_loop: &Bound<'py, PyAny>,
-        coroutine: &Bound<'py, PyAny>,
-    ) -> PyResult<Ended<'py>> {
-        event_loop.setattr(intern!(py, "_thread_id"), &self.thread)?;
+    fn run_entered<'py>(&self, py: Python<'py>, coroutine: &Bound<'py, PyAny>) -> PyResult<Ended<'py>> {
+        self.attributes.bind(py).set_item(intern!(py, "_thread_id"), &self.thread)?;
         self.set_hooks.bind(py).call1(self.hooks.bind(py))?;
-        let (task, context) = match self.begin(py, event_loop, coroutine)? {
+        let (task, context) = match self.begin(py, coroutine)? {
             Begun::Task(task, context) => (task, context),
             Begun::Raised(error, context) => return Ok((Err(error), context)),
         };
@@ -227,12 +229,7 @@ impl Bridge {
     }
 
     /// Makes the task and takes its first step.
-    fn begin<'py>(
-        &self,
-        py: Python<'py>,
-        event_loop: &Bound<'py, PyAny>,
-        coroutine: &Bound<'py, PyAny>,
-    ) -> PyResult<Begun<'py>> {
+    fn begin<'py>(&self, py: Python<'py>, coroutine: &Bound<'py, PyAny>) -> PyResult<Begun<'py>> {
         let options = Some(self.task_options.bind(py));
         if self.eager {
             let task = instance::bare(self.task.bind(py))?;
@@ -244,9 +241,10 @@ impl Bridge {
             return Ok(Begun::Task(task, Some(context)));
         }
         let call_soon = intern!(py, "call_soon");
-        event_loop.setattr(call_soon, &self.catch)?;
+        let attributes = self.attributes.bind(py);
+        attributes.set_item(call_soon, &self.catch)?;
         let task = self.task.bind(py).call((coroutine,), options);
-        event_loop.delattr(call_soon)?;
+        attributes.del_item(call_soon)?;
         let caught = self.caught.get().replace(None);
         let task = task?;
         let Some((step, Some(context))) = caught else {
