@@ -16,6 +16,7 @@ import atexit
 import os
 import threading
 from _asyncio import _get_running_loop
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,9 +34,6 @@ if not TYPE_CHECKING:
     import _signal
 
 T = TypeVar("T")
-
-# Seconds that the threads of a loop's own executor have to end, as in `asyncio.run`.
-_PATIENCE = 300.0
 
 
 class _Local(threading.local):
@@ -167,8 +165,6 @@ def _run_whole(loop: AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _run_silently(loop: AbstractEventLoop, task: Task[Any]) -> None:
-    from contextlib import suppress
-
     with suppress(BaseException):
         loop.run_until_complete(task)
 
@@ -229,15 +225,21 @@ def close_loop(loop: AbstractEventLoop) -> None:
     try:
         _cancel_tasks(loop)
         loop.run_until_complete(loop.shutdown_asyncgens())
-        if getattr(loop, "_default_executor", loop) is not None:
-            loop.run_until_complete(_end_executor(loop))
+        _end_executor(loop)
     finally:
         loop.close()
         asyncio._set_running_loop(outer)  # noqa: SLF001 - as above
 
 
-async def _end_executor(loop: AbstractEventLoop) -> None:
-    await asyncio.wait_for(loop.shutdown_default_executor(), _PATIENCE)
+def _end_executor(loop: AbstractEventLoop) -> None:
+    """End the loop's own threads, without starting one for it, which an ending interpreter would refuse."""
+    executor: Any = getattr(loop, "_default_executor", loop)
+    if executor is loop:
+        # Not one of asyncio's loops: it keeps its executor where nobody else can see it.
+        with suppress(RuntimeError):
+            loop.run_until_complete(loop.shutdown_default_executor())
+    elif executor is not None:
+        executor.shutdown(wait=True)
 
 
 def _cancel_tasks(loop: AbstractEventLoop) -> None:
@@ -277,8 +279,6 @@ def _register_hooks() -> None:
     if _hooked:
         return
     _hooked = True
-    from contextlib import suppress
-
     os.register_at_fork(after_in_child=_forget)
     # Loops are closed while threads can still be used: these have registered their own ends, which come after ours.
     import concurrent.futures.thread  # noqa: F401 - imported for its hook
@@ -321,8 +321,6 @@ def _forget() -> None:
 
 def _disown(loop: Any) -> None:
     """Give up a loop of the parent's: to unregister anything would unregister it over there, too."""
-    from contextlib import suppress
-
     with suppress(AttributeError, OSError):
         loop._selector._selector.close()  # noqa: SLF001 - there is no other way to close a descriptor and nothing else
         loop._ssock.close()  # noqa: SLF001 - as above

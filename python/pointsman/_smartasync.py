@@ -10,6 +10,7 @@ import functools
 import inspect
 import sys
 from _asyncio import _get_running_loop
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from pointsman import _native
@@ -76,8 +77,9 @@ def _is_async_callable(fn: Any) -> bool:
 def _marked(wrapper: Any, flag: int) -> Any:
     """Say by the wrapper's code what `inspect` says of the function: it looks at nothing else before 3.12."""
     # A code object whose first instruction makes no coroutine runs as ever, whatever its flags say.
-    wrapper.__code__ = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | flag)
-    return wrapper
+    code = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | flag)
+    marked = FunctionType(code, wrapper.__globals__, wrapper.__name__, None, wrapper.__closure__)
+    return functools.update_wrapper(marked, wrapper.__wrapped__)
 
 
 def _awaited(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
