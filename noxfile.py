@@ -163,6 +163,26 @@ def loom(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def standard(session: nox.Session) -> None:
+    """Run the tests of the contract with worker processes of the standard library, as elsewhere than on Linux."""
+    _install_wheel(session, "cli")
+    _install(session, "test")
+    contract = [f"tests/test_{name}.py" for name in ("contract", "map", "execute", "executor", "futures", "travel")]
+    session.run("python", "-m", "pytest", *(session.posargs or contract), env={"POINTSMAN_PROCESSES": "stdlib"})
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Run the long forms of the fault tests: a storm of kills, 200 ends of each kind, and ten minutes of pools."""
+    _install_wheel(session, "cli")
+    _install(session, "test")
+    folder, env = ROOT / "tests" / "faults", {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", str(folder / "storm.py"), "100000", "1000", env=env)
+    session.run("python", str(folder / "endings.py"), "200", env=env)
+    session.run("python", str(folder / "soak.py"), *(session.posargs or ["600", "200"]), env=env)
+
+
+@nox.session(default=False)
 def fix(session: nox.Session) -> None:
     """Format everything, and let ruff mend what it can."""
     _install(session, "lint")

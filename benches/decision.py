@@ -142,17 +142,13 @@ def _digest(results: Iterable[Any]) -> list[int]:
 
 
 def _figures(plan: Any) -> dict[str, Any]:
-    """Give what a plan decided and predicted, and what became of it.
-
-    The measured calls are no part of a prediction: both figures are about the calls after them.
-    """
+    """Give what a plan decided and predicted, and what became of it: both figures are about the time after it."""
     shape = f"{plan.processes}x{plan.threads_per_worker}" if plan.backend == "processes" else str(plan.max_workers)
     seen = plan.observation
-    measured = seen.calls * (seen.held + seen.free + seen.wait) if seen is not None else 0.0
     return {
         "backend": "inline" if plan.backend == "inline" else f"{plan.backend} {shape}",
         "predicted": plan.estimated_seconds,
-        "actual": plan.actual.seconds - measured if plan.actual is not None else None,
+        "actual": plan.actual.after_decision if plan.actual is not None else None,
         "observation": seen.as_dict() if seen is not None else None,
         "candidates": [candidate.as_dict() for candidate in plan.candidates],
         "reasons": list(plan.reasons),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pointsman._future import Future as Future
     from pointsman._options import options as options
     from pointsman._plan import Plan as Plan
+    from pointsman._scheduling import TaskPriority as TaskPriority
+    from pointsman._scheduling import WorkStealingScheduler as WorkStealingScheduler
     from pointsman._smartasync import smartasync as smartasync
     from pointsman._stream import Stream as Stream
 
@@ -55,6 +57,8 @@ _HOME = {
     "options": "_options",
     "Plan": "_plan",
     "Stream": "_stream",
+    "TaskPriority": "_scheduling",
+    "WorkStealingScheduler": "_scheduling",
     "smartasync": "_smartasync",
     "__version__": "_native",
 }
@@ -73,7 +77,9 @@ __all__ = [
     "RunningLoopError",
     "SharedMemoryFullError",
     "Stream",
+    "TaskPriority",
     "UnreadableError",
+    "WorkStealingScheduler",
     "WorkerDied",
     "__version__",
     "amap",

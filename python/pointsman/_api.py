@@ -86,8 +86,9 @@ def map(  # noqa: A001 - the standard name and the documented options
     on_error
         "raise" stops at the first exception; "return" gives exceptions as results.
     timeout
-        Seconds that a call may run, from when it begins. One that runs longer is stopped with its worker process and
-        fails with `CallTimeoutError`; no other call is touched. With "auto" the calls then run in processes.
+        Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
+        worker process and fails with `CallTimeoutError`; no other call is touched.
+        With "auto" the calls then run in processes.
     retries
         How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
     retry_on
@@ -144,8 +145,9 @@ def execute(
     on_error
         "raise" stops at the first exception, in the order of the inputs; "return" gives exceptions as results.
     timeout
-        Seconds that a call may run, from when it begins. One that runs longer is stopped with its worker process and
-        fails with `CallTimeoutError`; no other call is touched. With "auto" the calls then run in processes.
+        Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
+        worker process and fails with `CallTimeoutError`; no other call is touched.
+        With "auto" the calls then run in processes.
     retries
         How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
     retry_on

@@ -68,9 +68,9 @@ def processes(count: int, threads_each: int, cores: float) -> Processes:
     _check_owner()
     pool = _processes.get(threads_each)
     if pool is None or pool.closed:
-        from pointsman._pool import Processes
+        from pointsman._pool import make
 
-        _processes[threads_each] = pool = Processes(count, threads_each, cores=cores)
+        _processes[threads_each] = pool = make(count, threads_each, cores=cores)
     else:
         pool.grow(count)
     return pool

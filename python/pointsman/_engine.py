@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from _contextvars import copy_context
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _native, _planner
@@ -67,11 +67,12 @@ class Run:
         self._daemon = threading.current_thread().daemon
         self._running: tuple[list[Any], Iterator[Any]] | None = None
         self._early: ThreadRun | ProcessRun | None = None
-        self._begun = 0
+        self._begun = self._left = 0
+        self._start = perf_counter()
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
-        began = perf_counter()
+        self._start = began = perf_counter()
         try:
             for values in self._stream():
                 self.delivered += len(values)
@@ -80,7 +81,13 @@ class Run:
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
-            self.plan.actual = Actual(seconds=perf_counter() - began, calls=self.delivered, backend=self.plan.backend)
+            seconds = perf_counter() - began
+            self.plan.actual = Actual(
+                seconds=seconds,
+                after_decision=seconds - self.plan.decided_after,
+                calls=self.delivered,
+                backend=self.plan.backend,
+            )
 
     def prepare(self) -> Plan:
         """Measure and decide without running the rest; the results of the measured calls are dropped."""
@@ -122,7 +129,14 @@ class Run:
         for that is returned.
         """
         plan, left = self.plan, early.growable()
-        if plan is None or self._meter is None or not self._meter.calls or not left:
+        if plan is None or self._meter is None or not self._meter.calls:
+            return None
+        if not left:
+            # Nothing can be changed any more; the figures can be those of a whole call.
+            again = self.decide(left=self._left)
+            if again.place == plan.place:
+                again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
+                self.plan = again
             return None
         later = self.decide(left=left)
         if later.place == plan.place:
@@ -280,6 +294,9 @@ class Run:
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
             plan.calls = self._total
+            plan.decided_after = perf_counter() - self._start
+            plan.observation = _planner.observed(meter.observation() if seen is None else seen)
+            plan.estimated_seconds = expected if left is not None else None
             plan.reasons = ("too little is left to gain anything",)
             return plan
         if backends is None and expected > _WORTH_READING and "processes" not in self._struck:
@@ -302,6 +319,7 @@ class Run:
             function=job.name,
             all_calls=self._total,
         )
+        plan.decided_after = perf_counter() - self._start
         if self._hints:
             plan.reasons = (*plan.reasons, f"the code itself suggests: {', '.join(self._hints)}")
         if meter.threads > 0:
@@ -331,7 +349,7 @@ class Run:
 
         if facts().cores > 1:
             try:
-                _zygote.prepare()
+                _zygote.prepare(self.job.function)
             except OSError as why:
                 self._struck["processes"] = f"no process can be started: {why}"
 
@@ -355,7 +373,7 @@ class Run:
 
         A long first call is reason enough to start others: waiting until it is over would cost its whole length.
         """
-        began = perf_counter()
+        began, busy = perf_counter(), thread_time()
         with self._lock:
             meter, running = self._meter, self._running
             seen = meter.peek() if meter is not None and running is not None else None
@@ -386,6 +404,7 @@ class Run:
                 self._struck["processes"] = str(why)
             finally:
                 meter.disturbed += perf_counter() - began
+                meter.looking += thread_time() - busy
             return True
 
     def _early_run(self, seen: _native.Sample, begun: int, left: int, *, stuck: bool) -> ThreadRun | ProcessRun | None:
@@ -401,6 +420,7 @@ class Run:
         hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE
         if plan.backend == "inline" or hasty:
             return None
+        self._left = left + 1
         # What the caller's loop has not reached is anybody's.
         source.put_back(_native.cut(items, iterator))
         self.plan = plan

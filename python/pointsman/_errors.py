@@ -6,6 +6,7 @@ Each is a `PointsmanError`, and also the built-in or standard class that users c
 from __future__ import annotations
 
 from _pickle import PicklingError, UnpicklingError
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ class InvalidTypeError(PointsmanError, TypeError):
 
 class CannotTravelError(PointsmanError, PicklingError):
     """A function, an argument or a result cannot be pickled, so it cannot go to or come from another process."""
-
-
-class UnreadableError(PointsmanError, UnpicklingError):
-    """A result arrived but cannot be unpickled here."""
 
 
 class RemoteError(PointsmanError):
@@ -96,6 +93,23 @@ if TYPE_CHECKING:
             self, message: str, cause: str, number: int, pid: int, function: str, index: int | None
         ) -> None: ...
 
+    class UnreadableError(PointsmanError, UnpicklingError, BrokenProcessPool):
+        """What arrived on the other side, a call's arguments or its result, cannot be unpickled there.
+
+        It is also a `BrokenProcessPool`, which the standard library raises then; no other call is touched.
+        """
+
+
+def _make_unreadable() -> type:
+    # As below: not before it is needed.
+    from concurrent.futures.process import BrokenProcessPool
+
+    body = {
+        "__module__": __name__,
+        "__doc__": "What arrived on the other side, a call's arguments or its result, cannot be unpickled there.",
+    }
+    return type("UnreadableError", (PointsmanError, UnpicklingError, BrokenProcessPool), body)
+
 
 def _make_worker_died() -> type:
     # `concurrent.futures.process` imports all of multiprocessing: not before a worker has died.
@@ -117,9 +131,17 @@ def _make_worker_died() -> type:
     return type("WorkerDied", (PointsmanError, BrokenProcessPool), body)
 
 
+_making = allocate_lock()
+_MADE_LATE = {"WorkerDied": _make_worker_died, "UnreadableError": _make_unreadable}
+
+
 def __getattr__(name: str) -> object:
-    if name == "WorkerDied":
-        globals()[name] = made = _make_worker_died()
-        return made
+    make = _MADE_LATE.get(name)
+    if make is not None:
+        # One class for all threads, or `except` would not catch what another thread's decoding made.
+        with _making:
+            if name not in globals():
+                globals()[name] = make()
+        return globals()[name]
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

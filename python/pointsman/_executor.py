@@ -1,19 +1,24 @@
 """A `concurrent.futures.Executor` whose calls run on threads or in worker processes.
 
-Does not know jobs of many inputs beyond `map`, which submits them in chunks.
+Does not know how calls are queued or carried, or jobs of many inputs beyond `map`.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
+from pointsman._executor_checks import check_choices, check_limits, check_workers
 from pointsman._job import awaited, check_async, check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
+from pointsman._scheduling import TaskPriority, WorkStealingScheduler
+from pointsman._standing_in import Manager, Worker, check_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -22,15 +27,17 @@ if TYPE_CHECKING:
     from pointsman._executor_options import ExecutorOptions
     from pointsman._future import Future
     from pointsman._plan import Record
+    from pointsman._resources import CpuMeter
 
 T = TypeVar("T")
 
-_BACKENDS = ("auto", "threads", "processes", "asyncio")
-# Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
-_LEAST_SHARED = 4 << 20
-_LEAST_SHARED_EACH = 128 << 10
 # Calls in other processes that are remembered before the finished ones are dropped.
 _MOST_KEPT = 256
+
+_all: weakref.WeakSet[Executor] = weakref.WeakSet()
+_numbers = iter(range(1 << 62))
+# Set when the interpreter begins to end: from then on no thread can be started.
+_ending = False
 
 
 class Executor(concurrent.futures.Executor):
@@ -39,21 +46,33 @@ class Executor(concurrent.futures.Executor):
     Parameters
     ----------
     max_workers
-        Threads or worker processes at most. None: as many as there are usable cores for processes; for threads the
-        standard library's `min(32, cores + 4)`.
+        Threads or worker processes at most; more only while some wait for calls of the same executor. None: as many
+        processes as there are usable cores; for threads the standard library's `min(32, cores + 4)` to begin with, and
+        more while calls wait (rather than compute) and more threads get more of them done.
     thread_name_prefix
-        Prefix of the names of the threads.
+        Prefix of the names of the threads. (A context of multiprocessing is taken for `mp_context`, which stands in
+        this place in the standard library's process pool.)
     initializer, initargs
-        Called in each worker before its first call. If it raises, the executor is broken.
+        Called in each worker before its first call. If it raises, the executor is broken. `initargs` must be able to
+        travel to a worker process as any argument: multiprocessing's own queues and locks cannot.
     backend
         "threads" or "processes". "auto" is threads; with `max_workers=None`, functions whose calls have been seen to
         hold the GIL for long go to worker processes, if that cannot change what they mean. Coroutine functions run on
         one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time if
         given; under "threads" and "processes" each worker runs them on a loop of its own.
     queue_capacity
-        Calls that may wait; `submit` blocks beyond it. None for no bound.
+        Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
+        instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
+        no bound: a bound that nobody asked for would stop programs that work with other executors.
     thread_stack_size
         Bytes of stack of each thread; None for the system's default.
+    scheduler
+        `WorkStealingScheduler()`, or None for one queue, first in first out. Priorities go before both.
+    mp_context
+        For programs that pass one. Workers are processes then; "spawn" and "forkserver" describe how they start.
+    on_worker_death
+        "replace": the death of a worker process fails the call that it ran, and another takes its place. "break": it
+        fails every call that is left and breaks the executor, as it does in the standard library.
     max_tasks_per_child
         Calls after which a worker process is replaced by a new one; None for never.
     memory_limit
@@ -76,53 +95,54 @@ class Executor(concurrent.futures.Executor):
         backend: str = "auto",
         queue_capacity: int | None = None,
         thread_stack_size: int | None = None,
+        scheduler: WorkStealingScheduler | None = None,
+        mp_context: Any = None,
+        on_worker_death: str = "replace",
         max_tasks_per_child: int | None = None,
         memory_limit: int | None = None,
         shared_memory: int | None = None,
     ) -> None:
-        if backend not in _BACKENDS:
-            message = f"backend must be one of {', '.join(map(repr, _BACKENDS))}, not {backend!r}"
-            raise InvalidArgumentError(message)
+        if not isinstance(thread_name_prefix, str):
+            thread_name_prefix, mp_context = "", thread_name_prefix
+        self._mp_context = check_context(mp_context)
+        if mp_context is not None and backend == "auto":
+            backend = "processes"
+        self._asked = backend
+        self._backend = check_choices(backend, on_worker_death, scheduler, self._mp_context)
+        self._learns = backend == "auto" and max_workers is None and initializer is None
+        self._chosen = max_workers is not None
+        self._max_workers = check_workers(max_workers) or self._default_workers()
         if initializer is not None and not callable(initializer):
             message = f"initializer must be callable, not {initializer!r}"
             raise InvalidTypeError(message)
-        self._asked = backend
-        self._backend = "processes" if backend == "processes" else "threads"
-        self._asked, self._limit = backend, check_count("max_workers", max_workers)
-        # What runs coroutine functions on the background loop, once there was one.
-        self._coroutines: AsyncCalls | None = None
-        self._max_workers = check_count("max_workers", max_workers) or self._default_workers()
         self._initializer, self._initargs = initializer, tuple(initargs)
-        self._lock = threading.Lock()
-        self._shut_down = False
-        self._broken: BaseException | None = None
-        self._pool: Any = None
-        # Calls that went to the program's processes, for `shutdown` to wait for.
-        self._elsewhere: list[Any] = []
-        self._learns = backend == "auto" and max_workers is None and initializer is None
-        self._submit: Any = None
-        self._name = thread_name_prefix or "pointsman-executor"
         self._queue_capacity = check_count("queue_capacity", queue_capacity)
         self._stack_size = check_count("thread_stack_size", thread_stack_size)
-        self._limits: dict[str, Any] = {
-            "max_tasks": check_count("max_tasks_per_child", max_tasks_per_child),
-            "memory_limit": check_count("memory_limit", memory_limit),
-            "shared_memory": check_count("shared_memory", shared_memory),
-        }
-        if self._backend == "threads" and any(limit is not None for limit in self._limits.values()):
-            message = (
-                "max_tasks_per_child, memory_limit and shared_memory are of worker processes: add backend='processes'"
-            )
+        if self._stack_size is not None and self._backend == "processes":
+            message = "thread_stack_size is for threads; worker processes run calls on their main threads"
             raise InvalidArgumentError(message)
-        least = _LEAST_SHARED + _LEAST_SHARED_EACH * self._max_workers
-        if shared_memory is not None and shared_memory < least:
-            message = (
-                f"shared_memory must be at least {least} bytes for {self._max_workers} workers, not {shared_memory}"
-            )
-            raise InvalidArgumentError(message)
-        if self._backend == "processes" and queue_capacity is not None:
-            message = "queue_capacity bounds the queue of threads; worker processes apply back-pressure by themselves"
-            raise InvalidArgumentError(message)
+        self._limits = check_limits(self._backend, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
+        self._steals = scheduler is not None
+        self._breaks = on_worker_death == "break"
+        self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
+        self._lock = threading.Lock()
+        self._meter: CpuMeter | None = None
+        self._forget()
+        _all.add(self)
+
+    def _forget(self) -> None:
+        """Be as new: what is under way belongs to the parent, if this is a forked child."""
+        self._shut_down = False
+        self._error: BaseException | None = None
+        self._pool: Any = None
+        self._submit: Any = None
+        # The same, once nothing more needs to be looked at before a call.
+        self._quick: Any = None
+        # What runs coroutine functions on the background loop, once there was one.
+        self._coroutines: AsyncCalls | None = None
+        # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
+        self._elsewhere: list[Any] = []
+        self._dropped = [0, 0]
 
     def _default_workers(self) -> int:
         cores = max(1, round(facts().cores))
@@ -131,37 +151,51 @@ class Executor(concurrent.futures.Executor):
     def _start(self) -> Any:
         """Make the pool when the first call comes; returns its `submit`."""
         with self._lock:
+            self._check_open()
             if self._pool is None:
-                if self._backend == "threads":
-                    from pointsman.backends.threads import Threads
-
-                    self._pool = Threads(
-                        self._max_workers,
-                        initializer=self._initializer,
-                        initargs=self._initargs,
-                        on_broken=self._break,
-                        name=self._name,
-                        queue_capacity=self._queue_capacity,
-                        stack_size=self._stack_size,
-                    )
-                else:
-                    from pointsman._pool import Processes
-
-                    self._pool = Processes(
-                        self._max_workers,
-                        cores=facts().cores,
-                        initializer=self._initializer,
-                        initargs=self._initargs,
-                        patient=True,
-                        **self._limits,
-                    )
+                make = self._start_threads if self._backend == "threads" else self._start_processes
+                self._pool = make()
             self._submit = self._pool.native.submit
+            if self._backend == "threads" and not self._learns:
+                self._quick = self._submit
             return self._submit
 
+    def _start_threads(self) -> Any:
+        from pointsman.backends.threads import Threads
+
+        return Threads(
+            self._max_workers,
+            initializer=self._initializer,
+            initargs=self._initargs,
+            on_broken=self._break,
+            name=self._name,
+            queue_capacity=self._queue_capacity,
+            stack_size=self._stack_size,
+            stealing=self._steals,
+            cores=None if self._chosen else facts().cores,
+        )
+
+    def _start_processes(self) -> Any:
+        from pointsman._pool import make
+
+        return make(
+            self._max_workers,
+            cores=facts().cores,
+            initializer=self._initializer,
+            initargs=self._initargs,
+            patient=True,
+            breaks=self._breaks,
+            **self._limits,
+        )
+
     def _break(self, error: BaseException) -> None:
+        import logging
+
+        # As the standard library does.
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
         broken = _broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
-        self._broken = broken
+        self._error, self._quick = broken, None
         self._pool.native.break_with(broken)
 
     @overload
@@ -171,6 +205,8 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a call and return its future. Every keyword belongs to `fn`.
 
+        Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
+
         Raises
         ------
         InvalidTypeError
@@ -179,13 +215,28 @@ class Executor(concurrent.futures.Executor):
             After `shutdown`; `PoolBrokenError` if the workers cannot be started.
 
         """
-        self._check_open()
-        check_callable(fn)
+        quick = self._quick
+        code = getattr(fn, "__code__", None)
+        # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
+        if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
+            return quick(fn, args)  # type: ignore[no-any-return]
+        rank = 2
+        if kwargs and type(kwargs.get("priority")) is TaskPriority:
+            rank = int(kwargs.pop("priority"))
+        return self._submit_with(fn, args, kwargs, rank)
+
+    def _submit_with(  # noqa: C901 - one question after the other
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any
+    ) -> Future[T]:
+        if self._shut_down or self._error is not None:
+            self._check_open()
+        if not callable(fn):
+            check_callable(fn)
         if check_async(fn, self._asked):
             if self._asked in ("auto", "asyncio"):
                 return self._submit_to_loop(fn, args, kwargs)
             fn = awaited(fn)
-        if self._learns:
+        elif self._learns:
             learnt = lookup(fn)
             if learnt is not None and not learnt.is_known:
                 fn = Observed(fn, learnt)
@@ -195,7 +246,10 @@ class Executor(concurrent.futures.Executor):
                 except CannotTravelError:
                     learnt.stays = True
         try:
-            return (self._submit or self._start())(fn, args, kwargs)  # type: ignore[no-any-return]
+            submit = self._submit or self._start()
+            if self._queue_capacity is not None and self._backend == "processes":
+                self._wait_for_room()
+            return submit(fn, args, kwargs, rank, *more)  # type: ignore[no-any-return]
         except RuntimeError:
             self._check_open()
             raise
@@ -209,8 +263,22 @@ class Executor(concurrent.futures.Executor):
         retries: int = 0,
         retry_on: type[Exception] | tuple[type[Exception], ...] = (),
         kill_on_cancel: bool = False,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        run_on_caller: bool = False,
     ) -> ExecutorOptions:
-        """Return a view with `submit` and `map` whose calls run on these terms; see `pointsman.options`.
+        """Return a view with `submit` and `map` whose calls run on these terms.
+
+        Parameters
+        ----------
+        timeout, retries, retry_on, kill_on_cancel
+            As for `pointsman.options`. A thread cannot be stopped: on threads a call that runs longer than `timeout`
+            fails with `CallTimeoutError` all the same, and goes on; nobody hears of its outcome. With
+            `backend="auto"` the calls of a function that may travel run in processes instead, where they are stopped.
+        priority
+            How urgent the calls are among those that wait.
+        run_on_caller
+            Let a thread that waits for one of the calls run it itself, if it has not begun: the cheapest way by far
+            where it does not matter which thread runs a call. On threads only.
 
         Raises
         ------
@@ -223,15 +291,20 @@ class Executor(concurrent.futures.Executor):
 
         terms = Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
         terms.check(self._asked)
-        return ExecutorOptions(self, terms)
+        if run_on_caller and self._backend == "processes":
+            message = "run_on_caller is for threads: the caller's thread is no worker process"
+            raise InvalidArgumentError(message)
+        return ExecutorOptions(self, terms, TaskPriority(priority), run_on_caller=bool(run_on_caller))
 
-    def _submit_on(self, terms: Any, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+    def _submit_on(
+        self, terms: Any, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2
+    ) -> Future[T]:
         """Start a call on terms that only a worker process can keep."""
         self._check_open()
         try:
             if self._backend == "processes":
                 self._start()
-                return self._pool.native.submit(fn, args, kwargs, 2, terms)  # type: ignore[no-any-return]
+                return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
             return self._submit_to_process(fn, args, kwargs, terms)
         except RuntimeError:
             self._check_open()
@@ -239,34 +312,55 @@ class Executor(concurrent.futures.Executor):
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
             return _failed(fn, why)
 
+    def _wait_for_room(self) -> None:
+        """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
+        import sys
+
+        if "asyncio" in sys.modules and sys.modules["asyncio"]._get_running_loop() is not None:  # noqa: SLF001 - documented
+            return
+        self._pool.native.wait_for_room(self._queue_capacity)
+
     def _submit_to_process(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None
     ) -> Future[T]:
-        """Run a call in the program's worker processes; its counters are not this executor's."""
+        """Run a call in the program's worker processes."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        self._remember(future := pool.native.submit(fn, args, kwargs, 2, terms))
+        future = pool.native.submit(fn, args, kwargs, 2, terms)
+        self._remember(future)
         return future  # type: ignore[return-value]
 
     def _submit_to_loop(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-        """Run a coroutine function on the background loop; its counters are not this executor's."""
+        """Run a coroutine function on the background loop."""
         if self._coroutines is None:
             from pointsman._async_calls import AsyncCalls
 
-            self._coroutines = AsyncCalls(self._limit)
+            self._coroutines = AsyncCalls(self._max_workers if self._chosen else None)
         future = self._coroutines.submit(fn, args, kwargs)
         self._remember(future)
         return future
 
     def _remember(self, future: Any) -> None:
-        """Keep a call that runs elsewhere, for `shutdown` to wait for."""
-        self._elsewhere.append(future)
-        if len(self._elsewhere) > _MOST_KEPT:
-            self._elsewhere = [waiting for waiting in self._elsewhere if not waiting.done()]
+        with self._lock:
+            self._elsewhere.append(future)
+            if len(self._elsewhere) > _MOST_KEPT:
+                self._drop_done()
+
+    def _drop_done(self) -> None:
+        kept = []
+        for future in self._elsewhere:
+            if not future.done():
+                kept.append(future)
+            elif not future.cancelled():
+                self._dropped[future.exception() is not None] += 1
+        self._elsewhere = kept
 
     def _check_open(self) -> None:
-        if self._broken is not None:
+        if self._broken:
             raise self._broken
+        if _ending:
+            message = "cannot schedule new futures after interpreter shutdown"
+            raise RuntimeError(message)
         if self._shut_down:
             message = "cannot schedule new futures after shutdown"
             raise RuntimeError(message)
@@ -278,8 +372,12 @@ class Executor(concurrent.futures.Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
+        buffersize: int | None = None,
     ) -> Iterator[T]:
         """Submit `fn` over the inputs at once and yield the results in order.
+
+        An input with a length is submitted whole; one without, `buffersize` inputs ahead of the results taken (1,024
+        unless given), so that an endless one is no danger.
 
         Parameters
         ----------
@@ -290,12 +388,57 @@ class Executor(concurrent.futures.Executor):
         chunksize
             Inputs that travel together to a worker process; None for one at a time. Threads ignore it, as they have
             nothing to send.
+        buffersize
+            Inputs ahead of the results taken, at most.
 
         """
+        from pointsman import _mapping
+
         size = check_count("chunksize", chunksize) or 1
-        if size > 1 and self._backend == "processes":
-            return _unchunk(super().map(_Chunked(fn), _chunks(zip(*iterables, strict=False), size), timeout=timeout))
-        return super().map(fn, *iterables, timeout=timeout)
+        ahead = check_count("buffersize", buffersize)
+        check_callable(fn)
+        self._check_open()
+        arguments, star, sized = _mapping.arguments_of(iterables)
+        if self._maps_by_submit():
+            if size > 1 and self._backend == "processes":
+                fn, star = _mapping.Chunked(fn), False  # type: ignore[assignment]
+                chunked = _mapping.chunks(zip(*iterables, strict=False), size)
+                ahead = -(-ahead // size) if ahead else None
+                return _mapping.unchunk(self._map_calls(fn, zip(chunked, strict=False), ahead, timeout, sized=sized))  # type: ignore[arg-type]
+            return self._map_calls(fn, zip(*iterables, strict=False), ahead, timeout, sized=sized)
+        from contextvars import copy_context
+
+        from pointsman import _native
+
+        self._submit or self._start()
+        job = _native.MapJob(self._pool.native, fn, star, copy_context())
+        if ahead is None and sized:
+            job.push(list(arguments))
+            return job.results(timeout)
+        return _mapping.fed(job, iter(arguments), ahead or _mapping.DEFAULT_BUFFER, timeout)
+
+    def _maps_by_submit(self) -> bool:
+        """Whether a map is calls of `submit`: each may go its own way, or must wait for room."""
+        return (
+            self._backend == "processes"
+            or self._learns
+            or self._queue_capacity is not None
+            or type(self).submit is not Executor.submit
+        )
+
+    def _map_calls(
+        self,
+        fn: Callable[..., T],
+        arguments: Iterable[tuple[Any, ...]],
+        buffersize: int | None,
+        timeout: float | None,
+        *,
+        sized: bool,
+    ) -> Iterator[T]:
+        from pointsman import _mapping
+
+        ahead = buffersize or (_mapping.WHOLE if sized else _mapping.DEFAULT_BUFFER)
+        return _mapping.windowed(self.submit, fn, iter(arguments), ahead, _mapping.countdown(timeout))
 
     def wait(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> list[Future[Any]]:
         """Wait for the futures, at most `timeout` seconds, and return those that are done, in the order given."""
@@ -310,33 +453,57 @@ class Executor(concurrent.futures.Executor):
     def get_stats(self) -> Record:
         """Return the figures of this moment.
 
-        `active_threads`, `queued_tasks`, `running_tasks`, `completed_tasks`, `failed_tasks`, and
-        `total_execution_time` (seconds that calls have run).
+        `active_threads` (workers that are alive), `idle_threads`, `queued_tasks`, `running_tasks`, `completed_tasks`,
+        `failed_tasks`, and `total_execution_time` (seconds that calls have run). A call is counted as completed or
+        failed before its future says that it is done.
         """
         from pointsman._plan import Record
 
-        names = (
-            "active_threads",
-            "queued_tasks",
-            "running_tasks",
-            "completed_tasks",
-            "failed_tasks",
-            "total_execution_time",
+        workers = idle = queued = running = completed = failed = 0
+        seconds = 0.0
+        pool = self._pool
+        if pool is not None and self._backend == "threads":
+            workers, idle, queued, running, completed, failed, seconds = pool.native.figures()
+        elif pool is not None:
+            queued, running, completed, failed, _cancelled, seconds, _deaths = pool.native.figures()
+            workers = len(pool.native.pids())
+            idle = max(0, workers - running)
+        with self._lock:
+            self._drop_done()
+            elsewhere, (done, raised) = len(self._elsewhere), self._dropped
+        return Record(
+            active_threads=workers,
+            idle_threads=idle,
+            queued_tasks=queued,
+            running_tasks=running + elsewhere,
+            completed_tasks=completed + done,
+            failed_tasks=failed + raised,
+            total_execution_time=seconds,
         )
-        if self._pool is None:
-            return Record(**dict.fromkeys(names, 0))
-        figures = self._pool.native.figures()
-        if self._backend == "threads":
-            workers, _parked, queued, running, completed, failed, seconds = figures
-        else:
-            queued, running, completed, failed, _cancelled, seconds, _deaths = figures
-            workers = len(self._pool.native.pids())
-        return Record(**dict(zip(names, (workers, queued, running, completed, failed, seconds), strict=True)))
+
+    def get_cpu_usage(self) -> float:
+        """CPU time of this process and of the executor's workers since the last look, in percent of one core."""
+        if self._meter is None:
+            from pointsman._resources import CpuMeter
+
+            self._meter = CpuMeter()
+            # The first look has no last one: a tenth of a second tells something.
+            threading.Event().wait(0.1)
+        return self._meter.percent(self._pids())
+
+    def get_memory_usage(self) -> int:
+        """Bytes of memory of this process and of the executor's workers."""
+        from pointsman._resources import memory
+
+        return memory(self._pids())
+
+    def _pids(self) -> list[int]:
+        return [] if self._pool is None or self._backend == "threads" else self._pool.native.pids()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
         with self._lock:
-            self._shut_down = True
+            self._shut_down, self._quick = True, None
             pool = self._pool
         if pool is not None:
             pool.shutdown(wait=wait, cancel=cancel_futures)
@@ -350,6 +517,36 @@ class Executor(concurrent.futures.Executor):
         """Refuse to travel."""
         message = "an Executor cannot be pickled: its workers belong to this process; create one where the call runs"
         raise InvalidTypeError(message)
+
+    # Read of the standard library's executors by programs and tests, though it is private there.
+
+    @property
+    def _broken(self) -> BaseException | None:
+        if self._error is None and self._pool is not None and self._backend == "processes":
+            self._error = self._pool.native.broken()
+        return self._error
+
+    @property
+    def _threads(self) -> set[threading.Thread]:
+        return set() if self._pool is None or self._backend == "processes" else set(self._pool.threads)
+
+    @property
+    def _processes(self) -> dict[int, Worker]:
+        pool = self._pool
+        # They start in the background; who looks for them wants to see one.
+        patience = 1000 if pool is not None and self._backend == "processes" and not self._shut_down else 0
+        while not self._pids() and not self._broken and patience:
+            threading.Event().wait(0.005)
+            patience -= 1
+
+        def is_listed(pid: int) -> bool:
+            return pid in pool.native.pids()
+
+        return {pid: Worker(pid, is_listed) for pid in self._pids()}
+
+    @property
+    def _executor_manager_thread(self) -> Manager | None:
+        return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)
 
 
 def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
@@ -375,24 +572,25 @@ def _broken_pool(message: str) -> PoolBrokenError:
     return kind(message)
 
 
-class _Chunked:
-    """Calls a function on each of a chunk's argument tuples."""
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-
-    def __call__(self, chunk: list[tuple[Any, ...]]) -> list[Any]:
-        return [self.fn(*args) for args in chunk]
+def _end_all() -> None:
+    """Refuse calls from now on: the pools have run what was submitted, and end with the program."""
+    global _ending  # noqa: PLW0603 - once per process
+    _ending = True
+    for executor in list(_all):
+        executor._shut_down, executor._quick = True, None  # noqa: SLF001 - this module
 
 
-def _chunks(arguments: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    from itertools import islice
-
-    iterator = iter(arguments)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+# Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
 
 
-def _unchunk(chunks: Iterator[list[T]]) -> Iterator[T]:
-    for chunk in chunks:
-        yield from chunk
+def _forget_all() -> None:
+    """In a forked child: threads do not exist there, and worker processes belong to the parent."""
+    for executor in list(_all):
+        executor._lock = threading.Lock()  # noqa: SLF001 - this module
+        closed = executor._shut_down  # noqa: SLF001 - this module
+        executor._forget()  # noqa: SLF001 - this module
+        executor._shut_down = closed  # noqa: SLF001 - this module
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -6,6 +6,7 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._job import awaited, check_async, check_callable, on_terms
+from pointsman._learning import may_travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +20,11 @@ T = TypeVar("T")
 class ExecutorOptions:
     """`submit` and `map` of an executor, on terms."""
 
-    def __init__(self, executor: Any, terms: Terms) -> None:
+    def __init__(self, executor: Any, terms: Terms, priority: int = 2, *, run_on_caller: bool = False) -> None:
         self._executor = executor
         self._terms = terms
+        self._priority = int(priority)
+        self._run_on_caller = run_on_caller
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Start a call and return its future."""
@@ -32,9 +35,20 @@ class ExecutorOptions:
                 return executor.submit(on_terms(fn, terms), *args, **kwargs)  # type: ignore[no-any-return]
             fn = awaited(fn)
         wrapped = terms.wrap(fn)
-        if terms.native is None or (executor._backend == "threads" and not terms.needs_process):  # noqa: SLF001 - its view
-            return executor.submit(wrapped, *args, **kwargs)  # type: ignore[no-any-return]
-        return executor._submit_on(terms.native, wrapped, args, kwargs)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+        if executor._backend == "processes" and terms.native is not None:  # noqa: SLF001 - its view
+            return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+        if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
+            if executor._asked == "auto" and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
+                return executor._submit_on(terms.native, wrapped, args, kwargs)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+            from pointsman._deadlines import Timed
+
+            timed = Timed(wrapped, terms.timeout or 0.0)
+            return timed.of(self._submit(timed, args, kwargs))
+        return self._submit(wrapped, args, kwargs)
+
+    def _submit(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+        more = (self._run_on_caller,) if self._run_on_caller else ()
+        return self._executor._submit_with(fn, args, kwargs, self._priority, *more)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
 
     def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[T]:
         """Submit `fn` over the inputs at once and yield the results in order.

@@ -61,11 +61,16 @@ def lookup(function: Callable[..., Any]) -> Learnt | None:
     return learnt
 
 
-def judge(function: Callable[..., Any], learnt: Learnt) -> None:
-    """Keep calls here that would mean something else in another process."""
+def may_travel(function: Callable[..., Any]) -> bool:
+    """Whether calls of `function` mean the same in another process."""
     from pointsman._meaning import judge as read
 
-    learnt.stays = not read(function).may_travel
+    return bool(read(function).may_travel)
+
+
+def judge(function: Callable[..., Any], learnt: Learnt) -> None:
+    """Keep calls here that would mean something else in another process."""
+    learnt.stays = not may_travel(function)
 
 
 class Observed:

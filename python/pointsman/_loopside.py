@@ -18,7 +18,7 @@ from pointsman import _native
 if TYPE_CHECKING:
     import concurrent.futures
     from asyncio import AbstractEventLoop
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from contextvars import Context
 
 T = TypeVar("T")
@@ -150,20 +150,14 @@ def arriving(future: concurrent.futures.Future[T], loop: AbstractEventLoop) -> A
     return waiting
 
 
-def wait(future: concurrent.futures.Future[T]) -> Generator[Any, None, T]:
-    """Wait for a future in the loop that runs here."""
-    loop = asyncio.get_running_loop()
-    release = getattr(loop, "_pointsman_release", None)
-    if release is None:
-        value: T = yield from arriving(future, loop).__await__()
-        return value
-    # On our own loop the place of a call that waits for another goes to one that can run.
-    take_back = release()
-    try:
-        value = yield from arriving(future, loop).__await__()
-    finally:
-        take_back()
-    return value
+def leave(loop: AbstractEventLoop) -> Callable[[], None]:
+    """On our own loop, let another call have the place of one that waits for it; returns what takes that back."""
+    release: Callable[[], Callable[[], None]] | None = getattr(loop, "_pointsman_release", None)
+    return _nothing if release is None else release()
+
+
+def _nothing() -> None:
+    pass
 
 
 def in_trio() -> bool:

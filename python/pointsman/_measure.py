@@ -37,6 +37,7 @@ class Meter:
         "longest",
         "looked",
         "looked_twice",
+        "looking",
         "other_cpu",
         "pack",
         "probe",
@@ -57,8 +58,8 @@ class Meter:
         self.threads = 0
         # Whether any call has been measured to its end, and whether the first was dropped as not typical.
         self.looked = self.looked_twice = False
-        # Seconds for which looks at the call that runs have kept the GIL from it.
-        self.disturbed = 0.0
+        # Seconds that looks at the call that runs took, for which it may have been without the GIL, and their CPU time.
+        self.disturbed = self.looking = 0.0
         self._queued = 0.0
         self._thread = 0
         # Whether an argument or a result of those that were pickled for their size could not be.
@@ -83,7 +84,7 @@ class Meter:
         if look:
             self._thread = get_native_id()
             self._queued = _queued_seconds(self._thread)
-        self.disturbed = 0.0
+        self.disturbed = self.looking = 0.0
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
@@ -97,15 +98,20 @@ class Meter:
         """Seconds since `begin` for which the thread was ready to run and others had the cores."""
         return max(0.0, _queued_seconds(self._thread) - self._queued)
 
+    def _lost_to_looks(self, sample: _native.Sample) -> float:
+        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
+        share = sample.cpu / max(sample.wall - self.disturbed, 1e-9)
+        return min(1.0, share) * self.disturbed
+
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        wall = max(sample.cpu, sample.wall - queued - self.disturbed)
+        wall = max(sample.cpu, sample.wall - queued - self._lost_to_looks(sample))
         mean = wall / calls
         self.calls += calls
         self.wall += wall
         self.cpu += sample.cpu
         self.held += sample.held
-        self.other_cpu += sample.other_cpu
+        self.other_cpu += max(0.0, sample.other_cpu - self.looking)
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
@@ -165,11 +171,11 @@ class Meter:
             calls=calls,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu - self.disturbed - self._waited_for_a_core()) / calls,
+            wait=max(0.0, sample.wall - sample.cpu - self._lost_to_looks(sample) - self._waited_for_a_core()) / calls,
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
-            other_threads=max(0.0, sample.other_cpu) / calls,
+            other_threads=max(0.0, sample.other_cpu - self.looking) / calls,
             partial=partial,
         )
 

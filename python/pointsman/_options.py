@@ -119,9 +119,9 @@ def options(
     name
         Prefix of the names of the threads.
     timeout
-        Seconds that a call may run, from when it begins. One that runs longer is stopped with its worker process,
-        whatever it does, and fails with `CallTimeoutError`; no other call is touched. With "auto" the calls then run in
-        processes.
+        Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
+        worker process, whatever it does, and fails with `CallTimeoutError`; no other call is touched.
+        With "auto" the calls then run in processes.
     retries
         How often a call is begun again whose worker process died. A call that was cancelled is not, nor one that
         `timeout` stopped, unless `retry_on` covers it.

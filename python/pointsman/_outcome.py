@@ -13,6 +13,8 @@ from pointsman._transport import dumps_anyway
 
 # How the worker's message about a result begins.
 _RESULT = "the result, "
+# How its message about a call that it cannot read begins.
+_ARGUMENTS = "the call "
 # (pickled chain of the exception and its causes or None, type name, message, traceback text)
 Packed = tuple[bytes | None, str, str, str]
 
@@ -76,6 +78,10 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
 
 def _placed(error: BaseException, function: str, index: int | None) -> BaseException:
     """Add which call it was to an error that the worker made without knowing that."""
+    if isinstance(error, _errors.PointsmanError) and str(error).startswith(_ARGUMENTS):
+        placed: BaseException = type(error)(f"the call of {_call(function, index)} {str(error)[len(_ARGUMENTS) :]}")
+        placed.__cause__ = error.__cause__
+        return placed
     if type(error) is not _errors.CannotTravelError or not str(error).startswith(_RESULT):
         return error
     placed = _errors.CannotTravelError(f"the result of {_call(function, index)}, {str(error)[len(_RESULT) :]}")
@@ -104,6 +110,19 @@ def unreadable_result(why: BaseException, function: str, index: int | None) -> B
     return error
 
 
+def unreadable_arguments(why: BaseException) -> BaseException:
+    """The exception of a call whose arguments cannot be unpickled in the worker; made there."""
+    if isinstance(why, MemoryError | KeyboardInterrupt):
+        # No fault of the bytes.
+        return why
+    error = _errors.UnreadableError(
+        f"{_ARGUMENTS}arrived in the worker process but cannot be unpickled there: {type(why).__name__}: {why}; "
+        f"pass plain data, or objects whose classes both sides can import"
+    )
+    error.__cause__ = why
+    return error
+
+
 def unpackable_result(value: object, why: BaseException) -> BaseException:
     """The exception of a call whose result cannot be pickled; made in the worker."""
     error = _errors.CannotTravelError(
@@ -115,38 +134,50 @@ def unpackable_result(value: object, why: BaseException) -> BaseException:
 
 
 def worker_died(cause: str, number: int, pid: int, function: str, index: int | None) -> BaseException:
-    """The exception of a call whose worker process died."""
-    import signal
-
+    """The exception of a call whose worker process died, or that no process could be found for."""
     call = _call(function, index)
-    if cause == "timeout":
+    kind, _, why = cause.partition(": ")
+    if kind == "timeout":
         text = f"{call} took longer than its timeout, so it was stopped with its worker process {pid}"
         return _errors.CallTimeoutError(text)
-    if cause.startswith("no room"):
-        why = cause.partition(": ")[2]
+    if kind == "no room":
         return _errors.SharedMemoryFullError(f"{call} was not run: {why}; send less at a time, or raise shared_memory=")
-    if cause == "signal":
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"
-        hint = {
-            "SIGKILL": "the system may have run out of memory, or somebody killed it",
-            "SIGSEGV": "an extension module that it called crashed",
-            "SIGABRT": "an extension module that it called aborted",
-        }.get(name, "see what sends that signal")
-        what = f"was ended by {name} while it ran {call}; {hint}"
-    elif cause == "exit":
-        what = f"exited with code {number} while it ran {call}; os._exit ends the process, return or raise instead"
-    elif cause == "neighbour":
-        what = f"was stopped because another call took too long or was cancelled, which ran in it beside {call}"
-    elif cause == "cancelled":
-        what = f"was stopped because {call} was cancelled"
-    elif cause == "memory":
-        what = f"was stopped while it ran {call}, because it grew past its memory limit"
-    elif cause == "shutdown":
-        what = f"was stopped by the shutdown of its pool while it ran or was to run {call}"
-    else:
-        what = f"ended while it ran or was to run {call} ({cause})"
+    if kind == "never started":
+        from concurrent.futures.process import BrokenProcessPool
+
+        broken = type("PoolBrokenError", (_errors.PoolBrokenError, BrokenProcessPool), {"__module__": _errors.__name__})
+        unreached: BaseException = broken(f"{call} was not run, for there is no worker process to run it: {why}")
+        return unreached
     who = f"the worker process {pid}" if pid > 0 else "the worker process"
-    return _errors.WorkerDied(f"{who} {what}; no other call is touched", cause, number, pid, function, index)
+    text = f"{who} {_end(kind, number, call, why)}; no other call is touched"
+    return _errors.WorkerDied(text, cause, number, pid, function, index)
+
+
+def _end(kind: str, number: int, call: str, why: str) -> str:
+    """Say how a process came to its end while it ran a call."""
+    if kind == "signal":
+        return _ended_by_signal(number, call)
+    if kind == "exit":
+        return f"exited with code {number} while it ran {call}; os._exit ends the process, return or raise instead"
+    told = {
+        "neighbour": f"was stopped because another call took too long or was cancelled, which ran in it beside {call}",
+        "cancelled": f"was stopped because {call} was cancelled",
+        "memory": f"was stopped while it ran {call}, because it grew past its memory limit",
+        "shutdown": f"was stopped by the shutdown of its pool while it ran or was to run {call}",
+    }
+    return told.get(kind) or f"ended while it ran or was to run {call} ({': '.join(filter(None, (kind, why)))})"
+
+
+def _ended_by_signal(number: int, call: str) -> str:
+    import signal
+
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    hint = {
+        "SIGKILL": "the system may have run out of memory, or somebody killed it",
+        "SIGSEGV": "an extension module that it called crashed",
+        "SIGABRT": "an extension module that it called aborted",
+    }.get(name, "see what sends that signal")
+    return f"was ended by {name} while it ran {call}; {hint}"

@@ -93,7 +93,7 @@ class Candidate(Record):
 
 
 class Actual(Record):
-    """What happened: `seconds`, `calls`, and the backend that ran at the end."""
+    """What happened: `seconds`, those of them `after_decision`, `calls`, and the backend that ran at the end."""
 
     __slots__ = ()
 
@@ -120,7 +120,9 @@ class Plan:
     estimated_speedup
         Predicted seconds of the plain loop over those of this plan.
     estimated_seconds
-        Predicted seconds for the calls left after measuring.
+        Predicted seconds for the calls left when this was decided; None where their number is not known.
+    decided_after
+        Seconds from the start of the run until this was decided; 0 for a plan that was not run.
     observation
         The measured figures; None when nothing was measured.
     candidates
@@ -145,6 +147,7 @@ class Plan:
         workload: str = "unknown",
         estimated_speedup: float = 1.0,
         estimated_seconds: float | None = None,
+        decided_after: float = 0.0,
         observation: Observation | None = None,
         candidates: tuple[Candidate, ...] = (),
         reasons: tuple[str, ...] = (),
@@ -164,6 +167,7 @@ class Plan:
         self.workload = workload
         self.estimated_speedup = estimated_speedup
         self.estimated_seconds = estimated_seconds
+        self.decided_after = decided_after
         self.observation = observation
         self.candidates = candidates
         self.reasons = reasons
@@ -182,8 +186,9 @@ class Plan:
 
     def gains_on(self, other: Plan) -> bool:
         """Whether leaving `other` for this plan pays, by this plan's figures."""
+        mine = [candidate.seconds for candidate in self.candidates if _place(candidate) == self.place]
         same = [candidate.seconds for candidate in self.candidates if _place(candidate) == other.place]
-        return self.estimated_seconds is not None and (not same or self.estimated_seconds < _CLEARLY * min(same))
+        return bool(mine) and (not same or min(mine) < _CLEARLY * min(same))
 
     @property
     def executor_type(self) -> str:

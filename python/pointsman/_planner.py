@@ -76,8 +76,9 @@ def decide(
         chunksize=chosen.chunksize,
         workload=decision.workload,
         estimated_speedup=decision.speedup,
-        estimated_seconds=decision.seconds,
-        observation=_record(Observation, observation, _OBSERVED),
+        # Without a length the candidates were compared by an assumed one, which predicts nothing.
+        estimated_seconds=decision.seconds if calls is not None else None,
+        observation=observed(observation),
         candidates=tuple(_record(Candidate, candidate, _CANDIDATE) for candidate in decision.candidates),
         reasons=tuple(decision.reasons),
         warnings=tuple(decision.warnings),
@@ -86,6 +87,11 @@ def decide(
         calls=all_calls if all_calls is not None else calls,
         caller_shares=caller_shares and chosen.backend != "inline",
     )
+
+
+def observed(observation: _native.Observation) -> Observation:
+    """Return the figures as a plan shows them."""
+    return _record(Observation, observation, _OBSERVED)  # type: ignore[no-any-return]
 
 
 def _record(kind: Any, native: Any, names: tuple[str, ...]) -> Any:

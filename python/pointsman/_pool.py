@@ -21,9 +21,55 @@ from pointsman._job import check_count, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Bytes of arguments on their way to workers beyond which `submit` waits for outcomes; an eighth of memory, if that is
+# less. Arbitrary: more than any worker can be behind for, less than would hurt.
+_MOST_WAITING = 1 << 30
+
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 # Pools that are gone but for the calls that they still run.
 _lingering: list[_native.ProcessPool] = []
+
+
+def make(processes: int, threads: int = 1, **options: Any) -> Any:
+    """Return a pool of worker processes: our own, or the standard library's where that cannot be.
+
+    The one place that chooses. POINTSMAN_PROCESSES=stdlib in the environment asks for the standard library's.
+    """
+    if is_standard():
+        from pointsman._standard import StandardProcesses
+
+        return StandardProcesses(processes, threads, **options)
+    return Processes(processes, threads, **options)
+
+
+def is_standard() -> bool:
+    """Whether worker processes are those of the standard library."""
+    wanted = os.environ.get("POINTSMAN_PROCESSES", "")
+    if wanted not in ("", "native", "stdlib"):
+        message = f"POINTSMAN_PROCESSES must be 'native' or 'stdlib', not {wanted!r}"
+        raise InvalidArgumentError(message)
+    return wanted == "stdlib" or (not wanted and sys.platform != "linux")
+
+
+def check_limits(*, memory_limit: int | None, shared_memory: int | None, **_others: object) -> None:
+    """Raise for limits that the pool which `make` would make cannot keep."""
+    if is_standard():
+        from pointsman._standard import check
+
+        check(memory_limit=memory_limit, shared_memory=shared_memory)
+
+
+def job(
+    pool: Any, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int, terms: _native.Terms | None
+) -> Any:
+    """Return a job of many calls on a pool that `make` has made."""
+    if isinstance(pool, Processes):
+        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms)
+    from pointsman import _standard
+    from pointsman._standard_job import StandardJob
+
+    _standard.refuse(terms)
+    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base)
 
 
 class Processes:
@@ -59,6 +105,7 @@ class Processes:
         max_tasks: int | None = None,
         memory_limit: int | None = None,
         shared_memory: int | None = None,
+        breaks: bool = False,
     ) -> None:
         self._lock = threading.Lock()
         self._collector: threading.Thread | None = None
@@ -79,12 +126,20 @@ class Processes:
         socket = _zygote.connect()
         lanes = threads * max(processes, round(cores))
         try:
-            self.native = _native.ProcessPool(start_collector, _zygote.connect, shared_memory or _cap(), lanes)
+            self.native = _native.ProcessPool(
+                start_collector,
+                _zygote.connect,
+                shared_memory or _cap(),
+                lanes,
+                min(_MOST_WAITING, _machine.facts().memory_limit // 8),
+            )
         except BaseException:
             os.close(socket)
             raise
         config = _launch_config(processes * threads, cores, initializer, initargs)
         self.native.set_launch_config(dumps({**config, "most_calls": max_tasks, "most_memory": memory_limit}, 5))
+        if breaks:
+            self.native.break_on_death()
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
         self.native.set_zygote(socket)

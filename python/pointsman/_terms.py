@@ -73,7 +73,7 @@ class Terms:
         if backend in ("auto", "processes", "asyncio"):
             return
         reason = None
-        if self.timeout is not None:
+        if self.timeout is not None and backend != "threads":
             reason = "timeout= must be able to stop a call, and only a process can be stopped"
         elif self.kill_on_cancel:
             reason = "kill_on_cancel= must be able to stop a call, and only a process can be stopped"

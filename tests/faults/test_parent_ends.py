@@ -8,6 +8,7 @@ Invariants:
 
 import os
 import signal
+import tempfile
 
 import psutil
 import pytest
@@ -22,6 +23,10 @@ BUSY = {
     "idle": "pointsman.execute(functions.square, range(10), backend='processes', max_workers=2)",
     "asleep": "futures = [executor.submit(functions.sleep_long, n) for n in range(20)]",
     "spinning": "futures = [executor.submit(spin_for_ever) for _ in range(4)]",
+    "spinning in C": "futures = [executor.submit(sum, range(10**17)) for _ in range(4)]",
+    "deaf": "futures = [executor.submit(ignore_signals) for _ in range(4)]",
+    "before a full ring": "futures = [executor.submit(bytes, 30_000) for _ in range(2000)]",
+    "before a full arena": "futures = [executor.submit(bytes, 3_000_000) for _ in range(200)]",
     "in a job": "threading.Thread(target=pointsman.execute, args=(functions.sleep_long, range(20)), "
     "kwargs={'backend': 'processes'}, daemon=True).start()",
 }
@@ -41,7 +46,15 @@ def spin_for_ever():
     while True:
         pass
 
-executor = pointsman.Executor(2, backend="processes")
+def ignore_signals():
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        time.sleep(1)
+
+executor = pointsman.Executor(2, backend="processes", shared_memory=16 << 20)
 
 def start():
     global futures
@@ -62,10 +75,20 @@ time.sleep(300)
         assert running.line() == "ready"
         processes = family(running.pid)
         assert len(processes) >= 2
+        before = names()
 
         os.kill(running.pid, signal.SIGKILL)
 
         assert gone(processes)
+        ended = running.wait()
+    assert ended.err == ""
+    assert names() <= before
+
+
+def names() -> set[str]:
+    """Name what is ours where shared memory and temporary files have their names, but for the tests' own folders."""
+    found = [name for folder in ("/dev/shm", tempfile.gettempdir()) for name in os.listdir(folder)]  # noqa: S108 - looked at
+    return {name for name in found if "pointsman" in name and "tests" not in name}
 
 
 @pytest.mark.parametrize("place", ["auto", "inline", "threads", "processes"])

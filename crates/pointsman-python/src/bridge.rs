@@ -203,7 +203,7 @@ impl Bridge {
         if let Some(context) = context
             && !context.is_current(py)?
         {
-            self.take_over.bind(py).call1((context.object(py),))?;
+            self.take_over.bind(py).call1((context.object(py)?,))?;
         }
         result
     }

@@ -52,8 +52,8 @@ pub(crate) struct TooLate;
 #[derive(Debug, Default)]
 struct Slot {
     outcome: Option<Outcome>,
-    /// The standard future that mirrors this cell and must be told.
-    mirror: Option<Py<PyAny>>,
+    /// Who must be told of the outcome: the standard future that mirrors this cell, and event loops' waiters.
+    watchers: Vec<Py<PyAny>>,
     waiting: u32,
 }
 
@@ -96,29 +96,29 @@ impl Cell {
             .is_ok()
     }
 
-    /// Settles the call. Returns whether this was the first outcome, and the mirror that must be told.
-    pub(crate) fn settle(&self, outcome: Outcome) -> (bool, Option<Py<PyAny>>) {
+    /// Settles the call. Returns whether this was the first outcome, and the watchers that must be told.
+    pub(crate) fn settle(&self, outcome: Outcome) -> (bool, Vec<Py<PyAny>>) {
         let mut slot = self.lock();
         if self.is_settled() {
             drop(slot);
             drop(outcome);
-            return (false, None);
+            return (false, Vec::new());
         }
         let stage = if matches!(outcome, Outcome::Cancelled) { Stage::Cancelled } else { Stage::Finished };
         slot.outcome = Some(outcome);
         // Release: pairs with the Acquire in `stage` (L2).
         self.stage.store(stage as u8, Ordering::Release);
-        let mirror = slot.mirror.take();
+        let watchers = std::mem::take(&mut slot.watchers);
         let waiting = slot.waiting;
         drop(slot);
         if waiting > 0 {
             self.settled.notify_all();
         }
-        (true, mirror)
+        (true, watchers)
     }
 
-    /// Cancels a call that has not begun, and hands back the mirror that must be told.
-    pub(crate) fn cancel_pending(&self) -> Result<Option<Py<PyAny>>, TooLate> {
+    /// Cancels a call that has not begun, and hands back the watchers that must be told.
+    pub(crate) fn cancel_pending(&self) -> Result<Vec<Py<PyAny>>, TooLate> {
         let mut slot = self.lock();
         // AcqRel: competes with `begin`; exactly one of the two wins.
         let won = self.stage.compare_exchange(
@@ -131,20 +131,20 @@ impl Cell {
             return Err(TooLate);
         }
         slot.outcome = Some(Outcome::Cancelled);
-        let mirror = slot.mirror.take();
+        let watchers = std::mem::take(&mut slot.watchers);
         drop(slot);
         self.settled.notify_all();
-        Ok(mirror)
+        Ok(watchers)
     }
 
-    /// Registers a future to be told when the call settles. Gives it back when that has happened already.
-    pub(crate) fn watch(&self, mirror: Py<PyAny>) -> Option<Py<PyAny>> {
+    /// Registers somebody to be told when the call settles. Gives it back when that has happened already.
+    pub(crate) fn watch(&self, watcher: Py<PyAny>) -> Option<Py<PyAny>> {
         let mut slot = self.lock();
         if self.is_settled() {
             drop(slot);
-            return Some(mirror);
+            return Some(watcher);
         }
-        slot.mirror = Some(mirror);
+        slot.watchers.push(watcher);
         None
     }
 

@@ -24,6 +24,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::cell::{Cell, Outcome, Stage};
 use crate::ending::detached;
+use crate::event_loop::LoopWaiter;
 use crate::outcome;
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
@@ -31,26 +32,75 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// What a future needs of the place where its call runs.
 pub(crate) trait Origin: Send + Sync {
-    /// Waits until `cell` is settled or the deadline has passed. Called attached; detaches while it waits.
-    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool>;
+    /// Where the outcome arrives.
+    fn cell(&self) -> &Cell;
+    /// Waits until the call is settled or the deadline has passed. Called attached; detaches while it waits.
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool>;
+    /// Waits for a moment if the call is likely to be done in it; whether it is.
+    fn glance(&self, _py: Python<'_>) -> bool {
+        false
+    }
     /// Cancels the call if it has not begun.
-    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool;
+    fn cancel(&self, py: Python<'_>) -> bool;
     /// Stops the call though it runs; false where that cannot be done.
-    fn kill(&self, py: Python<'_>, cell: &Cell) -> bool;
+    fn kill(&self, py: Python<'_>) -> bool;
+    /// Gives the call an outcome though it may run on; false where that cannot be done.
+    fn fail(&self, _py: Python<'_>, _error: Py<PyAny>) -> bool {
+        false
+    }
     /// Brings in what has arrived, without waiting.
     fn refresh(&self, py: Python<'_>);
-    /// Somebody wants to be told of the outcome without waiting for it.
-    fn watch(&self, py: Python<'_>) -> PyResult<()>;
-    /// The function's name, for messages.
+    /// Somebody wants to be told of the outcome by other means than [`Origin::wait`]; with `blocks`, this thread is likely
+    /// to do nothing else until then.
+    fn watch(&self, py: Python<'_>, blocks: bool) -> PyResult<()>;
+    /// Whether a pool runs the call.
+    fn is_served(&self) -> bool {
+        true
+    }
+    /// The function's name, for messages; empty when it is not known any more.
     fn describe(&self, py: Python<'_>) -> String;
 }
 
 /// The native half of `pointsman.Future`.
 #[pyclass(module = "pointsman._native", subclass, frozen)]
 pub(crate) struct FutureCore {
-    cell: OnceLock<Arc<Cell>>,
-    origin: OnceLock<Box<dyn Origin>>,
+    origin: OnceLock<Arc<dyn Origin>>,
     inflated: AtomicBool,
+}
+
+/// A future that no pool serves: whoever made it sets its outcome.
+struct Orphan(Cell);
+
+impl Origin for Orphan {
+    fn cell(&self) -> &Cell {
+        &self.0
+    }
+
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+        wait_sliced(py, deadline, |limit| self.0.wait(limit))
+    }
+
+    fn cancel(&self, _py: Python<'_>) -> bool {
+        false
+    }
+
+    fn kill(&self, _py: Python<'_>) -> bool {
+        false
+    }
+
+    fn refresh(&self, _py: Python<'_>) {}
+
+    fn watch(&self, _py: Python<'_>, _blocks: bool) -> PyResult<()> {
+        Ok(())
+    }
+
+    fn is_served(&self) -> bool {
+        false
+    }
+
+    fn describe(&self, _py: Python<'_>) -> String {
+        String::new()
+    }
 }
 
 static FUTURE_TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -60,22 +110,25 @@ fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STANDARD.import(py, "concurrent.futures", "Future")
 }
 
-/// Makes a `pointsman.Future` around `cell`.
-pub(crate) fn make(py: Python<'_>, cell: Arc<Cell>, origin: Box<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
+/// Makes a `pointsman.Future` of a call.
+pub(crate) fn make(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
     let class = FUTURE_TYPE.import(py, "pointsman._future", "Future")?;
     let future = crate::instance::bare(class)?.cast_into::<FutureCore>()?;
-    let core = future.get();
-    // A fresh object has neither yet, so these cannot fail.
-    let _ = core.cell.set(cell);
-    let _ = core.origin.set(origin);
+    // A fresh object has none yet, so this cannot fail.
+    let _ = future.get().origin.set(origin);
     Ok(future)
 }
 
-/// Tells a mirrored future of its outcome. What a callback of the user's raises is reported by the standard future itself.
-pub(crate) fn tell(py: Python<'_>, mirror: &Py<PyAny>) {
-    let told = mirror.bind(py).cast::<FutureCore>().map_err(PyErr::from).and_then(FutureCore::mirror);
+/// Tells a watcher of its outcome: a mirrored future, or an event loop's waiter. What a callback of the user's raises is
+/// reported by the standard future itself.
+pub(crate) fn tell(py: Python<'_>, watcher: &Py<PyAny>) {
+    let watcher = watcher.bind(py);
+    let told = match watcher.cast_exact::<LoopWaiter>() {
+        Ok(waiter) => waiter.get().tell(py),
+        Err(_) => watcher.cast::<FutureCore>().map_err(PyErr::from).and_then(FutureCore::mirror),
+    };
     if let Err(error) = told {
-        error.write_unraisable(py, Some(mirror.bind(py)));
+        error.write_unraisable(py, Some(watcher));
     }
 }
 
@@ -84,7 +137,7 @@ impl FutureCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { cell: OnceLock::new(), origin: OnceLock::new(), inflated: AtomicBool::new(false) }
+        Self { origin: OnceLock::new(), inflated: AtomicBool::new(false) }
     }
 
     /// Returns the call's value, or raises what it raised.
@@ -122,29 +175,28 @@ impl FutureCore {
     /// Cancels the call if it has not begun; with `kill`, stops it even if it runs, where that can be done.
     #[pyo3(signature = (*, kill=false))]
     fn cancel(slf: &Bound<'_, Self>, kill: bool) -> PyResult<bool> {
-        let (cell, py) = (slf.get().cell().clone(), slf.py());
-        let stage = Self::stage_now(slf);
-        if stage == Stage::Cancelled as u8 {
+        let py = slf.py();
+        if Self::stage_now(slf) == Stage::Cancelled as u8 {
             return Ok(true);
         }
-        let this = slf.get();
-        let Some(origin) = this.origin.get() else {
-            return Self::cancel_plain(slf, &cell);
-        };
-        Ok(origin.cancel(py, &cell) || (kill && origin.kill(py, &cell)))
+        let origin = slf.get().origin();
+        if !origin.is_served() {
+            return Self::cancel_plain(slf);
+        }
+        Ok(origin.cancel(py) || (kill && origin.kill(py)))
     }
 
     /// Calls `fn` with this future when the call is finished or cancelled; at once if it is.
     #[pyo3(name = "add_done_callback")]
     fn add_done_callback(slf: &Bound<'_, Self>, r#fn: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::inflate(slf)?;
+        Self::inflate(slf, false)?;
         standard(slf.py())?.call_method1("add_done_callback", (slf, r#fn))?;
         Ok(())
     }
 
     /// Marks the future as running, as executors do; False if it was cancelled.
     fn set_running_or_notify_cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        Self::inflate(slf)?;
+        Self::inflate(slf, false)?;
         let running = standard(slf.py())?.call_method1("set_running_or_notify_cancel", (slf,))?.extract()?;
         if running {
             slf.get().cell().begin();
@@ -162,9 +214,20 @@ impl FutureCore {
         Self::set(slf, "set_exception", Outcome::Raised(exception))
     }
 
+    /// Gives the future an exception though its call may run on; False if it is done already.
+    fn _fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
+        slf.get().origin().fail(slf.py(), error)
+    }
+
+    /// Whether the call is done, or is after a moment in which others run; for event loops, where waiting costs more.
+    fn _is_done_soon(slf: &Bound<'_, Self>) -> bool {
+        let origin = slf.get().origin();
+        origin.cell().is_settled() || origin.glance(slf.py())
+    }
+
     /// Makes the standard part, for those who read it directly.
     fn _inflate(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::inflate(slf)
+        Self::inflate(slf, true)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -174,17 +237,17 @@ impl FutureCore {
             2 => "cancelled",
             _ => "finished",
         };
-        let name = slf.get().origin.get().map(|origin| origin.describe(slf.py()));
-        let name = name.map(|name| format!(" of {name}")).unwrap_or_default();
+        let name = slf.get().origin().describe(slf.py());
+        let name = if name.is_empty() { name } else { format!(" of {name}") };
         Ok(format!("<{} at {:#x}{name} state={stage}>", slf.get_type().name()?, slf.as_ptr() as usize))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(cell) = self.cell.get() else {
+        let Some(origin) = self.origin.get() else {
             return Ok(());
         };
         // The mirror is not visited: a pool that runs the call refers to the cell, too, and will tell it.
-        let visited = cell.try_look(|outcome| match outcome {
+        let visited = origin.cell().try_look(|outcome| match outcome {
             Some(Outcome::Value(object) | Outcome::Raised(object)) => visit.call(object),
             _ => Ok(()),
         });
@@ -192,40 +255,47 @@ impl FutureCore {
     }
 
     fn __clear__(&self) {
-        drop(self.cell.get().filter(|cell| cell.is_settled()).and_then(|cell| cell.take()));
+        let cell = self.origin.get().map(|origin| origin.cell());
+        drop(cell.filter(|cell| cell.is_settled()).and_then(Cell::take));
     }
 }
 
 impl FutureCore {
-    fn cell(&self) -> &Arc<Cell> {
-        self.cell.get_or_init(|| Arc::new(Cell::new()))
+    fn origin(&self) -> &dyn Origin {
+        &**self.origin.get_or_init(|| Arc::new(Orphan(Cell::new())))
+    }
+
+    fn cell(&self) -> &Cell {
+        self.origin().cell()
     }
 
     fn stage_now(slf: &Bound<'_, Self>) -> u8 {
-        let this = slf.get();
-        let stage = this.cell().stage();
-        if matches!(stage, Stage::Pending | Stage::Running)
-            && let Some(origin) = this.origin.get()
-        {
+        let origin = slf.get().origin();
+        let stage = origin.cell().stage();
+        if matches!(stage, Stage::Pending | Stage::Running) {
             origin.refresh(slf.py());
-            return this.cell().stage() as u8;
+            return origin.cell().stage() as u8;
         }
         stage as u8
     }
 
-    fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
-        let py = slf.py();
-        let this = slf.get();
-        if this.cell().is_settled() {
-            return Ok(());
+    /// Has `waiter` told of the outcome; false when it is there already.
+    pub(crate) fn tell_waiter(slf: &Bound<'_, Self>, waiter: Py<PyAny>) -> PyResult<bool> {
+        let origin = slf.get().origin();
+        if origin.cell().watch(waiter).is_some() {
+            return Ok(false);
         }
-        let deadline = deadline_after(timeout)?;
-        let cell = &**this.cell();
-        let settled = match this.origin.get() {
-            Some(origin) => origin.wait(py, cell, deadline)?,
-            None => wait_sliced(py, deadline, |limit| cell.wait(limit))?,
-        };
-        if settled { Ok(()) } else { Err(PyTimeoutError::new_err(())) }
+        origin.watch(slf.py(), true)?;
+        Ok(true)
+    }
+
+    fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+        let origin = slf.get().origin();
+        if origin.cell().is_settled() || origin.wait(slf.py(), deadline_after(timeout)?)? {
+            Ok(())
+        } else {
+            Err(PyTimeoutError::new_err(()))
+        }
     }
 
     /// The decoded outcome; decoding happens at the first call.
@@ -247,7 +317,7 @@ impl FutureCore {
             }
             return Self::outcome(slf);
         };
-        let name = this.origin.get().map_or_else(String::new, |origin| origin.describe(py));
+        let name = this.origin().describe(py);
         let cancelled = matches!(outcome, Outcome::Cancelled);
         let decoded = outcome::decode(py, outcome, &name, None);
         let keep = match &decoded {
@@ -259,7 +329,7 @@ impl FutureCore {
         Ok(decoded)
     }
 
-    fn inflate(slf: &Bound<'_, Self>) -> PyResult<()> {
+    fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         // AcqRel: one thread makes the standard part; pairs with itself in other threads.
@@ -269,7 +339,7 @@ impl FutureCore {
         standard(py)?.call_method1("__init__", (slf,))?;
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
-            None => this.origin.get().map_or(Ok(()), |origin| origin.watch(py)),
+            None => this.origin().watch(py, blocks),
         }
     }
 
@@ -292,29 +362,43 @@ impl FutureCore {
     /// Sets an outcome from outside, on a future that no pool serves.
     fn set(slf: &Bound<'_, Self>, method: &str, outcome: Outcome) -> PyResult<()> {
         let py = slf.py();
-        Self::inflate(slf)?;
+        Self::inflate(slf, false)?;
         let argument = match &outcome {
             Outcome::Value(object) | Outcome::Raised(object) => object.clone_ref(py),
             _ => return Err(PyTypeError::new_err("a value or an exception is needed")),
         };
-        let cell = slf.get().cell().clone();
+        let cell = slf.get().cell();
         let settled = cell.is_settled();
-        if !settled {
-            // The mirror is told below, by the standard method, which also refuses a second outcome.
-            drop(cell.settle(outcome));
-        }
+        // The mirror is told by the standard method, which also refuses a second outcome.
+        let watchers = if settled { Vec::new() } else { cell.settle(outcome).1 };
         standard(py)?.call_method1(method, (slf, argument))?;
+        Self::tell_others(slf, &watchers);
         Ok(())
     }
 
-    fn cancel_plain(slf: &Bound<'_, Self>, cell: &Cell) -> PyResult<bool> {
-        Self::inflate(slf)?;
+    fn tell_others(slf: &Bound<'_, Self>, watchers: &[Py<PyAny>]) {
+        for watcher in watchers.iter().filter(|watcher| !watcher.is(slf)) {
+            tell(slf.py(), watcher);
+        }
+    }
+
+    fn cancel_plain(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::inflate(slf, false)?;
         // The cell first (F1): callbacks, which the standard method calls, may ask.
-        let Ok(mirror) = cell.cancel_pending() else {
+        let Ok(watchers) = slf.get().cell().cancel_pending() else {
             return Ok(false);
         };
-        drop(mirror);
-        standard(slf.py())?.call_method1("cancel", (slf,))?.extract()
+        let cancelled = standard(slf.py())?.call_method1("cancel", (slf,))?.extract()?;
+        Self::tell_others(slf, &watchers);
+        Ok(cancelled)
+    }
+}
+
+impl Drop for FutureCore {
+    fn drop(&mut self) {
+        // Nobody else looks at the outcome, but others may keep the cell for some time.
+        let cell = self.origin.get().map(|origin| origin.cell());
+        drop(cell.filter(|cell| cell.is_settled()).and_then(Cell::take));
     }
 }
 

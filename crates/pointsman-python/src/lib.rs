@@ -16,8 +16,11 @@ mod context;
 mod death;
 mod descriptor;
 mod ending;
+mod event_loop;
 mod future;
+mod growth;
 mod instance;
+mod map_job;
 mod outcome;
 mod packing;
 mod planner;
@@ -32,6 +35,7 @@ mod sealed;
 mod shared_job;
 mod sizes;
 mod terms;
+mod thread_call;
 mod thread_pool;
 mod worker;
 mod zygote;
@@ -50,7 +54,11 @@ mod _native {
     #[pymodule_export]
     use crate::ending::interpreter_ends;
     #[pymodule_export]
+    use crate::event_loop::{LoopBridge, LoopWaiter};
+    #[pymodule_export]
     use crate::future::FutureCore;
+    #[pymodule_export]
+    use crate::map_job::{MapJob, MapResults};
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]

@@ -99,7 +99,7 @@ impl Port {
             function,
             args,
             kwargs: (!kwargs.is_empty()).then(|| kwargs.unbind()),
-            context: Context::copy_current(py)?,
+            context: Context::copy_whole(py)?,
             future: future.clone().unbind(),
         };
         let call = Py::new(py, LoopCall { body: Mutex::new(Some(body)) })?;
@@ -157,7 +157,7 @@ impl Port {
         for Arrival { future, outcome, changed } in arrived {
             let future = future.bind(py);
             if let Some((before, after)) = changed {
-                future.setattr(intern!(py, "changed"), (before.object(py), after.object(py)))?;
+                future.setattr(intern!(py, "changed"), (before.object(py)?, after.object(py)?))?;
             }
             let told = match outcome {
                 None => future.call_method0(intern!(py, "cancel")),

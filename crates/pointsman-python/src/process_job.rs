@@ -80,14 +80,16 @@ impl ProcessJob {
         let mut payload = Vec::with_capacity(16 + calls * 12);
         let mut store = HostStore::new(host);
         encode_items(items, self.star, &mut payload, &mut store)?;
-        let bytes = payload.len();
+        let attached = store.take();
+        let buffers: u64 = attached.iter().map(|block| block.len).sum();
+        let bytes = payload.len() + usize::try_from(buffers).unwrap_or(usize::MAX);
         let spec = TaskSpec {
             function: self.function.id,
             function_block: self.function.block,
             payload: Payload::Bytes(&payload),
             calls: u32::try_from(calls)?,
             priority: 2,
-            attached: store.take(),
+            attached,
             terms: self.terms,
         };
         Ok((host.submit(spec, sink), bytes))

@@ -23,6 +23,7 @@ use crate::process_pool::Pool;
 const LONGEST: Duration = Duration::from_secs(1);
 
 pub(crate) struct ProcessOrigin {
+    pub(crate) cell: Arc<Cell>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) function: Arc<Function>,
     pub(crate) task: OnceLock<TaskId>,
@@ -31,34 +32,40 @@ pub(crate) struct ProcessOrigin {
 }
 
 impl Origin for ProcessOrigin {
-    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
+    fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
         self.pool.host.drain();
-        if cell.is_settled() {
+        if self.cell.is_settled() {
             self.pool.common.tell(py);
             return Ok(true);
         }
         let pool = &*self.pool;
         let kept = Instant::now() + pool.pressure.patience();
         let until = deadline.map_or(kept, |deadline| deadline.min(kept));
-        if pool.host.wait(&|| cell.is_settled(), Some(until), LONGEST) {
+        if pool.host.wait(&|| self.cell.is_settled(), Some(until), LONGEST) {
             pool.pressure.spared();
             pool.common.tell(py);
             return Ok(true);
         }
-        pool.wait(py, deadline, &|| cell.is_settled())
+        pool.wait(py, deadline, &|| self.cell.is_settled())
     }
 
-    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool {
+    fn cancel(&self, py: Python<'_>) -> bool {
         let cancelled = self.task.get().is_some_and(|task| self.pool.host.cancel(*task));
         self.pool.common.tell(py);
-        cancelled || cell.stage() == Stage::Cancelled || (self.kill_on_cancel && self.kill(py, cell))
+        cancelled || self.cell.stage() == Stage::Cancelled || (self.kill_on_cancel && self.kill(py))
     }
 
-    fn kill(&self, py: Python<'_>, cell: &Cell) -> bool {
+    fn kill(&self, py: Python<'_>) -> bool {
         let killed =
             self.task.get().is_some_and(|task| py.detach(|| self.pool.host.kill(*task, KillReason::Cancelled)));
-        if killed && let (_, Some(mirror)) = cell.settle(Outcome::Cancelled) {
-            future::tell(py, &mirror);
+        if killed {
+            for watcher in self.cell.settle(Outcome::Cancelled).1 {
+                future::tell(py, &watcher);
+            }
         }
         killed
     }
@@ -68,7 +75,7 @@ impl Origin for ProcessOrigin {
         self.pool.common.tell(py);
     }
 
-    fn watch(&self, py: Python<'_>) -> PyResult<()> {
+    fn watch(&self, py: Python<'_>, _blocks: bool) -> PyResult<()> {
         self.pool.host.set_collectors(true);
         self.pool.start_collector(py)
     }

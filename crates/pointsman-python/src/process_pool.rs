@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
@@ -113,8 +113,9 @@ impl SingleCall {
         if self.counted.swap(false, Ordering::Relaxed) {
             self.pool.running.fetch_sub(1, Ordering::Relaxed);
         }
-        if let (_, Some(mirror)) = self.cell.settle(outcome) {
-            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).push(mirror);
+        let (_, watchers) = self.cell.settle(outcome);
+        if !watchers.is_empty() {
+            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
         }
     }
 }
@@ -136,6 +137,8 @@ pub(crate) struct Common {
     /// Why no worker will ever come.
     broken: OnceLock<Death>,
     running: AtomicI64,
+    /// The host, where the death of one worker is to break the pool.
+    breaks: OnceLock<Weak<Host<Task>>>,
     /// Whether the zygote has died and nobody has asked for another.
     zygote_lost: AtomicBool,
 }
@@ -184,6 +187,13 @@ impl Hooks for Common {
             return;
         }
         self.deaths.fetch_add(1, Ordering::Relaxed);
+        let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
+        if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
+            self.broken.get_or_init(|| death.clone());
+            host.set_respawn(false);
+            host.abandon(death.clone());
+            host.shutdown(true);
+        }
     }
 
     fn zygote_died(&self) {
@@ -248,9 +258,19 @@ pub(crate) struct Pool {
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
     connect: Py<PyAny>,
+    /// Bytes of arguments on their way beyond which a submit waits.
+    most_waiting: u64,
 }
 
 impl Pool {
+    /// Waits while so much is on its way that more would fill the memory.
+    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+        if self.host.is_crowded(self.most_waiting) {
+            self.wait(py, None, &|| !self.host.is_crowded(self.most_waiting))?;
+        }
+        Ok(())
+    }
+
     /// Gets another zygote in place of one that has died; without one, fails every call that is left.
     fn replace_zygote(&self, py: Python<'_>) {
         // Relaxed: whoever sees it first takes care of it, and nothing else is published by it.
@@ -350,15 +370,23 @@ impl ProcessPool {
     /// `start_collector` is called when a future wants to be told of its outcome without anybody waiting for it,
     /// `connect` for the socket of another zygote when one has died.
     ///
-    /// `shared_memory` is the most bytes that the pool and `lanes` threads of workers may share.
+    /// `shared_memory` is the most bytes that the pool and `lanes` threads of workers may share; a submit waits while more
+    /// than `most_waiting` bytes of arguments are on their way.
     #[new]
-    #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1))]
-    fn new(start_collector: Py<PyAny>, connect: Py<PyAny>, shared_memory: Option<u64>, lanes: u32) -> PyResult<Self> {
+    #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1, most_waiting=1 << 30))]
+    fn new(
+        start_collector: Py<PyAny>,
+        connect: Py<PyAny>,
+        shared_memory: Option<u64>,
+        lanes: u32,
+        most_waiting: u64,
+    ) -> PyResult<Self> {
         let common = Arc::new(Common::default());
         let config = match shared_memory {
             Some(most) => sizes(most, lanes.max(1)).ok_or_else(|| too_little(most, lanes))?,
             None => HostConfig::default(),
         };
+        let most_waiting = most_waiting.min(config.host_arena_bytes / 2);
         let host = Arc::new(Host::new(config, common.clone())?);
         let pool = Pool {
             host,
@@ -368,6 +396,7 @@ impl ProcessPool {
             next_function: AtomicU64::new(1),
             start_collector,
             connect,
+            most_waiting,
         };
         Ok(Self { pool: Arc::new(pool) })
     }
@@ -381,6 +410,27 @@ impl ProcessPool {
     /// Sets what every worker that is started from now on must know.
     fn set_launch_config(&self, config: &[u8]) -> PyResult<()> {
         Ok(self.pool.host.set_launch_config(config)?)
+    }
+
+    /// Has the death of one worker break the pool, as in the standard library. Before the first process.
+    fn break_on_death(&self) {
+        let _ = self.pool.common.breaks.set(Arc::downgrade(&self.pool.host));
+    }
+
+    /// The error of a pool whose workers will never come back; None for one that works.
+    fn broken(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let death = self.pool.common.broken.get()?;
+        crate::outcome::decode(py, Outcome::Died(death.clone()), "any call", None).err()
+    }
+
+    /// Waits until fewer than `capacity` calls wait for a worker.
+    fn wait_for_room(&self, py: Python<'_>, capacity: usize) -> PyResult<()> {
+        while self.pool.host.queued() >= capacity {
+            // Workers that begin a call ring no bell: look now and then.
+            let deadline = Some(Instant::now() + Duration::from_millis(2));
+            self.pool.wait(py, deadline, &|| self.pool.host.queued() < capacity)?;
+        }
+        Ok(())
     }
 
     /// Names the initializer, for messages.
@@ -415,19 +465,21 @@ impl ProcessPool {
             ));
         }
         self.pool.replace_zygote(py);
+        self.pool.wait_for_room(py)?;
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
         encode_call(args, kwargs, &mut payload, &mut store)?;
         let cell = Arc::new(Cell::new());
         let origin = ProcessOrigin {
+            cell: cell.clone(),
             pool: self.pool.clone(),
             function: known.clone(),
             task: OnceLock::new(),
             kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
         };
         let sink = Arc::new(Task::Call(SingleCall {
-            cell: cell.clone(),
+            cell,
             pool: self.pool.common.clone(),
             counted: AtomicBool::new(false),
             _function: known.clone(),
@@ -443,7 +495,7 @@ impl ProcessPool {
         };
         let task = host.submit(spec, sink);
         let _ = origin.task.set(task);
-        future::make(py, cell, Box::new(origin))
+        future::make(py, Arc::new(origin))
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.

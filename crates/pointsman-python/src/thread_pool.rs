@@ -1,73 +1,128 @@
-//! The threads of one executor: their queue, their loop, and the futures of their calls.
+//! The threads of one executor: their queue, their loop, and the figures of their calls.
 //!
 //! Threads are started by Python (`threading.Thread`), so that names, thread-local data, tracing and debuggers work; their
 //! body is [`ThreadPool::work`].
 //!
 //! # Does not know
 //!
-//! How to decide, or what a job of many calls is made of ([`SharedJob`] runs itself).
+//! How to decide, or what a job of many calls is made of ([`SharedJob`] and [`MapJob`] run themselves).
 //!
 //! # Invariants
 //!
 //! - T1. A worker holds no lock of ours while it runs a call.
-//! - T2. Counters are updated before a future settles.
-//! - T3. A worker that waits for a call runs queued calls meanwhile, down to [`MAX_DEPTH`]; below that the pool grows.
+//! - T2. A worker stays attached to the interpreter while there are jobs, and has let go of it while it waits for one.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_scheduler::{Limits, Posted, Priority, Queue, Taken};
+use pointsman_scheduler::{Limits, Order, Posted, Priority, Queue, Taken, spin};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::cell::{Cell, Outcome, TooLate};
+use crate::cell::Stage;
+use crate::clock;
 use crate::context::Context;
 use crate::ending::detached;
-use crate::future::{self, FutureCore, Origin};
+use crate::future::{self, FutureCore, Origin as _};
+use crate::growth::{Growth, LOOK_EVERY, Look};
+use crate::map_job::{Figures, MapJob};
 use crate::shared_job::SharedJob;
+use crate::thread_call::{Inputs, SPIN, ThreadCall};
 
-/// How deep a waiting worker runs other calls on its own stack. Arbitrary: each level takes a few of Python's 1000 frames.
-const MAX_DEPTH: usize = 16;
-/// How long a worker that waits for a call sleeps before it looks for queued ones again.
-const HELP_EVERY: Duration = Duration::from_millis(2);
+/// Calls up to this long are worth spinning for. Twice what it takes to wake a sleeping thread (FEASIBILITY A).
+const SHORT: Duration = Duration::from_micros(40);
+/// How long a worker that has found a call leaves the interpreter to whoever submitted it, who is likely to let go of it
+/// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
+const COURTESY: Duration = Duration::from_micros(5);
 
-/// One call in the queue.
-struct Call {
-    cell: Arc<Cell>,
-    function: Py<PyAny>,
-    args: Py<PyTuple>,
-    kwargs: Option<Py<PyDict>>,
-    context: Context,
-}
+/// Nanoseconds between two moments for which an event loop stops; 20 times as long as such a moment.
+const GLANCE_EVERY: u64 = 1_000_000;
 
-enum Job {
-    Call(Box<Call>),
+pub(crate) enum Job {
+    Call(Arc<ThreadCall>),
     Share(Py<SharedJob>, Context),
+    Map(Py<MapJob>),
 }
 
 #[derive(Default)]
-struct Counters {
-    running: AtomicI64,
-    completed: AtomicU64,
-    failed: AtomicU64,
+pub(crate) struct Counters {
+    pub(crate) pending: AtomicI64,
+    pub(crate) running: AtomicI64,
+    pub(crate) completed: AtomicU64,
+    pub(crate) failed: AtomicU64,
     nanoseconds: AtomicU64,
+    /// A moving mean of the calls' durations, in nanoseconds.
+    mean: AtomicU64,
 }
 
 pub(crate) struct Shared {
-    queue: Queue<Job>,
+    pub(crate) queue: Queue<Job>,
     start_worker: Py<PyAny>,
-    counters: Counters,
+    pub(crate) counters: Counters,
+    /// Workers that have the interpreter, or ask for it.
+    pub(crate) attached: AtomicUsize,
+    /// Threads that wait for an outcome, and have let go of the interpreter for it.
+    pub(crate) waiting: AtomicUsize,
+    /// The cores on which a caller and a worker were seen last, to know how to spin.
+    caller_core: AtomicUsize,
+    worker_core: AtomicUsize,
+    /// Nanoseconds since the start before which no event loop looks again whether a call is done soon.
+    glance_after: AtomicU64,
+    /// Whether a worker looks for jobs at this moment: one is enough.
+    looking: AtomicBool,
     /// The jobs of many calls that threads of this pool take part in, once for each thread.
     sharing: Mutex<Vec<Py<SharedJob>>>,
+    maps: Mutex<Vec<Py<MapJob>>>,
+    /// Numbers of workers that are taken.
+    numbers: Mutex<Vec<bool>>,
+    /// For pools whose size nobody has chosen.
+    growth: Option<Mutex<Growth>>,
+    looked: AtomicU64,
+    began: Instant,
+}
+
+struct Serving {
+    pool: Arc<Shared>,
+    worker: Option<usize>,
 }
 
 thread_local! {
     /// The pools whose calls this thread is running, innermost last.
-    static SERVING: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
+    static SERVING: RefCell<Vec<Serving>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many calls this thread is running, one inside the other; 0 on a thread that is no worker.
+pub(crate) fn depth() -> usize {
+    SERVING.with_borrow(Vec::len)
+}
+
+/// The pool whose call this thread is running.
+pub(crate) fn served() -> Option<Arc<Shared>> {
+    SERVING.with_borrow(|serving| serving.last().map(|serving| serving.pool.clone()))
+}
+
+/// Marks this thread as one that serves `pool` while `work` runs.
+pub(crate) fn serving<R>(pool: &Arc<Shared>, worker: Option<usize>, work: impl FnOnce() -> R) -> R {
+    let worker = worker.or_else(|| pool.worker_here());
+    SERVING.with_borrow_mut(|serving| serving.push(Serving { pool: pool.clone(), worker }));
+    let result = work();
+    SERVING.with_borrow_mut(Vec::pop);
+    result
+}
+
+/// Runs a queued call of the pool that this thread serves, or of `other`; false if there is none.
+pub(crate) fn help_any(py: Python<'_>, other: &Arc<Shared>) -> bool {
+    for pool in served().iter().chain([other]) {
+        if let Some(job) = pool.queue.try_take(pool.worker_here()) {
+            serving(pool, None, || pool.run(py, job, Instant::now()));
+            return true;
+        }
+    }
+    false
 }
 
 static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -75,6 +130,50 @@ static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 impl Shared {
     fn sharing(&self) -> MutexGuard<'_, Vec<Py<SharedJob>>> {
         self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn maps(&self) -> MutexGuard<'_, Vec<Py<MapJob>>> {
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This thread's number among the workers of this pool, if it is one.
+    pub(crate) fn worker_here(self: &Arc<Self>) -> Option<usize> {
+        SERVING.with_borrow(|serving| {
+            serving.iter().rev().find(|serving| Arc::ptr_eq(&serving.pool, self)).and_then(|serving| serving.worker)
+        })
+    }
+
+    /// Notes that a call has run for `time`.
+    pub(crate) fn spent(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.counters.nanoseconds.fetch_add(time, Ordering::Relaxed);
+        let mean = self.counters.mean.load(Ordering::Relaxed);
+        // Relaxed: a lost update matters little to a mean.
+        self.counters.mean.store(mean - mean / 8 + time / 8, Ordering::Relaxed);
+    }
+
+    /// Whether it is worth spinning for a call, or for the next one.
+    pub(crate) fn calls_are_short(&self) -> bool {
+        Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
+    }
+
+    /// Notes where a caller is; whether a worker was seen on the same core.
+    pub(crate) fn meets_worker(&self) -> bool {
+        let core = clock::core();
+        // Relaxed: a hint.
+        self.caller_core.store(core, Ordering::Relaxed);
+        self.worker_core.load(Ordering::Relaxed) == core
+    }
+
+    /// Whether an event loop may stop for a moment to see whether a call is done soon; not again for some time.
+    pub(crate) fn may_glance(&self) -> bool {
+        let since = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        // Relaxed: a hint.
+        if !self.calls_are_short() || since < self.glance_after.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.glance_after.store(since.saturating_add(GLANCE_EVERY), Ordering::Relaxed);
+        true
     }
 
     /// Starts one more thread, whose place in the queue's count is taken already.
@@ -86,39 +185,141 @@ impl Shared {
         started.map(|_| ())
     }
 
-    fn post(&self, py: Python<'_>, priority: Priority, mut job: Job) -> PyResult<()> {
-        loop {
-            match self.queue.post(priority, job) {
-                Posted::Queued => return Ok(()),
-                Posted::QueuedNeedsWorker => {
-                    return match self.start(py) {
-                        // With other workers alive the call will be run; a system at its thread limit is no reason to fail.
-                        Err(_) if self.queue.workers() > 0 => Ok(()),
-                        other => other,
-                    };
+    /// Starts a thread beyond the limit, because one of them waits; it ends when it is idle.
+    pub(crate) fn grow(&self, py: Python<'_>) -> PyResult<()> {
+        if self.queue.idle() == 0 && self.queue.add_worker(true) { self.start(py) } else { Ok(()) }
+    }
+
+    /// Lets a pool whose size nobody has chosen grow while that brings more.
+    pub(crate) fn look(&self, py: Python<'_>, now: Instant) {
+        let Some(growth) = &self.growth else { return };
+        let since = u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX);
+        // Relaxed: who looks a little too early finds the lock taken, or decides on less.
+        if since < self.looked.load(Ordering::Relaxed) {
+            return;
+        }
+        let next = since + u64::try_from(LOOK_EVERY.as_nanos()).unwrap_or(0);
+        if self.looked.swap(next, Ordering::Relaxed) > since {
+            return;
+        }
+        let figures = self.figures();
+        let workers = self.queue.workers();
+        let look = Look {
+            now: (now - self.began).as_secs_f64(),
+            cpu: clock::process_cpu(),
+            ended: figures.completed + figures.failed,
+            queued: figures.queued as u64,
+            workers,
+        };
+        let Ok(mut growth) = growth.try_lock() else { return };
+        let wanted = growth.decide(look);
+        drop(growth);
+        let Some(wanted) = wanted else { return };
+        self.queue.limit_workers(wanted);
+        let maps: Vec<_> = self.maps().iter().map(|map| map.clone_ref(py)).collect();
+        for step in 0..wanted.saturating_sub(workers) {
+            if let Some(map) = maps.get(step % maps.len().max(1)) {
+                map.get().join_in();
+                // A closed pool grows no more.
+                if self.share_map(py, map.clone_ref(py)).is_err() {
+                    return;
                 }
-                Posted::Closed(_) => {
-                    return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
-                }
-                Posted::Full(back) => {
-                    job = back;
-                    if SERVING.with_borrow(Vec::is_empty) {
-                        future::wait_sliced(py, None, |limit| self.queue.wait_for_room(limit))?;
-                    } else {
-                        // A worker that waited here would wait for itself.
-                        match self.queue.try_take() {
-                            Some(other) => self.run(py, other),
-                            None => py.detach(std::thread::yield_now),
-                        }
-                    }
-                }
+            } else if !self.queue.add_worker(false) || self.start(py).is_err() {
+                return;
             }
         }
     }
 
-    fn run(&self, py: Python<'_>, job: Job) {
+    fn post(self: &Arc<Self>, py: Python<'_>, priority: Priority, mut job: Job) -> PyResult<()> {
+        let from = self.worker_here();
+        loop {
+            match self.queue.post(priority, job, from) {
+                Posted::Full(back) => job = back,
+                other => return self.posted(py, other),
+            }
+            if depth() > 0 {
+                // A worker that waited here would wait for itself.
+                if !help_any(py, self) {
+                    py.detach(std::thread::yield_now);
+                }
+            } else if has_running_loop(py)? {
+                // The calls that fill the queue may wait for the event loop of this thread.
+                return self.posted(py, self.queue.post_beyond_capacity(priority, job, from));
+            } else {
+                future::wait_sliced(py, None, |limit| self.queue.wait_for_room(limit))?;
+            }
+        }
+    }
+
+    fn posted(&self, py: Python<'_>, posted: Posted<Job>) -> PyResult<()> {
+        match posted {
+            Posted::QueuedNeedsWorker => match self.start(py) {
+                // With other workers alive the call will be run; a system at its thread limit is no reason to fail.
+                Err(_) if self.queue.workers() > 0 => Ok(()),
+                other => other,
+            },
+            Posted::Closed(_) => Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown")),
+            Posted::Queued | Posted::Full(_) => Ok(()),
+        }
+    }
+
+    /// Asks a thread to take part in a map. The map is not bounded by the queue's capacity.
+    pub(crate) fn share_map(&self, py: Python<'_>, map: Py<MapJob>) -> PyResult<()> {
+        self.posted(py, self.queue.post_beyond_capacity(Priority::Normal, Job::Map(map), None))
+    }
+
+    pub(crate) fn remember_map(&self, map: Py<MapJob>) {
+        self.maps().push(map);
+    }
+
+    /// Takes a map off the list, whose calls have all ended, and adds its figures to the others.
+    pub(crate) fn forget_map(&self, py: Python<'_>, map: &Py<MapJob>, figures: Figures) {
+        let mut maps = self.maps();
+        let at = maps.iter().position(|other| other.is(map));
+        let gone = at.map(|at| maps.swap_remove(at));
+        self.counters.completed.fetch_add(figures.completed, Ordering::Relaxed);
+        self.counters.failed.fetch_add(figures.failed, Ordering::Relaxed);
+        let spent = u64::try_from(figures.spent.as_nanos()).unwrap_or(u64::MAX);
+        self.counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
+        drop(maps);
+        if let Some(gone) = gone {
+            gone.drop_ref(py);
+        }
+    }
+
+    /// What there is to say of all calls.
+    fn figures(&self) -> Figures {
+        let counters = &self.counters;
+        let maps = self.maps();
+        let mut sum = Figures {
+            queued: usize::try_from(counters.pending.load(Ordering::Relaxed)).unwrap_or(0),
+            running: usize::try_from(counters.running.load(Ordering::Relaxed)).unwrap_or(0),
+            completed: counters.completed.load(Ordering::Relaxed),
+            failed: counters.failed.load(Ordering::Relaxed),
+            spent: Duration::from_nanos(counters.nanoseconds.load(Ordering::Relaxed)),
+        };
+        for map in maps.iter() {
+            let one = map.get().figures();
+            sum.queued += one.queued;
+            sum.running += one.running;
+            sum.completed += one.completed;
+            sum.failed += one.failed;
+            sum.spent += one.spent;
+        }
+        sum
+    }
+
+    /// Runs a job that is begun at `now`; returns when it ended.
+    pub(crate) fn run(&self, py: Python<'_>, job: Job, now: Instant) -> Instant {
         match job {
-            Job::Call(call) => self.run_call(py, *call),
+            Job::Call(call) => return call.run(py, now),
+            Job::Map(map) => {
+                let served = map.get().serve(py);
+                MapJob::leave(&map, py);
+                if let Err(error) = served {
+                    error.write_unraisable(py, None);
+                }
+            }
             Job::Share(job, context) => {
                 self.sharing().push(job.clone_ref(py));
                 let served = context.run(py, || {
@@ -136,31 +337,77 @@ impl Shared {
                 }
             }
         }
+        Instant::now()
     }
 
-    fn run_call(&self, py: Python<'_>, call: Call) {
-        if !call.cell.begin() {
-            return;
+    /// Waits detached for the next job (T2).
+    fn next(&self, worker: usize, patience: Duration) -> Taken<Job> {
+        // Relaxed, as the others here: what they tell is when to spin.
+        self.attached.fetch_sub(1, Ordering::Relaxed);
+        let mut together = false;
+        if self.calls_are_short() && !self.looking.swap(true, Ordering::Relaxed) {
+            let core = clock::core();
+            self.worker_core.store(core, Ordering::Relaxed);
+            together = self.caller_core.load(Ordering::Relaxed) == core;
+            spin(SPIN, together, || !self.queue.looks_empty());
+            self.looking.store(false, Ordering::Relaxed);
         }
-        // Relaxed throughout: counters publish nothing but themselves; the cell's Release store orders them (T2).
-        self.counters.running.fetch_add(1, Ordering::Relaxed);
-        let began = Instant::now();
-        let result = call.context.run(py, || {
-            call.function.bind(py).call(call.args.bind(py), call.kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
-        });
-        let result = result.and_then(|value| refuse_coroutine(&value, call.function.bind(py)).map(|()| value.unbind()));
-        let spent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
-        self.counters.running.fetch_sub(1, Ordering::Relaxed);
-        let (outcome, counter) = match result {
-            Ok(value) => (Outcome::Value(value), &self.counters.completed),
-            Err(error) => (Outcome::Raised(error.into_value(py).into_any()), &self.counters.failed),
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if let (_, Some(mirror)) = call.cell.settle(outcome) {
-            future::tell(py, &mirror);
+        let taken = self.queue.search(worker, patience);
+        if let Taken::Job(Job::Call(call)) = &taken
+            && call.cell.stage() == Stage::Pending
+        {
+            spin(COURTESY, together, || self.waiting.load(Ordering::Relaxed) > 0);
+        }
+        self.attached.fetch_add(1, Ordering::Relaxed);
+        taken
+    }
+
+    fn serve(self: &Arc<Self>, py: Python<'_>, worker: usize, patience: Duration) -> bool {
+        let mut now = Instant::now();
+        loop {
+            let job = match self.queue.take_or_search(worker) {
+                Some(job) => job,
+                None => match detached(py, || self.next(worker, patience)) {
+                    Taken::Job(job) => {
+                        now = Instant::now();
+                        job
+                    }
+                    Taken::Surplus => return true,
+                    Taken::Closed => return false,
+                },
+            };
+            now = self.run(py, job, now);
+            self.look(py, now);
         }
     }
+
+    fn take_number(&self) -> usize {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = numbers.iter().position(|taken| !taken).unwrap_or_else(|| {
+            numbers.push(false);
+            numbers.len() - 1
+        });
+        numbers[free] = true;
+        free
+    }
+
+    fn give_number(&self, number: usize) {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)[number] = false;
+    }
+}
+
+static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static ASYNCIO: OnceLock<()> = OnceLock::new();
+
+/// Whether an asyncio event loop runs on this thread.
+fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
+    if ASYNCIO.get().is_none() {
+        if !py.import("sys")?.getattr("modules")?.contains("asyncio")? {
+            return Ok(false);
+        }
+        let _ = ASYNCIO.set(());
+    }
+    Ok(!RUNNING_LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?.is_none())
 }
 
 /// A coroutine object as a result means that nobody will ever run it.
@@ -177,68 +424,16 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     )))
 }
 
-struct ThreadOrigin {
-    pool: Arc<Shared>,
-    function: Py<PyAny>,
-}
-
-impl ThreadOrigin {
-    /// Runs queued calls of the awaited pool, or of the pool that this worker serves, until the cell is settled (T3).
-    fn help(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
-        let own = SERVING.with_borrow(|serving| serving.last().cloned());
-        let mut grown = false;
-        loop {
-            if cell.is_settled() {
-                return Ok(true);
-            }
-            let depth = SERVING.with_borrow(Vec::len);
-            let pools = own.iter().filter(|own| !Arc::ptr_eq(own, &self.pool)).chain([&self.pool]);
-            let mut helped = false;
-            if depth < MAX_DEPTH {
-                for pool in pools {
-                    if let Some(job) = pool.queue.try_take() {
-                        serving(pool, || pool.run(py, job));
-                        helped = true;
-                        break;
-                    }
-                }
-            } else if !grown {
-                grown = true;
-                for pool in pools {
-                    if pool.queue.add_worker(true) {
-                        pool.start(py)?;
-                    }
-                }
-            }
-            if !helped {
-                let pause = deadline
-                    .map_or(HELP_EVERY, |deadline| deadline.saturating_duration_since(Instant::now()).min(HELP_EVERY));
-                detached(py, || cell.wait(pause));
-                py.check_signals()?;
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(cell.is_settled());
-            }
-        }
-    }
-}
-
-/// Marks this thread as one that serves `pool` while `work` runs.
-fn serving<R>(pool: &Arc<Shared>, work: impl FnOnce() -> R) -> R {
-    SERVING.with_borrow_mut(|serving| serving.push(pool.clone()));
-    let result = work();
-    SERVING.with_borrow_mut(Vec::pop);
-    result
+/// The pool whose worker this thread is; others it only helps.
+fn home() -> Option<Arc<Shared>> {
+    SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
 }
 
 /// Says that this thread is about to wait for something that may need its pool: while it does, another may take its place.
 /// Returns whether it is a worker at all; if so, `worker_resumes` must follow.
 #[pyfunction]
 pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
-    // The pool whose worker this thread is; others it only helps.
-    let Some(pool) = SERVING.with_borrow(|serving| serving.first().cloned()) else {
-        return Ok(false);
-    };
+    let Some(pool) = home() else { return Ok(false) };
     if pool.queue.step_out()
         && let Err(error) = pool.start(py)
         && pool.queue.workers() == 0
@@ -252,69 +447,60 @@ pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
 /// Says that this thread, which waited, goes on.
 #[pyfunction]
 pub(crate) fn worker_resumes() {
-    if let Some(pool) = SERVING.with_borrow(|serving| serving.first().cloned()) {
+    if let Some(pool) = home() {
         pool.queue.step_in();
     }
 }
 
-impl Origin for ThreadOrigin {
-    fn wait(&self, py: Python<'_>, cell: &Cell, deadline: Option<Instant>) -> PyResult<bool> {
-        if SERVING.with_borrow(Vec::is_empty) {
-            return future::wait_sliced(py, deadline, |limit| cell.wait(limit));
-        }
-        self.help(py, cell, deadline)
-    }
-
-    fn cancel(&self, py: Python<'_>, cell: &Cell) -> bool {
-        match cell.cancel_pending() {
-            Ok(mirror) => {
-                if let Some(mirror) = mirror {
-                    future::tell(py, &mirror);
-                }
-                true
-            }
-            Err(TooLate) => false,
-        }
-    }
-
-    fn kill(&self, _py: Python<'_>, _cell: &Cell) -> bool {
-        false
-    }
-
-    fn refresh(&self, _py: Python<'_>) {}
-
-    fn watch(&self, _py: Python<'_>) -> PyResult<()> {
-        Ok(())
-    }
-
-    fn describe(&self, py: Python<'_>) -> String {
-        future::name_of(self.function.bind(py))
-    }
+fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
+    let checked =
+        function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
+    checked.err().unwrap_or_else(|| PyTypeError::new_err("the function is not callable"))
 }
 
 /// A queue of calls and the threads that serve it.
 #[pyclass(module = "pointsman._native", frozen, weakref)]
 pub(crate) struct ThreadPool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[pymethods]
 impl ThreadPool {
+    /// With `cores`, the pool grows beyond `max_workers` while calls wait and more threads bring more.
     #[new]
-    fn new(max_workers: usize, queue_capacity: Option<usize>, start_worker: Py<PyAny>) -> Self {
+    #[pyo3(signature = (max_workers, queue_capacity, start_worker, stealing=false, cores=None))]
+    fn new(
+        max_workers: usize,
+        queue_capacity: Option<usize>,
+        start_worker: Py<PyAny>,
+        stealing: bool,
+        cores: Option<f64>,
+    ) -> Self {
         let limits = Limits { workers: max_workers, queued: queue_capacity.unwrap_or(usize::MAX) };
+        let order = if stealing { Order::Stealing } else { Order::Shared };
         Self {
             shared: Arc::new(Shared {
-                queue: Queue::new(limits),
+                queue: Queue::new(limits, order),
                 start_worker,
                 counters: Counters::default(),
+                attached: AtomicUsize::new(0),
+                waiting: AtomicUsize::new(0),
+                looking: AtomicBool::new(false),
+                caller_core: AtomicUsize::new(usize::MAX),
+                worker_core: AtomicUsize::new(usize::MAX),
+                glance_after: AtomicU64::new(0),
                 sharing: Mutex::default(),
+                maps: Mutex::default(),
+                numbers: Mutex::default(),
+                growth: cores.map(|cores| Mutex::new(Growth::new(cores))),
+                looked: AtomicU64::new(0),
+                began: Instant::now(),
             }),
         }
     }
 
-    /// Queues a call and returns its future.
-    #[pyo3(signature = (function, args, kwargs=None, priority=2))]
+    /// Queues a call and returns its future. With `on_caller`, a thread that waits for it may run it.
+    #[pyo3(signature = (function, args, kwargs=None, priority=2, on_caller=false))]
     fn submit<'py>(
         &self,
         py: Python<'py>,
@@ -322,18 +508,24 @@ impl ThreadPool {
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
         priority: u8,
+        on_caller: bool,
     ) -> PyResult<Bound<'py, FutureCore>> {
-        let cell = Arc::new(Cell::new());
-        let origin = ThreadOrigin { pool: self.shared.clone(), function: function.clone().unbind() };
-        let future = future::make(py, cell.clone(), Box::new(origin))?;
-        let queued = Call {
-            cell,
+        if !function.is_callable() {
+            return Err(not_callable(&function));
+        }
+        let inputs = Inputs {
             function: function.unbind(),
             args: args.unbind(),
             kwargs: kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind),
             context: Context::copy_current(py)?,
         };
-        self.shared.post(py, Priority::from_rank(priority), Job::Call(Box::new(queued)))?;
+        let call = Arc::new(ThreadCall::new(self.shared.clone(), inputs, on_caller));
+        let future = future::make(py, call.clone())?;
+        let posted = self.shared.post(py, Priority::from_rank(priority), Job::Call(call.clone()));
+        if let Err(error) = posted {
+            call.withdraw(py);
+            return Err(error);
+        }
         Ok(future)
     }
 
@@ -345,29 +537,29 @@ impl ThreadPool {
     /// The body of a worker thread: runs queued calls until the pool closes or none has come for `patience` seconds.
     fn work(&self, py: Python<'_>, patience: f64) -> bool {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or(Duration::MAX);
-        serving(&self.shared, || {
-            loop {
-                let job = match self.shared.queue.try_take() {
-                    Some(job) => job,
-                    None => match detached(py, || self.shared.queue.take(patience)) {
-                        Taken::Job(job) => job,
-                        Taken::Surplus => return true,
-                        Taken::Closed => return false,
-                    },
-                };
-                self.shared.run(py, job);
-            }
-        })
+        let shared = &self.shared;
+        let number = shared.take_number();
+        shared.attached.fetch_add(1, Ordering::Relaxed);
+        let surplus = serving(shared, Some(number), || shared.serve(py, number, patience));
+        shared.attached.fetch_sub(1, Ordering::Relaxed);
+        shared.give_number(number);
+        surplus
     }
 
     /// Refuses further calls; with `discard`, cancels those that have not begun.
     fn close(&self, py: Python<'_>, discard: bool) {
         for job in self.shared.queue.close(discard) {
-            if let Job::Call(call) = job
-                && let Ok(Some(mirror)) = call.cell.cancel_pending()
-            {
-                future::tell(py, &mirror);
+            match job {
+                Job::Call(call) => drop(call.withdraw(py)),
+                Job::Map(map) => {
+                    map.get().stop(None);
+                    MapJob::leave(&map, py);
+                }
+                Job::Share(..) => {}
             }
+        }
+        if discard {
+            self.stop_maps(py, None);
         }
     }
 
@@ -382,17 +574,21 @@ impl ThreadPool {
     /// Settles every queued call with `error` and refuses further ones.
     fn break_with(&self, py: Python<'_>, error: Py<PyAny>) {
         for job in self.shared.queue.close(true) {
-            if let Job::Call(call) = job
-                && let (_, Some(mirror)) = call.cell.settle(Outcome::Raised(error.clone_ref(py)))
-            {
-                future::tell(py, &mirror);
+            match job {
+                Job::Call(call) => drop(call.fail(py, error.clone_ref(py))),
+                Job::Map(map) => {
+                    map.get().stop(Some(error.clone_ref(py)));
+                    MapJob::leave(&map, py);
+                }
+                Job::Share(..) => {}
             }
         }
+        self.stop_maps(py, Some(&error));
     }
 
     /// Whether the calling thread is running a call of this pool.
     fn serves_current_thread(&self) -> bool {
-        SERVING.with_borrow(|serving| serving.iter().any(|pool| Arc::ptr_eq(pool, &self.shared)))
+        SERVING.with_borrow(|serving| serving.iter().any(|serving| Arc::ptr_eq(&serving.pool, &self.shared)))
     }
 
     /// Counts out a worker that ended before its loop, or could not start.
@@ -400,18 +596,26 @@ impl ThreadPool {
         self.shared.queue.remove_worker();
     }
 
-    /// (workers, parked workers, queued calls, running calls, completed, failed, seconds of run time)
-    fn figures(&self) -> (usize, usize, usize, i64, u64, u64, f64) {
-        let counters = &self.shared.counters;
-        let seconds = Duration::from_nanos(counters.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
+    /// (workers, idle workers, queued calls, running calls, completed, failed, seconds of run time)
+    fn figures(&self) -> (usize, usize, usize, usize, u64, u64, f64) {
+        let figures = self.shared.figures();
         (
             self.shared.queue.workers(),
-            self.shared.queue.parked(),
-            self.shared.queue.queued(),
-            counters.running.load(Ordering::Relaxed),
-            counters.completed.load(Ordering::Relaxed),
-            counters.failed.load(Ordering::Relaxed),
-            seconds,
+            self.shared.queue.idle(),
+            figures.queued,
+            figures.running,
+            figures.completed,
+            figures.failed,
+            figures.spent.as_secs_f64(),
         )
+    }
+}
+
+impl ThreadPool {
+    fn stop_maps(&self, py: Python<'_>, error: Option<&Py<PyAny>>) {
+        let maps: Vec<_> = self.shared.maps().iter().map(|map| map.clone_ref(py)).collect();
+        for map in maps {
+            map.get().stop(error.map(|error| error.clone_ref(py)));
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{BlockRef, Claim, ClaimOutcome, ClaimedPayload, Guest, View};
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -142,8 +142,10 @@ fn run(
     let clocked = claim.calls > 1;
     let (began, cpu_began) = (Instant::now(), if clocked { clock::thread_cpu() } else { 0.0 });
     let calls = claim.calls - claim.first;
-    let prepared =
-        function_of(py, guest, &claim, functions).and_then(|function| Ok((function, inputs_of(py, guest, &claim)?)));
+    let prepared = function_of(py, guest, &claim, functions).and_then(|function| {
+        let inputs = inputs_of(py, guest, &claim).map_err(|error| unreadable(py, error))?;
+        Ok((function, inputs))
+    });
     drop(claim.payload);
     match prepared {
         Ok((function, inputs)) => {
@@ -272,7 +274,18 @@ fn reply(py: Python<'_>, guest: &mut Guest, result: PyResult<Bound<'_, PyAny>>, 
     sent.map_err(|error| PyOSError::new_err(error.to_string()))
 }
 
+fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {
+    let built = py
+        .import("pointsman._outcome")
+        .and_then(|module| module.call_method1("unreadable_arguments", (error.value(py),)));
+    built.map_or_else(|other| other, PyErr::from_value)
+}
+
 fn unpackable(py: Python<'_>, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) {
+        // It asks to end the process, or was Ctrl-C: as if the call had raised it.
+        return error;
+    }
     let built = py
         .import("pointsman._outcome")
         .and_then(|module| module.call_method1("unpackable_result", (value, error.value(py))));

@@ -7,14 +7,19 @@
 //!
 //! # Invariants
 //!
-//! - I1. A posted job is handed out exactly once: by [`Queue::take`], [`Queue::try_take`],
-//!   [`Queue::withdraw`] or [`Queue::close`].
+//! - I1. A posted job is handed out exactly once: by [`Queue::take_or_search`], [`Queue::search`], [`Queue::try_take`],
+//!   [`Queue::try_take_before`] or [`Queue::close`].
 //! - I2. No code of a job runs while the queue's lock is held; a job is never dropped under it either.
-//! - I3. A worker that parks is woken by the next post, by `close`, or by its own time limit.
+//! - I3. A worker that parks is woken by a post that no searching worker is there for, by a worker that leaves jobs behind
+//!   (the chain), by `close`, or by its own time limit. So while jobs wait and none is searching, nobody is parked.
 
 #![forbid(unsafe_code)]
 
+mod lines;
 mod queue;
+mod spin;
 mod sync;
 
-pub use queue::{Limits, PATIENCE, Posted, Priority, Queue, Taken};
+pub use lines::{Order, PATIENCE, Priority};
+pub use queue::{Limits, Posted, Queue, Taken};
+pub use spin::spin;

@@ -1,41 +1,13 @@
-//! A queue of jobs with priorities, and the parking of the workers that serve it.
+//! A queue of jobs, and the parking of the workers that serve it.
+//!
+//! A worker that finds nothing is *searching* while it looks around, and *parked* while it sleeps. One searching worker is
+//! enough to find whatever is posted; it wakes the next parked one if there is more than it takes (a chain), so that a burst
+//! of posts costs its author one wake and not one for each.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex, MutexGuard};
-
-/// How urgent a job is. Among queued jobs the more urgent goes first, except that a job which
-/// has been passed over by [`PATIENCE`] later ones goes next, so that none starves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// Before everything else.
-    Urgent = 0,
-    /// Before ordinary jobs.
-    High = 1,
-    /// The usual place.
-    Normal = 2,
-    /// When nothing else waits.
-    Low = 3,
-}
-
-impl Priority {
-    const COUNT: usize = 4;
-
-    /// The priority of this rank (0 is most urgent); ranks beyond the last are [`Priority::Low`].
-    pub fn from_rank(rank: u8) -> Self {
-        match rank {
-            0 => Self::Urgent,
-            1 => Self::High,
-            2 => Self::Normal,
-            _ => Self::Low,
-        }
-    }
-}
-
-/// Jobs of higher priority that may overtake a waiting one. Arbitrary: anything from 100 to
-/// 10,000 keeps strict order for a burst and ends starvation within a second of steady load.
-pub const PATIENCE: u64 = 1000;
+use crate::lines::{Lines, Order, Priority};
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
 
 /// How far a queue may grow.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +21,7 @@ pub struct Limits {
 /// What came of posting a job.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Posted<T> {
-    /// A parked worker was woken for it, or a busy one will come to it.
+    /// A worker was woken for it, or a busy one will come to it.
     Queued,
     /// It is queued and one more worker should be started: the slot is already counted.
     QueuedNeedsWorker,
@@ -71,35 +43,29 @@ pub enum Taken<T> {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
-    job: T,
-    posted: u64,
-}
-
-#[derive(Debug)]
 struct State<T> {
-    lines: [VecDeque<Entry<T>>; Priority::COUNT],
-    queued: usize,
-    posted: u64,
+    lines: Lines<T>,
+    /// Workers that sleep and have not been chosen to be woken.
     parked: usize,
+    /// Workers that look for a job, those chosen among the sleepers included.
+    searching: usize,
+    /// Sleepers that were chosen and have not woken yet.
+    chosen: usize,
     workers: usize,
     limits: Limits,
     closed: bool,
 }
 
 impl<T> State<T> {
-    /// Removes the next job: the most urgent, or the one that has waited beyond all patience.
-    fn pop(&mut self) -> Option<T> {
-        let posted = self.posted;
-        let patient =
-            self.lines.iter().rposition(|line| line.front().is_some_and(|entry| posted - entry.posted > PATIENCE));
-        let line = match patient {
-            Some(rank) if rank > 0 => rank,
-            _ => self.lines.iter().position(|line| !line.is_empty())?,
-        };
-        let entry = self.lines[line].pop_front()?;
-        self.queued -= 1;
-        Some(entry.job)
+    /// Chooses one sleeper to be woken; the caller notifies `work` if true.
+    fn choose(&mut self) -> bool {
+        if self.parked == 0 {
+            return false;
+        }
+        self.parked -= 1;
+        self.chosen += 1;
+        self.searching += 1;
+        true
     }
 }
 
@@ -109,23 +75,31 @@ pub struct Queue<T> {
     state: Mutex<State<T>>,
     work: Condvar,
     room: Condvar,
+    /// The number of queued jobs, or a large number once closed, for those who look without the lock.
+    visible: AtomicUsize,
+    /// The number of those that are more urgent than [`Priority::Normal`].
+    urgent: AtomicUsize,
 }
+
+const CLOSED: usize = usize::MAX;
 
 impl<T> Queue<T> {
     /// An empty queue.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, order: Order) -> Self {
         Self {
             state: Mutex::new(State {
-                lines: [const { VecDeque::new() }; Priority::COUNT],
-                queued: 0,
-                posted: 0,
+                lines: Lines::new(order),
                 parked: 0,
+                searching: 0,
+                chosen: 0,
                 workers: 0,
                 limits,
                 closed: false,
             }),
             work: Condvar::new(),
             room: Condvar::new(),
+            visible: AtomicUsize::new(0),
+            urgent: AtomicUsize::new(0),
         }
     }
 
@@ -135,91 +109,153 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Adds a job.
-    pub fn post(&self, priority: Priority, job: T) -> Posted<T> {
+    fn show(&self, state: &State<T>) {
+        let visible = if state.closed { CLOSED } else { state.lines.len() };
+        // Relaxed: a hint for searchers, who take the lock to see what is really there.
+        self.visible.store(visible, Ordering::Relaxed);
+        self.urgent.store(state.lines.urgent(), Ordering::Relaxed);
+    }
+
+    /// Adds a job that worker `from` posts, or somebody outside.
+    pub fn post(&self, priority: Priority, job: T, from: Option<usize>) -> Posted<T> {
+        self.post_up_to(priority, job, from, None)
+    }
+
+    /// Like [`Queue::post`], but never [`Posted::Full`].
+    pub fn post_beyond_capacity(&self, priority: Priority, job: T, from: Option<usize>) -> Posted<T> {
+        self.post_up_to(priority, job, from, Some(usize::MAX))
+    }
+
+    fn post_up_to(&self, priority: Priority, job: T, from: Option<usize>, capacity: Option<usize>) -> Posted<T> {
         let mut state = self.lock();
         if state.closed {
             drop(state);
             return Posted::Closed(job);
         }
-        if state.queued >= state.limits.queued {
+        if state.lines.len() >= capacity.unwrap_or(state.limits.queued) {
             drop(state);
             return Posted::Full(job);
         }
-        state.posted += 1;
-        let posted = state.posted;
-        state.lines[priority as usize].push_back(Entry { job, posted });
-        state.queued += 1;
-        // A worker that was woken counts as parked until it has the lock: each queued job needs one of its own.
-        if state.parked > 0 {
+        let workers = state.workers;
+        state.lines.push(priority, job, from, workers);
+        self.show(&state);
+        let wake = state.searching == 0 && state.choose();
+        let needs = state.lines.len() > state.parked + state.searching && state.workers < state.limits.workers;
+        if needs {
+            state.workers += 1;
+        }
+        drop(state);
+        if wake {
             self.work.notify_one();
         }
-        if state.queued > state.parked && state.workers < state.limits.workers {
-            state.workers += 1;
-            return Posted::QueuedNeedsWorker;
-        }
-        Posted::Queued
+        if needs { Posted::QueuedNeedsWorker } else { Posted::Queued }
     }
 
     /// Waits until a post can succeed, the queue closes, or `limit` has passed.
     pub fn wait_for_room(&self, limit: Duration) -> bool {
         let state = self.lock();
-        if state.closed || state.queued < state.limits.queued {
+        if state.closed || state.lines.len() < state.limits.queued {
             return true;
         }
         let (state, _) = Self::wait(&self.room, state, limit);
-        state.closed || state.queued < state.limits.queued
+        state.closed || state.lines.len() < state.limits.queued
     }
 
-    /// Takes a job, parking for at most `patience` while there is none.
-    pub fn take(&self, patience: Duration) -> Taken<T> {
-        let deadline = Instant::now() + patience;
+    /// A job for a worker; `None` makes it a searching one, which must call [`Queue::search`].
+    pub fn take_or_search(&self, worker: usize) -> Option<T> {
+        let mut state = self.lock();
+        let job = self.pop(&mut state, Some(worker));
+        if job.is_none() {
+            state.searching += 1;
+        }
+        self.leave(state, job.is_some());
+        job
+    }
+
+    /// Whether a searching worker would find nothing now. A hint, and cheap: it takes no lock.
+    pub fn looks_empty(&self) -> bool {
+        // Relaxed: see `show`.
+        self.visible.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether jobs that are more urgent than the usual wait. A hint, and cheap: it takes no lock.
+    pub fn looks_urgent(&self) -> bool {
+        // Relaxed: see `show`.
+        self.urgent.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits for a job after [`Queue::take_or_search`] gave none, for at most `patience`.
+    pub fn search(&self, worker: usize, patience: Duration) -> Taken<T> {
+        let began = Instant::now();
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.pop() {
-                drop(state);
-                self.room.notify_one();
+            // Here this worker is one of `searching`.
+            if let Some(job) = self.pop(&mut state, Some(worker)) {
+                state.searching -= 1;
+                self.leave(state, true);
                 return Taken::Job(job);
             }
-            if state.closed {
+            let left = patience.saturating_sub(began.elapsed());
+            let surplus = left.is_zero() || state.workers > state.limits.workers;
+            if state.closed || surplus {
+                state.searching -= 1;
                 state.workers -= 1;
-                return Taken::Closed;
+                return if state.closed { Taken::Closed } else { Taken::Surplus };
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            // One that was started for a worker that waited elsewhere is not needed when that is back.
-            if left.is_zero() || state.workers > state.limits.workers {
-                state.workers -= 1;
-                return Taken::Surplus;
-            }
+            state.searching -= 1;
             state.parked += 1;
             let (guard, _) = Self::wait(&self.work, state, left);
             state = guard;
-            state.parked -= 1;
+            if state.chosen > 0 {
+                state.chosen -= 1;
+            } else {
+                // Its time is over, or all are woken to see that the queue is closed.
+                state.parked -= 1;
+                state.searching += 1;
+            }
         }
     }
 
     /// Takes a job if there is one, for a thread that has something else to wait for.
-    pub fn try_take(&self) -> Option<T> {
-        let job = self.lock().pop();
+    pub fn try_take(&self, worker: Option<usize>) -> Option<T> {
+        let mut state = self.lock();
+        let job = self.pop(&mut state, worker);
+        self.leave(state, job.is_some());
+        job
+    }
+
+    /// Takes a job that is more urgent than `than`, if there is one.
+    pub fn try_take_before(&self, than: Priority) -> Option<T> {
+        let mut state = self.lock();
+        let urgent = state.lines.most_urgent().is_some_and(|priority| priority < than);
+        let job = if urgent { self.pop(&mut state, None) } else { None };
+        self.leave(state, job.is_some());
+        job
+    }
+
+    fn pop(&self, state: &mut State<T>, worker: Option<usize>) -> Option<T> {
+        let job = state.lines.pop(worker);
         if job.is_some() {
-            self.room.notify_one();
+            self.show(state);
         }
         job
     }
 
-    /// Removes the first queued job that `wanted` accepts. `wanted` must be quick and plain.
-    pub fn withdraw(&self, wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let mut state = self.lock();
-        for rank in 0..Priority::COUNT {
-            if let Some(at) = state.lines[rank].iter().position(|entry| wanted(&entry.job)) {
-                let entry = state.lines[rank].remove(at);
-                state.queued -= 1;
-                drop(state);
-                self.room.notify_one();
-                return entry.map(|entry| entry.job);
-            }
+    /// Lets go of the lock after a worker took a job, waking whom that concerns.
+    fn leave(&self, mut state: MutexGuard<'_, State<T>>, took: bool) {
+        if !took {
+            return;
         }
-        None
+        // The chain: nobody else looks for what is left.
+        let wake = state.lines.len() > 0 && state.searching == 0 && state.choose();
+        let room = state.limits.queued != usize::MAX;
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        if room {
+            self.room.notify_one();
+        }
     }
 
     /// Closes the queue: posts are refused from now on. With `discard`, the queued jobs are handed
@@ -229,10 +265,11 @@ impl<T> Queue<T> {
         state.closed = true;
         let mut handed_back = Vec::new();
         if discard {
-            while let Some(job) = state.pop() {
+            while let Some(job) = state.lines.pop(None) {
                 handed_back.push(job);
             }
         }
+        self.show(&state);
         drop(state);
         self.work.notify_all();
         self.room.notify_all();
@@ -242,7 +279,7 @@ impl<T> Queue<T> {
     /// Counts a worker that is about to be started outside of [`Queue::post`]; false at the limit.
     pub fn add_worker(&self, beyond_limit: bool) -> bool {
         let mut state = self.lock();
-        if state.closed && state.queued == 0 {
+        if state.closed && state.lines.len() == 0 {
             return false;
         }
         if !beyond_limit && state.workers >= state.limits.workers {
@@ -257,7 +294,7 @@ impl<T> Queue<T> {
     pub fn step_out(&self) -> bool {
         let mut state = self.lock();
         state.workers = state.workers.saturating_sub(1);
-        let needed = state.queued > state.parked && state.workers < state.limits.workers;
+        let needed = state.lines.len() > state.parked + state.searching && state.workers < state.limits.workers;
         state.workers += usize::from(needed);
         needed
     }
@@ -273,9 +310,19 @@ impl<T> Queue<T> {
         state.workers = state.workers.saturating_sub(1);
     }
 
+    /// Most workers from now on; those beyond it end when they find nothing to do.
+    pub fn limit_workers(&self, workers: usize) {
+        self.lock().limits.workers = workers;
+    }
+
+    /// Most workers that serve the queue.
+    pub fn most_workers(&self) -> usize {
+        self.lock().limits.workers
+    }
+
     /// Jobs that wait.
     pub fn queued(&self) -> usize {
-        self.lock().queued
+        self.lock().lines.len()
     }
 
     /// Workers that serve the queue, parked ones included.
@@ -283,9 +330,10 @@ impl<T> Queue<T> {
         self.lock().workers
     }
 
-    /// Workers that are parked.
-    pub fn parked(&self) -> usize {
-        self.lock().parked
+    /// Workers that have nothing to do.
+    pub fn idle(&self) -> usize {
+        let state = self.lock();
+        state.parked + state.searching
     }
 
     /// Whether [`Queue::close`] has been called.
@@ -315,107 +363,5 @@ impl<T> Queue<T> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    const SOON: Duration = Duration::from_millis(1);
-
-    fn queue(workers: usize, queued: usize) -> Queue<u32> {
-        Queue::new(Limits { workers, queued })
-    }
-
-    #[test]
-    fn jobs_of_one_priority_leave_in_the_order_of_their_posts() {
-        let queue = queue(1, 10);
-        for job in 0..3 {
-            queue.post(Priority::Normal, job);
-        }
-
-        assert_eq!(
-            [Taken::Job(0), Taken::Job(1), Taken::Job(2)],
-            [queue.take(SOON), queue.take(SOON), queue.take(SOON)]
-        );
-    }
-
-    #[test]
-    fn the_more_urgent_job_leaves_first() {
-        let queue = queue(1, 10);
-        queue.post(Priority::Low, 3);
-        queue.post(Priority::Normal, 2);
-        queue.post(Priority::Urgent, 0);
-        queue.post(Priority::High, 1);
-
-        let order: Vec<_> = std::iter::from_fn(|| queue.try_take()).collect();
-
-        assert_eq!(vec![0, 1, 2, 3], order);
-    }
-
-    #[test]
-    fn a_job_that_was_overtaken_for_long_goes_next() {
-        let queue = queue(1, usize::MAX);
-        queue.post(Priority::Low, 7);
-        for _ in 0..=PATIENCE {
-            queue.post(Priority::Urgent, 0);
-        }
-
-        assert_eq!(Some(7), queue.try_take());
-    }
-
-    #[test]
-    fn a_post_asks_for_a_worker_only_while_none_is_parked_and_the_limit_allows() {
-        let queue = queue(2, 10);
-
-        assert_eq!(Posted::QueuedNeedsWorker, queue.post(Priority::Normal, 0));
-        assert_eq!(Posted::QueuedNeedsWorker, queue.post(Priority::Normal, 1));
-        assert_eq!(Posted::Queued, queue.post(Priority::Normal, 2));
-    }
-
-    #[test]
-    fn a_full_queue_hands_the_job_back() {
-        let queue = queue(0, 1);
-        queue.post(Priority::Normal, 0);
-
-        assert_eq!(Posted::Full(1), queue.post(Priority::Normal, 1));
-        assert!(!queue.wait_for_room(SOON));
-    }
-
-    #[test]
-    fn a_closed_queue_runs_what_it_has_and_refuses_more() {
-        let queue = queue(1, 10);
-        queue.post(Priority::Normal, 0);
-        queue.close(false);
-
-        assert_eq!(Posted::Closed(1), queue.post(Priority::Normal, 1));
-        assert_eq!(Taken::Job(0), queue.take(SOON));
-        assert_eq!(Taken::Closed, queue.take(SOON));
-    }
-
-    #[test]
-    fn closing_with_discard_hands_every_queued_job_back() {
-        let queue = queue(1, 10);
-        queue.post(Priority::Normal, 0);
-        queue.post(Priority::High, 1);
-
-        assert_eq!(vec![1, 0], queue.close(true));
-    }
-
-    #[test]
-    fn an_idle_worker_becomes_surplus_and_is_uncounted() {
-        let queue = queue(1, 10);
-        assert!(queue.add_worker(false));
-
-        assert_eq!(Taken::Surplus, queue.take(SOON));
-        assert_eq!(0, queue.workers());
-    }
-
-    #[test]
-    fn a_withdrawn_job_is_never_taken() {
-        let queue = queue(1, 10);
-        queue.post(Priority::Normal, 5);
-        queue.post(Priority::Normal, 6);
-
-        assert_eq!(Some(5), queue.withdraw(|job| *job == 5));
-        assert_eq!(Some(6), queue.try_take());
-        assert_eq!(None, queue.try_take());
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

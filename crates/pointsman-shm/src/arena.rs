@@ -14,7 +14,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::memory::{BLOCK_HEADER, RELEASED, SharedMemory};
@@ -49,6 +49,8 @@ struct Blocks {
     /// Whether anything was freed since the last trim, and up to where memory was in use since then.
     dirty: bool,
     highest: u64,
+    /// Bytes of all blocks. Only a hint to those who read it without the lock.
+    used: Arc<AtomicU64>,
 }
 
 impl Blocks {
@@ -58,6 +60,8 @@ impl Blocks {
             && let Some(live) = self.live.remove(&offset)
         {
             self.ranges.give(offset - BLOCK_HEADER, live.size);
+            // Relaxed, here and below: changed under the lock, and publishes nothing.
+            self.used.fetch_sub(live.size, Ordering::Relaxed);
             self.dirty = true;
         }
     }
@@ -68,6 +72,7 @@ impl Blocks {
 pub(crate) struct Arena {
     memory: Arc<SharedMemory>,
     blocks: Mutex<Blocks>,
+    used: Arc<AtomicU64>,
     /// A lane sends a block as soon as somebody knows it; the host's belong to tasks first.
     sends_at_once: bool,
 }
@@ -78,8 +83,16 @@ impl Arena {
         let whole = memory.arena();
         let start = whole.start;
         let ranges = Ranges::new(whole);
-        let blocks = Blocks { ranges, live: HashMap::new(), sent: VecDeque::new(), dirty: false, highest: start };
-        Self { memory, blocks: Mutex::new(blocks), sends_at_once }
+        let used = Arc::new(AtomicU64::new(0));
+        let blocks = Blocks {
+            ranges,
+            live: HashMap::new(),
+            sent: VecDeque::new(),
+            dirty: false,
+            highest: start,
+            used: used.clone(),
+        };
+        Self { memory, blocks: Mutex::new(blocks), used, sends_at_once }
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {
@@ -101,6 +114,7 @@ impl Arena {
         // Relaxed: the frame or slot that carries the reference publishes the word with it.
         self.memory.block_word(block.offset).store(0, Ordering::Relaxed);
         blocks.live.insert(block.offset, Live { size, state: State::Loose });
+        blocks.used.fetch_add(size, Ordering::Relaxed);
         blocks.highest = blocks.highest.max(start + size);
         Some(Block { arena: self.clone(), reference: block, start: self.memory.owned(block)?, owned: true })
     }
@@ -195,6 +209,16 @@ impl Arena {
             blocks.highest = end;
         }
         !blocks.sent.is_empty()
+    }
+
+    /// Whether the blocks take more than this many bytes.
+    pub(crate) fn has_more_than(&self, bytes: u64) -> bool {
+        if self.used.load(Ordering::Relaxed) <= bytes {
+            return false;
+        }
+        let mut blocks = self.lock();
+        self.sweep(&mut blocks, usize::MAX);
+        self.used.load(Ordering::Relaxed) > bytes
     }
 
     /// Bytes up to the highest block in use.

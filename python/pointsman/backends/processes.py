@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _machine, _native
+from pointsman import _default, _machine, _native, _pool
 from pointsman._errors import CannotTravelError
 from pointsman.backends.inline import run_batch
 
@@ -26,6 +26,8 @@ _LAZY_CALLS_PER_LANE = 8192
 _CALLER_SECONDS = 0.005
 # Seconds that calls get to end by themselves after a Ctrl-C, which a terminal sends to the workers, too. Arbitrary.
 _GRACE = 0.1
+# Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
+_CHUNK_BYTES = 16 << 20
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
 
@@ -42,8 +44,8 @@ class ProcessRun:
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
         self.job = job
         self.base = base
-        self.native = _native.ProcessJob(
-            pool.native, job.function, job.source.star, job.keep_going, base, job.terms.native
+        self.native: _native.ProcessJob = _pool.job(
+            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, terms=job.terms.native
         )
         self.source = job.source
         self.shares = plan.caller_shares
@@ -52,6 +54,7 @@ class ProcessRun:
         self.depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
         self.mean = mean
         self.pushed = 0
+        self.bytes = 0
 
     def start(self) -> None:
         """Send the first chunks."""
@@ -119,7 +122,7 @@ class ProcessRun:
             if not items:
                 break
             try:
-                self.native.push(items)
+                self.bytes += self.native.push(items)
             except CannotTravelError:
                 self.push_one_by_one(items)
             self.pushed += len(items)
@@ -164,6 +167,8 @@ class ProcessRun:
             count = _native.chunk_size(
                 left if left is not None else 1 << 40, lanes, self.mean, 0.0, min(job.target, 0.05)
             )
+        if self.pushed and self.bytes:
+            count = min(count, max(1, _CHUNK_BYTES * self.pushed // self.bytes))
         if job.lazy and job.buffersize is not None:
             count = min(count, max(1, job.buffersize // (2 * self.lanes)))
         return count

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::overflow::Overflow;
-use super::process::Process;
+use super::process::{PATIENCE, Process};
 use super::table::{Entry, Place, Stored, Table};
 use crate::arena::Arena;
 use crate::death::{Cause, Death, KillReason};
@@ -100,6 +100,8 @@ pub(super) struct Core<S> {
     pub(super) respawn: bool,
     /// Deaths before readiness, one after the other.
     pub(super) stillborn: u32,
+    /// How many of those end the attempts.
+    pub(super) patience: u32,
     /// The shortest time limit of late.
     pub(super) shortest_limit: Duration,
     pub(super) grave: Vec<Arc<S>>,
@@ -124,6 +126,7 @@ impl<S: Sink> Core<S> {
             refusal: None,
             respawn: true,
             stillborn: 0,
+            patience: PATIENCE,
             shortest_limit: Duration::MAX,
             grave: Vec::new(),
             scratch: Vec::new(),

@@ -259,6 +259,13 @@ impl<S: Sink> Host<S> {
         }
     }
 
+    /// Whether the arguments on their way take more than this many bytes, so that whoever sends more had better wait for
+    /// outcomes first. Not without tasks: then nothing would come to wait for.
+    pub fn is_crowded(&self, bytes: u64) -> bool {
+        let shared = &*self.shared;
+        !shared.is_foreign() && shared.env.arena.has_more_than(bytes) && self.look(false, |core| core.table.len() > 0)
+    }
+
     /// Delivers what has arrived. Returns the number of outcomes.
     pub fn drain(&self) -> usize {
         if self.shared.is_foreign() { 0 } else { self.shared.drain(0) }

@@ -29,6 +29,13 @@ use crate::ring::Consumer;
 use crate::task::{ProcessId, Reply, Sink, TaskId};
 use crate::zygote::MOST_LANES_PER_PROCESS;
 
+/// Processes that may die one after the other before they are ready, in a pool that never had a ready one. Given by the
+/// promise that an initializer which kills its process breaks the pool at the third time.
+pub(super) const PATIENCE: u32 = 3;
+/// The same, where others have been ready: then somebody kills them from outside, or what they need has gone. Arbitrary:
+/// half a second's worth of attempts.
+const PATIENCE_PROVEN: u32 = 50;
+
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -210,6 +217,7 @@ impl<S: Sink> Core<S> {
             if let Some(process) = self.processes.get_mut(id) {
                 process.started = true;
                 self.stillborn = 0;
+                self.patience = PATIENCE_PROVEN;
             }
         }
         started
@@ -326,6 +334,7 @@ impl<S: Sink> Core<S> {
         env.arena.forget(id.0);
         if ready {
             self.stillborn = 0;
+            self.patience = PATIENCE_PROVEN;
         } else if !process.retiring && process.killed.is_none() {
             self.stillborn += 1;
         }

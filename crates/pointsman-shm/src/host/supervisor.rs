@@ -29,8 +29,6 @@ use crate::zygote::{self, Answer, Client};
 const OBITUARY: Duration = Duration::from_secs(2);
 /// How long a process may take to show itself whose zygote died over its launch. Arbitrary: a fork takes milliseconds.
 const LOST: Duration = Duration::from_secs(2);
-/// Deaths before readiness, one after the other, that end the attempts.
-const STILLBORN: u32 = 3;
 /// How often the supervisor looks around when nothing happens, and when something may be stuck.
 const TICK: Duration = Duration::from_millis(500);
 const QUICK_TICK: Duration = Duration::from_millis(50);
@@ -102,6 +100,7 @@ pub(super) fn run<S: Sink>(shared: &Shared<S>) {
         supervisor.tell(&*shared.hooks);
         shared.gone.notify_all();
         if over {
+            shared.env.arena.trim();
             shared.wake_drainer();
             return;
         }
@@ -228,11 +227,11 @@ impl Supervisor {
                 continue;
             };
             let hopeless = !ready && death.cause == Cause::Exit(HOPELESS);
-            if (core.stillborn >= STILLBORN || hopeless) && core.stage != Stage::Closed {
+            if (core.stillborn >= core.patience || hopeless) && core.stage != Stage::Closed {
                 let why = if hopeless {
                     death.to_string()
                 } else {
-                    format!("{death}, and so did those before it: {STILLBORN} in a row")
+                    format!("{death}, and so did those before it: {} in a row", core.stillborn)
                 };
                 core.abandon(&shared.env, Death { cause: Cause::NeverStarted(why), ..death.clone() });
             }

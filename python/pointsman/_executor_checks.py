@@ -1,0 +1,77 @@
+"""What may be asked of an `Executor`, and what of it goes together.
+
+Does not know what is done with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._job import check_count
+from pointsman._scheduling import WorkStealingScheduler
+
+_BACKENDS = ("auto", "threads", "processes", "asyncio")
+_ON_WORKER_DEATH = ("replace", "break")
+# Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
+_LEAST_SHARED = 4 << 20
+_LEAST_SHARED_EACH = 128 << 10
+
+
+def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context: Any) -> str:
+    """The backend that remains, once the choices are known to go together."""
+    if backend not in _BACKENDS:
+        message = f"backend must be one of {', '.join(map(repr, _BACKENDS))}, not {backend!r}"
+        raise InvalidArgumentError(message)
+    if on_worker_death not in _ON_WORKER_DEATH:
+        message = f"on_worker_death must be one of {', '.join(map(repr, _ON_WORKER_DEATH))}, not {on_worker_death!r}"
+        raise InvalidArgumentError(message)
+    if scheduler is not None and not isinstance(scheduler, WorkStealingScheduler):
+        message = f"scheduler must be a WorkStealingScheduler or None, not {scheduler!r}"
+        raise InvalidTypeError(message)
+    if backend == "processes":
+        if scheduler is not None:
+            message = "scheduler is for threads; idle worker processes take calls from each other anyway"
+            raise InvalidArgumentError(message)
+        return "processes"
+    if mp_context is not None:
+        message = "mp_context is for worker processes: leave it out, or pass backend='processes'"
+        raise InvalidArgumentError(message)
+    if on_worker_death == "break":
+        message = "on_worker_death is for worker processes: pass backend='processes', too"
+        raise InvalidArgumentError(message)
+    return "threads"
+
+
+def check_workers(max_workers: Any) -> int | None:
+    if isinstance(max_workers, int) and max_workers <= 0:
+        message = f"max_workers must be greater than 0, not {max_workers!r}"
+        raise InvalidArgumentError(message)
+    return check_count("max_workers", max_workers)
+
+
+def check_limits(
+    backend: str,
+    workers: int,
+    max_tasks_per_child: int | None,
+    memory_limit: int | None,
+    shared_memory: int | None,
+) -> dict[str, Any]:
+    """The limits of worker processes, by the names that their pool gives them."""
+    limits = {
+        "max_tasks": check_count("max_tasks_per_child", max_tasks_per_child),
+        "memory_limit": check_count("memory_limit", memory_limit),
+        "shared_memory": check_count("shared_memory", shared_memory),
+    }
+    if backend == "threads" and any(limit is not None for limit in limits.values()):
+        message = "max_tasks_per_child, memory_limit and shared_memory are of worker processes: add backend='processes'"
+        raise InvalidArgumentError(message)
+    least = _LEAST_SHARED + _LEAST_SHARED_EACH * workers
+    if shared_memory is not None and shared_memory < least:
+        message = f"shared_memory must be at least {least} bytes for {workers} workers, not {shared_memory}"
+        raise InvalidArgumentError(message)
+    if backend == "processes":
+        from pointsman._pool import check_limits as check_pool
+
+        check_pool(**limits)
+    return limits
