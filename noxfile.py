@@ -107,6 +107,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     if any((ROOT / "tests" / "typing").glob("*.py")):
         session.run("mypy", "tests/typing")
+        session.run("pyright", "tests/typing")
     # Away from the tree, or the stub would be looked for beside sources that have no compiled module.
     with session.chdir(session.create_tmp()):
         session.run("python", "-m", "mypy.stubtest", "pointsman._native")
