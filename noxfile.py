@@ -107,6 +107,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     if any((ROOT / "tests" / "typing").glob("*.py")):
         session.run("mypy", "tests/typing")
+        session.run("pyright", "tests/typing")
     # Away from the tree, or the stub would be looked for beside sources that have no compiled module.
     with session.chdir(session.create_tmp()):
         session.run("python", "-m", "mypy.stubtest", "pointsman._native")
@@ -185,6 +186,15 @@ def loom(session: nox.Session) -> None:
     }
     for crate in PURE_CRATES[1:]:
         session.run("cargo", "test", "--release", "-p", crate, "loom", external=True, env=env)
+
+
+@nox.session(default=False)
+def standard(session: nox.Session) -> None:
+    """Run the tests of the contract with worker processes of the standard library, as elsewhere than on Linux."""
+    _install_wheel(session, "cli")
+    _install(session, "test")
+    contract = [f"tests/test_{name}.py" for name in ("contract", "map", "execute", "executor", "futures", "travel")]
+    session.run("python", "-m", "pytest", *(session.posargs or contract), env={"POINTSMAN_PROCESSES": "stdlib"})
 
 
 @nox.session(default=False)

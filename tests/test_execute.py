@@ -9,6 +9,7 @@ import pytest
 
 import functions
 import pointsman
+from fixtures import run_program
 from functions import Boom
 
 pytestmark = pytest.mark.timeout(60)
@@ -193,3 +194,42 @@ def test_a_job_may_be_run_from_a_thread_with_a_running_event_loop(backend):
         return pointsman.execute(functions.square, range(40), backend=backend)
 
     assert asyncio.run(cell()) == [x * x for x in range(40)]
+
+
+def test_calls_that_come_to_compute_are_moved_and_each_input_is_computed_once(tmp_path):
+    source = f"""
+import os, pointsman, time
+
+def note(x):
+    descriptor = os.open({str(tmp_path / "seen")!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, b"%d\\n" % x)
+    os.close(descriptor)
+    if x < 40:
+        time.sleep(0.01)
+    else:
+        sum(range(100_000))
+    return x
+
+print(pointsman.execute(note, range(300)) == list(range(300)))
+"""
+    assert run_program(tmp_path, source) == "True"
+    assert sorted(map(int, (tmp_path / "seen").read_text().split())) == list(range(300))
+
+
+def test_a_range_whose_calls_become_dear_in_the_middle_of_a_batch_is_shared_and_computed_once(tmp_path):
+    source = f"""
+import os, pointsman
+
+def note(x):
+    if x < 200_000:
+        return x
+    descriptor = os.open({str(tmp_path / "seen")!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, b"%d\\n" % x)
+    os.close(descriptor)
+    sum(range(50_000))
+    return x
+
+print(pointsman.execute(note, range(200_400)) == list(range(200_400)))
+"""
+    assert run_program(tmp_path, source) == "True"
+    assert sorted(map(int, (tmp_path / "seen").read_text().split())) == list(range(200_000, 200_400))

@@ -283,8 +283,11 @@ def test_submit_blocks_while_the_queue_is_full():
 @BOTH
 def test_wait_returns_those_that_are_done(place):
     with pointsman.Executor(2, backend=place) as executor:
-        quick, slow = executor.submit(functions.square, 2), executor.submit(time.sleep, 0.5)
-        done = executor.wait([quick, slow], timeout=0.2)
+        # The workers are there.
+        executor.submit(functions.square, 1).result()
+        slow = executor.submit(time.sleep, 1.5)
+        quick = executor.submit(functions.square, 2)
+        done = executor.wait([quick, slow], timeout=0.7)
 
         assert quick in done
         assert executor.wait([quick, slow]) == [quick, slow]

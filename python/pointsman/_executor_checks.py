@@ -11,7 +11,7 @@ from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._job import check_count
 from pointsman._scheduling import WorkStealingScheduler
 
-_BACKENDS = ("auto", "threads", "processes")
+_BACKENDS = ("auto", "threads", "processes", "asyncio")
 _ON_WORKER_DEATH = ("replace", "break")
 # Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
 _LEAST_SHARED = 4 << 20
@@ -70,4 +70,8 @@ def check_limits(
     if shared_memory is not None and shared_memory < least:
         message = f"shared_memory must be at least {least} bytes for {workers} workers, not {shared_memory}"
         raise InvalidArgumentError(message)
+    if backend == "processes":
+        from pointsman._pool import check_limits as check_pool
+
+        check_pool(**limits)
     return limits

@@ -30,6 +30,48 @@ _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 _lingering: list[_native.ProcessPool] = []
 
 
+def make(processes: int, threads: int = 1, **options: Any) -> Any:
+    """Return a pool of worker processes: our own, or the standard library's where that cannot be.
+
+    The one place that chooses. POINTSMAN_PROCESSES=stdlib in the environment asks for the standard library's.
+    """
+    if is_standard():
+        from pointsman._standard import StandardProcesses
+
+        return StandardProcesses(processes, threads, **options)
+    return Processes(processes, threads, **options)
+
+
+def is_standard() -> bool:
+    """Whether worker processes are those of the standard library."""
+    wanted = os.environ.get("POINTSMAN_PROCESSES", "")
+    if wanted not in ("", "native", "stdlib"):
+        message = f"POINTSMAN_PROCESSES must be 'native' or 'stdlib', not {wanted!r}"
+        raise InvalidArgumentError(message)
+    return wanted == "stdlib" or (not wanted and sys.platform != "linux")
+
+
+def check_limits(*, memory_limit: int | None, shared_memory: int | None, **_others: object) -> None:
+    """Raise for limits that the pool which `make` would make cannot keep."""
+    if is_standard():
+        from pointsman._standard import check
+
+        check(memory_limit=memory_limit, shared_memory=shared_memory)
+
+
+def job(
+    pool: Any, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int, terms: _native.Terms | None
+) -> Any:
+    """Return a job of many calls on a pool that `make` has made."""
+    if isinstance(pool, Processes):
+        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms)
+    from pointsman import _standard
+    from pointsman._standard_job import StandardJob
+
+    _standard.refuse(terms)
+    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base)
+
+
 class Processes:
     """A pool of worker processes.
 

@@ -33,8 +33,11 @@ _BLAS_VARIABLES = (
 )
 
 
-def zygote(socket: int, parent: int) -> None:
-    """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors."""
+def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None:
+    """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors.
+
+    The modules that are needed are imported first, from `path`.
+    """
     # What every worker needs is imported before the first is forked.
     import contextlib  # noqa: F401
     import signal
@@ -45,6 +48,7 @@ def zygote(socket: int, parent: int) -> None:
     # Blocked at the start, so that none could end this process before the line above.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     server = _native.ZygoteServer(socket, parent)
+    _prepare({"path": path, "preload": needed})
     while (request := server.next()) is not None:
         try:
             config: dict[str, Any] = loads(request.config)

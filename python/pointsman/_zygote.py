@@ -17,7 +17,7 @@ import threading
 from time import perf_counter, sleep
 from typing import NamedTuple
 
-from pointsman import _native
+from pointsman import _functions, _native
 
 # Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
 # (an editable install, for example), and then workers must run it too.
@@ -65,11 +65,15 @@ def connect() -> int:
         return _zygote.registrar.join()
 
 
-def prepare() -> None:
-    """Have a zygote started, if there is none: it takes a while to boot, and costs this thread a millisecond."""
+def prepare(function: object) -> None:
+    """Have a zygote started for calls of `function`, if there is none.
+
+    It takes a while to boot and to import what the calls need, and costs this thread a millisecond.
+    """
     global _zygote  # noqa: PLW0603 - one for the program
     with _lock:
         if _zygote is None:
+            _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
             _zygote = _start(site=_needs_site())
 
 
@@ -120,9 +124,10 @@ def _start(*, site: bool) -> _Zygote:
         command.append("-S")
     command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     command += ["-X", "utf8"] if sys.flags.utf8_mode else []
+    start = f"zygote(3, 4, {_functions.needed!r}, {sys.path!r})"
     command += [
         "-c",
-        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; zygote(3, 4)",
+        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; {start}",
     ]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -8,8 +8,8 @@
 //!
 //! - I1. The plain loop is always the first placement tried.
 //! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] and by the machine's least gain.
-//! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] where
-//!   processes would have to be started.
+//! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] or
+//!   [`UNSURE_OF_ONE`] where processes would have to be started.
 //! - I4. After one call that mostly waited, more threads than that are taken, up to [`GENEROUS`] times as many, unless
 //!   they are predicted to cost more.
 
@@ -31,6 +31,9 @@ const TIE: f64 = 0.03;
 /// else that is predicted (18 to 80 ms on one machine, with its load and with what the workers import). Arbitrary
 /// between 0.1 and 0.3.
 const UNSURE: f64 = 0.2;
+/// The same after one call that mostly waited: what it computed is what processes would help with, and most of that is
+/// done once (imports, connections, caches). Arbitrary between 0.5 and 2.
+const UNSURE_OF_ONE: f64 = 1.0;
 
 /// How many times the threads that one observed call asks for: what the first call computes is largely what later ones
 /// find done (imports, connections, caches), and a thread too few costs more than one too many. Arbitrary between 2
@@ -78,7 +81,7 @@ impl Placement {
 pub fn decide(observation: &Observation, machine: &Machine, job: &Job) -> Plan {
     let model = Model::new(observation, machine, job);
     let placements = placements(&model, machine, job);
-    let chosen = generous(&placements, choose(&placements, machine, job), observation);
+    let chosen = generous(&placements, choose(&placements, machine, job, observation), observation);
     let taken = placements[chosen];
     let shown = shown(&placements, &taken, job);
     let position = shown.iter().position(|placement| placement.complexity() == taken.complexity()).unwrap_or(0);
@@ -98,7 +101,7 @@ pub fn decide(observation: &Observation, machine: &Machine, job: &Job) -> Plan {
 pub(crate) fn backend_for(observation: &Observation, machine: &Machine, job: &Job) -> Backend {
     let model = Model::new(observation, machine, job);
     let placements = placements(&model, machine, job);
-    placements[choose(&placements, machine, job)].backend
+    placements[choose(&placements, machine, job, observation)].backend
 }
 
 /// All placements that are tried, the plain loop first.
@@ -191,7 +194,7 @@ fn process_counts(cores: u32) -> impl Iterator<Item = u32> {
 }
 
 /// The index of the placement to take.
-fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
+fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &Observation) -> usize {
     let inline = placements[0].cost.seconds;
     let loops = job.objection(Backend::Inline).is_none();
     let open = Backend::ALL.map(|backend| job.objection(backend).is_none());
@@ -212,7 +215,13 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
         better(placement) && placement.cost.seconds <= fastest && placement.backend == Backend::Processes
     });
     let tie = |placement: &Placement| {
-        if placement.backend == Backend::Threads && must_start && by_processes { UNSURE } else { TIE }
+        if placement.backend != Backend::Threads || !must_start || !by_processes {
+            TIE
+        } else if is_one_that_waited(observation) {
+            UNSURE_OF_ONE
+        } else {
+            UNSURE
+        }
     };
     placements
         .iter()
@@ -222,11 +231,14 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job) -> usize {
         .map_or(0, |(index, _)| index)
 }
 
+fn is_one_that_waited(observation: &Observation) -> bool {
+    observation.calls <= 1 && observation.wait > observation.cpu()
+}
+
 /// More threads than the chosen placement has, if all that is known is one call that mostly waited (I4).
 fn generous(placements: &[Placement], chosen: usize, observation: &Observation) -> usize {
     let taken = placements[chosen];
-    let waits = observation.wait > observation.cpu();
-    if taken.backend != Backend::Threads || observation.calls > 1 || !waits {
+    if taken.backend != Backend::Threads || !is_one_that_waited(observation) {
         return chosen;
     }
     placements

@@ -372,3 +372,35 @@ fn half_waiting_calls_that_fit_into_one_round_run_in_one() {
     // Two calls of 20 ms at a time on two cores, and a second of waiting.
     assert!(plan.seconds < 1.9, "{:?}", plan.choice());
 }
+
+#[test]
+fn after_one_call_that_mostly_waited_there_are_more_threads_than_its_own_computing_asks_for() {
+    let several = call(2.0 * MS, 0.0, 12.0 * MS);
+    let one = Observation { calls: 1, ..several };
+    let job = Job { struck: vec![(Backend::Processes, "not asked".into())], ..Job::of(400) };
+    let [few, many] = [several, one].map(|seen| decide(&seen, &Machine::default(), &job));
+
+    assert_eq!((few.choice().backend, many.choice().backend), (Backend::Threads, Backend::Threads));
+    assert!(many.choice().workers > few.choice().workers);
+    assert!(many.seconds <= few.seconds * 1.04);
+}
+
+#[test]
+fn after_one_call_that_mostly_waited_no_processes_are_started_for_what_it_computed() {
+    let several = call(3.0 * MS, 0.0, 12.0 * MS);
+    let one = Observation { calls: 1, ..several };
+
+    assert_eq!(plan(&several, 400).choice().backend, Backend::Processes);
+    assert_eq!(plan(&one, 400).choice().backend, Backend::Threads);
+}
+
+#[test]
+fn a_call_that_has_mostly_waited_is_expected_to_go_on_waiting() {
+    let waits = Observation { partial: true, ..call(2.0 * MS, 0.0, 8.0 * MS) }.completed();
+    let computes = Observation { partial: true, ..call(8.0 * MS, 0.0, 2.0 * MS) }.completed();
+
+    close(waits.wall().get(), 20.0 * MS, 1e-9);
+    close(waits.cpu().get(), 2.0 * MS, 1e-9);
+    close(computes.wall().get(), 20.0 * MS, 1e-9);
+    close(computes.cpu().get(), 16.0 * MS, 1e-9);
+}

@@ -32,6 +32,8 @@ mod death;
 mod guest;
 #[cfg(not(loom))]
 mod host;
+#[cfg(all(test, not(loom)))]
+mod hostile_tests;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(not(loom))]

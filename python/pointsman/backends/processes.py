@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _machine, _native
+from pointsman import _default, _machine, _native, _pool
 from pointsman._errors import CannotTravelError
 from pointsman.backends.inline import run_batch
 
@@ -44,8 +44,8 @@ class ProcessRun:
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
         self.job = job
         self.base = base
-        self.native = _native.ProcessJob(
-            pool.native, job.function, job.source.star, job.keep_going, base, job.terms.native
+        self.native: _native.ProcessJob = _pool.job(
+            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, terms=job.terms.native
         )
         self.source = job.source
         self.shares = plan.caller_shares

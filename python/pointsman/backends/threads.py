@@ -163,12 +163,24 @@ def _end_all() -> None:
 _LOOK = 0.02
 # Threads beyond which adapting does not go by itself. Arbitrary: a plan may ask for more.
 _MOST_ADAPTED = 128
+# Seconds and calls between two looks at whether calls have turned, the share of a core that they must compute for, and
+# how many times what was measured. Arbitrary: long enough that a few odd calls do not count.
+_TURN = 0.05
+_TURN_CALLS = 4
+_SATURATED = 0.8
+_MUCH = 2.0
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
 # Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known, and
 # the inputs that may be ahead of the results at most. Arbitrary: from a millisecond on the hand-over costs nothing.
 _WINDOW_SECONDS = 0.002
 _MOST_AHEAD = 8192
+
+
+def _computing(plan: Plan) -> float | None:
+    """Seconds that a call was measured to compute."""
+    seen = plan.observation
+    return max(1e-4, seen.held + seen.free) if seen is not None else None
 
 
 class ThreadRun:
@@ -193,9 +205,13 @@ class ThreadRun:
         self._widens = job.buffersize is None and not self._eager
         self._helpers = 0
         self._wanted = plan.max_workers - 1 if self._shares else plan.max_workers
-        self._closed = False
+        self._closed = self._closed_early = False
         # Only calls that mostly wait: threads that compute gain nothing from company.
-        self._adapts = plan.workload == "io-bound" and self._shares and self._eager and job.max_workers is None
+        waits = plan.workload in {"io-bound", "mixed"} and self._shares and self._eager
+        self._adapts = plan.workload == "io-bound" and waits and job.max_workers is None
+        # Calls that waited when they were measured may come to compute: then threads are the wrong place.
+        self._expected = _computing(plan) if waits and job.backend == "auto" else None
+        self._seen = (perf_counter(), 0, 0.0)
 
     def _room(self) -> int:
         """Inputs to take now."""
@@ -247,6 +263,19 @@ class ThreadRun:
         elif calls >= 2 * (self._wanted + 1):
             self._adapts = False
 
+    def _has_turned(self) -> bool:
+        """Whether calls have come to compute for much longer than was measured, and the GIL has become the limit."""
+        if self._expected is None:
+            return False
+        then, calls_then, cpu_then = self._seen
+        now = perf_counter()
+        calls, _wall, cpu, _longest = self._shared.observed()
+        fresh, computed = calls - calls_then, cpu - cpu_then
+        if now - then < _TURN or fresh < _TURN_CALLS:
+            return False
+        self._seen = (now, calls, cpu)
+        return computed > _SATURATED * (now - then) and computed > _MUCH * self._expected * fresh
+
     def growable(self) -> int:
         """Calls that more threads could speed up: all that are not finished, or 0 when each has a thread."""
         unclaimed, running, _left, _finished = self._shared.figures()
@@ -264,8 +293,12 @@ class ThreadRun:
             while True:
                 self.start()
                 if self._shares:
-                    shared.run(None if self._eager and not self._adapts else _LOOK if self._eager else 0.0)
+                    watches = self._adapts or self._expected is not None
+                    shared.run(None if self._eager and not watches else _LOOK if self._eager else 0.0)
                     self._adapt()
+                    if not self._closed_early and self._has_turned():
+                        self._closed_early = True
+                        self._source.put_back(self.give_back())
                 values, raised = shared.take()
                 if values:
                     yield values

@@ -1,0 +1,348 @@
+"""Worker processes of the standard library, for systems without what the native pool is built on.
+
+The same calls, results and errors; slower, and without what only the native pool can do: stopping a call, running it
+again, limits of memory. Asked for, those are errors. When a worker dies the standard pool fails every call that it has;
+then a new one takes its place.
+
+Does not know jobs or plans.
+
+Invariants:
+    B1. What travels is packed here: the standard pool sees bytes, so it never fails over what they hold.
+    B2. Workers do not run the program's main module: what it defines travels by value.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from _pickle import loads
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from time import perf_counter, sleep
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _outcome
+from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._future import Future
+from pointsman._job import name_of
+from pointsman._standard_context import make_context
+from pointsman._transport import dumps_anyway
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Callable
+
+# A call's outcome as it travels: whether it is a value, then the pickled value or the packed exception.
+Sent = tuple[bool, Any]
+
+_alive: weakref.WeakSet[StandardProcesses] = weakref.WeakSet()
+_hooked = False
+
+
+class StandardProcesses:
+    """A pool of worker processes of the standard library; what `_pool.Processes` is elsewhere."""
+
+    def __init__(
+        self,
+        processes: int,
+        threads: int = 1,
+        *,
+        cores: float = 1.0,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        patient: bool = False,
+        max_tasks: int | None = None,
+        memory_limit: int | None = None,
+        shared_memory: int | None = None,
+        breaks: bool = False,
+    ) -> None:
+        check(memory_limit=memory_limit, shared_memory=shared_memory)
+        self.threads, self.size, self.closed = threads, processes, False
+        self.native = self
+        self._lock = threading.Lock()
+        self._patient, self._owner, self._max_tasks = patient, os.getpid(), max_tasks
+        self._initializer, self._breaks = initializer, breaks
+        share = max(1.0, cores / max(1, processes))
+        packed = dumps_anyway((initializer, initargs)) if initializer is not None else None
+        self._begin = (share, dict(os.environ), packed)
+        self._counts = {"running": 0, "completed": 0, "failed": 0, "cancelled": 0, "deaths": 0}
+        self._seconds = 0.0
+        # Why no worker will ever come.
+        self._broken: BaseException | None = None
+        self._waiting: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
+        self._pool: ProcessPoolExecutor | None = None
+        _register(self)
+
+    def _started(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if self.closed:
+                message = "cannot schedule new futures after shutdown"
+                raise RuntimeError(message)
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    self.size,
+                    mp_context=make_context(),
+                    initializer=_begin,
+                    initargs=self._begin,
+                    max_tasks_per_child=self._max_tasks,
+                )
+            return self._pool
+
+    def send(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
+        """Submit to the standard pool, or to a new one if it has broken meanwhile."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            sent = self._started().submit(function, *args)
+        except BrokenProcessPool:
+            self.renew()
+            sent = self._started().submit(function, *args)
+        self._waiting.add(sent)
+        return sent
+
+    def renew(self, *, kill: bool = False) -> None:
+        """Drop the standard pool, so that the next call makes another."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            processes = list((getattr(pool, "_processes", None) or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes if kill else ():
+                process.kill()
+
+    def grow(self, processes: int) -> None:
+        """Have this many workers from the next call on."""
+        if processes > self.size:
+            self.size = processes
+            with self._lock:
+                pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.shutdown(wait=False)
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        _priority: int = 2,
+        terms: object = None,
+    ) -> Future[Any]:
+        """Start a call and return its future."""
+        refuse(terms)
+        sent = self.send(_call, dumps_anyway(function), dumps_anyway((args, kwargs or {})))
+        future = StandardFuture(sent)
+        name = name_of(function)
+        self._counts["running"] += 1
+
+        def settle(done: concurrent.futures.Future[Any]) -> None:
+            self._counts["running"] -= 1
+            if done.cancelled():
+                self._counts["cancelled"] += 1
+                Future.cancel(future)
+                future.set_running_or_notify_cancel()
+                return
+            value, error = self.open(done, name)
+            self._counts["completed" if error is None else "failed"] += 1
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        sent.add_done_callback(settle)
+        return future
+
+    def open(self, done: concurrent.futures.Future[Any], name: str) -> tuple[Any, BaseException | None]:
+        """Return the value or the exception of a call that is over."""
+        why = done.exception()
+        if why is not None:
+            return None, self.explain(why, name, None)
+        sent, seconds = done.result()
+        self._seconds += seconds
+        return unpack(sent, name, None)
+
+    def explain(self, why: BaseException, name: str, index: int | None) -> BaseException:
+        """Return our error for one of the standard pool's."""
+        if not isinstance(why, BrokenProcessPool):
+            return why
+        self._counts["deaths"] += 1
+        if self._initializer is not None and not self._seconds:
+            # No call has ever come back: it is the workers' beginning that fails.
+            cause = f"never started: the initializer {name_of(self._initializer)} raised, see its traceback"
+            error = self._broken = _outcome.worker_died(cause, 0, 0, name, index)
+        else:
+            error = _outcome.worker_died("unknown", 0, 0, name, index)
+            if self._breaks:
+                self._broken = error
+        error.__cause__ = why
+        return error
+
+    def figures(self) -> tuple[int, int, int, int, int, float, int]:
+        """Return what the native pool does: queued, running, completed, failed, cancelled, seconds, deaths."""
+        counts, running = self._counts, sum(future.running() for future in list(self._waiting))
+        queued = max(0, counts["running"] - running)
+        ends = counts["completed"], counts["failed"], counts["cancelled"]
+        return queued, min(running, counts["running"]), *ends, self._seconds, counts["deaths"]
+
+    def broken(self) -> BaseException | None:
+        """Return why no worker will ever come, if none will."""
+        return self._broken
+
+    def wait_for_room(self, capacity: int) -> None:
+        """Wait until fewer than `capacity` calls wait for a worker."""
+        while self.figures()[0] >= capacity:
+            # Workers that begin a call ring no bell: look now and then.
+            sleep(0.002)
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return list(getattr(self._pool, "_processes", None) or {})
+
+    def cancel_all(self) -> None:
+        """Cancel every call that no worker has begun."""
+        for future in list(self._waiting):
+            future.cancel()
+
+    def shutdown(self, *, wait: bool = True, cancel: bool = False, kill: bool = False) -> None:
+        """End the workers after the queued calls; with `cancel` these are cancelled, with `kill` all end now."""
+        if self._owner != os.getpid():
+            return None
+        self.closed = True
+        if kill:
+            return self.renew(kill=True)
+        pool = self._pool
+        if pool is not None:
+            pool.shutdown(wait=wait, cancel_futures=cancel)
+        return None
+
+    def end(self) -> None:
+        """End with the program."""
+        interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+        self.shutdown(kill=interrupted or not self._patient)
+
+
+class StandardFuture(Future[Any]):
+    """The future of a call in the standard pool."""
+
+    def __init__(self, sent: concurrent.futures.Future[Any]) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def cancel(self, *, kill: bool = False) -> bool:
+        """Cancel the call if it has not begun."""
+        if kill and self._sent.running():
+            message = "cancel(kill=True) needs the native pool; the standard library's cannot stop a call"
+            raise InvalidArgumentError(message)
+        return self._sent.cancel()
+
+    def running(self) -> bool:
+        """Whether the call runs now."""
+        return self._sent.running() and not self.done()
+
+
+def check(*, memory_limit: int | None = None, shared_memory: int | None = None) -> None:
+    """Raise for what the standard pool cannot do."""
+    if memory_limit is not None or shared_memory is not None:
+        message = (
+            "memory_limit and shared_memory need the native pool of worker processes, which this system cannot run"
+        )
+        raise InvalidArgumentError(message)
+
+
+def refuse(terms: object) -> None:
+    """Raise for terms, which the standard pool cannot keep."""
+    if terms is not None:
+        message = (
+            "timeout, retries and kill_on_cancel need the native pool of worker processes; "
+            "this is the standard library's, which can neither stop a call nor run it again"
+        )
+        raise InvalidArgumentError(message)
+
+
+# ------------------------------------------------------------------------------------------------------- in the worker
+
+
+def _begin(share: float, environment: dict[str, str], packed: bytes | None) -> None:
+    """Prepare a worker."""
+    import signal
+
+    # Ctrl-C reaches the whole process group; the program decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    os.environ["POINTSMAN_CORES"] = str(share)
+    if packed is not None:
+        initializer, initargs = loads(packed)
+        initializer(*initargs)
+
+
+_functions: dict[bytes, Any] = {}
+_MOST_FUNCTIONS = 64
+
+
+def loaded(packed: bytes) -> Any:
+    """Return the function that was packed; the last ones are remembered."""
+    if packed not in _functions:
+        if len(_functions) >= _MOST_FUNCTIONS:
+            _functions.clear()
+        _functions[packed] = loads(packed)
+    return _functions[packed]
+
+
+def outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sent:
+    """Run a call and pack what came of it; never raises."""
+    try:
+        value = function(*args, **kwargs)
+        if isinstance(value, CoroutineType):
+            value.close()
+            name = name_of(function)
+            message = (
+                f"{name} returned a coroutine, which a worker cannot await: "
+                f"pass a plain function, or wrap it: lambda *a: asyncio.run({name}(*a))"
+            )
+            raise InvalidTypeError(message)  # noqa: TRY301 - it is the call's outcome, like any other
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's outcome
+        return False, _outcome.pack_exception(error)
+    try:
+        return True, dumps_anyway(value)
+    except BaseException as why:  # noqa: BLE001 - as above
+        return False, _outcome.pack_exception(_outcome.unpackable_result(value, why))
+
+
+def _call(function: bytes, arguments: bytes) -> tuple[Sent, float]:
+    began = perf_counter()
+    try:
+        called = loaded(function)
+        args, kwargs = loads(arguments)
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        return (False, _outcome.pack_exception(error)), perf_counter() - began
+    return outcome(called, args, kwargs), perf_counter() - began
+
+
+# --------------------------------------------------------------------------------------------------- in the program
+
+
+def unpack(sent: Sent, name: str, index: int | None) -> tuple[Any, BaseException | None]:
+    """Return the value or the exception of a call."""
+    good, packed = sent
+    if not good:
+        return None, _outcome.unpack_exception(packed, name, index)
+    try:
+        return loads(packed), None
+    except BaseException as why:  # noqa: BLE001 - unpickling runs the user's code
+        return None, _outcome.unreadable_result(why, name, index)
+
+
+def _register(pool: StandardProcesses) -> None:
+    global _hooked  # noqa: PLW0603 - once per process
+    _alive.add(pool)
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(after_in_child=_alive.clear) if hasattr(os, "register_at_fork") else None
+        # Before the standard library's own hook, which would wait for every queued call.
+        threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+
+
+def _end_all() -> None:
+    for pool in list(_alive):
+        pool.end()

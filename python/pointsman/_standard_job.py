@@ -1,0 +1,206 @@
+"""A job of many calls on the standard library's worker processes, in chunks; the caller may take part.
+
+Does not know how large a chunk should be.
+
+Invariants:
+    J1. Chunks lie in the order of their inputs; results are taken in that order.
+    J2. A chunk that is taken back was cancelled first: no worker has begun it or will.
+"""
+
+from __future__ import annotations
+
+import threading
+from _pickle import loads
+from collections import deque
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _outcome
+from pointsman._job import name_of
+from pointsman._standard import Sent, loaded, outcome, unpack
+from pointsman._transport import dumps_anyway
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Callable
+
+    from pointsman._standard import StandardProcesses
+
+# Longest wait without a look for signals, in seconds.
+_SLICE = 0.1
+
+
+class _Chunk:
+    """Some calls that travel together."""
+
+    __slots__ = ("calls", "first", "items", "opened", "ready", "sent", "taken")
+
+    def __init__(self, first: int, calls: int, items: list[Any] | None) -> None:
+        self.first, self.calls, self.items = first, calls, items
+        self.sent: concurrent.futures.Future[Any] | None = None
+        # (value, exception) of calls that have not been taken.
+        self.ready: deque[tuple[Any, BaseException | None]] = deque()
+        self.opened = False
+        self.taken = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.opened or (self.sent is not None and self.sent.done())
+
+
+class StandardJob:
+    """What `_native.ProcessJob` is elsewhere, and with its methods."""
+
+    def __init__(
+        self, pool: StandardProcesses, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int
+    ) -> None:
+        self._pool, self._star, self._keep_going, self._base = pool, star, keep_going, base
+        self._name = name_of(function)
+        self._function = dumps_anyway(function)
+        self._chunks: deque[_Chunk] = deque()
+        self._news = threading.Condition()
+        self._pushed = self._taken = 0
+        self._calls, self._seconds = 0, 0.0
+
+    def push(self, items: list[Any]) -> int:
+        """Send a chunk of inputs; returns the bytes that went with it."""
+        packed = dumps_anyway(items)
+        chunk = self._append(len(items), items)
+        chunk.sent = self._pool.send(_run, self._function, packed, len(items), self._star)
+        chunk.sent.add_done_callback(self._tell)
+        return len(packed)
+
+    def _append(self, calls: int, items: list[Any] | None) -> _Chunk:
+        chunk = _Chunk(self._pushed, calls, items)
+        self._chunks.append(chunk)
+        self._pushed += calls
+        return chunk
+
+    def _tell(self, _done: object) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def reserve(self, calls: int) -> int:
+        """Keep a place for results that the caller computes itself."""
+        return self._append(calls, None).first
+
+    def fill(self, first: int, values: list[Any], raised: BaseException | None) -> None:
+        """Store the results that the caller computed for a chunk; `raised` comes after them."""
+        chunk = next(chunk for chunk in self._chunks if chunk.first == first)
+        chunk.ready.extend((value, None) for value in values)
+        if raised is not None:
+            chunk.ready.append((None, raised))
+        chunk.opened = True
+
+    def steal(self) -> tuple[int, list[Any]] | None:
+        """Take the last chunk back that no worker has begun."""
+        for chunk in reversed(self._chunks):
+            if chunk.sent is not None and not chunk.opened and chunk.sent.cancel():
+                chunk.sent = None
+                return chunk.first, chunk.items or []
+        return None
+
+    def stop(self) -> list[tuple[int, list[Any]]]:
+        """Cancel what no worker has begun."""
+        back = []
+        while (stolen := self.steal()) is not None:
+            back.append(stolen)
+        return back
+
+    def kill(self, grace: float) -> None:
+        """End the calls that run, after `grace` seconds, with every worker of the pool."""
+        until = monotonic() + grace
+        while self._runs() and monotonic() < until:
+            with self._news:
+                self._news.wait(max(0.0, min(_SLICE, until - monotonic())))
+        if self._runs():
+            self._pool.renew(kill=True)
+
+    def _runs(self) -> bool:
+        return any(chunk.sent is not None and not chunk.finished for chunk in self._chunks)
+
+    def give_back(self) -> list[Any]:
+        """Take back the chunks at the end that no worker has begun; they are no part of the job any more."""
+        back: list[Any] = []
+        while self._chunks:
+            last = self._chunks[-1]
+            if last.sent is None or last.opened or not last.sent.cancel():
+                break
+            self._chunks.pop()
+            self._pushed -= last.calls
+            back[:0] = last.items or []
+        return back
+
+    def take(self) -> tuple[list[Any], BaseException | None]:
+        """Return the results that are ready, in order, and the exception that comes after them, if one does."""
+        values: list[Any] = []
+        while self._chunks:
+            chunk = self._chunks[0]
+            if not chunk.finished:
+                break
+            self._open(chunk)
+            while chunk.ready:
+                value, error = chunk.ready.popleft()
+                chunk.taken += 1
+                self._taken += 1
+                if error is None:
+                    values.append(value)
+                elif self._keep_going and isinstance(error, Exception):
+                    values.append(error)
+                else:
+                    return values, error
+            self._chunks.popleft()
+        return values, None
+
+    def _open(self, chunk: _Chunk) -> None:
+        """Unpack the outcomes of a chunk that is over."""
+        if chunk.opened or chunk.sent is None:
+            return
+        chunk.opened = True
+        why = chunk.sent.exception()
+        first = self._base + chunk.first
+        if why is not None:
+            errors = [self._pool.explain(why, self._name, first + n) for n in range(chunk.calls)]
+            chunk.ready.extend((None, error) for error in errors)
+            return
+        outcomes, seconds = chunk.sent.result()
+        self._calls += chunk.calls
+        self._seconds += seconds
+        chunk.ready.extend(unpack(sent, self._name, first + n) for n, sent in enumerate(outcomes))
+
+    def wait(self, seconds: float | None = None, pending: int = 0) -> bool:
+        """Wait until a result can be taken, or `pending` or fewer chunks are unfinished, for at most `seconds`."""
+        until = None if seconds is None else monotonic() + seconds
+
+        def news() -> bool:
+            if not self._chunks or self._chunks[0].finished:
+                return True
+            return pending > 0 and sum(not chunk.finished for chunk in self._chunks) <= pending
+
+        with self._news:
+            while not news():
+                left = _SLICE if until is None else min(_SLICE, until - monotonic())
+                if left <= 0:
+                    return False
+                self._news.wait(left)
+        return True
+
+    def figures(self) -> tuple[int, int, int, int]:
+        """Chunks not finished, calls whose results have not been taken, calls pushed, results taken."""
+        unfinished = sum(not chunk.finished for chunk in self._chunks)
+        return unfinished, sum(chunk.calls - chunk.taken for chunk in self._chunks), self._pushed, self._taken
+
+    def observed(self) -> tuple[int, float, float]:
+        """Calls, and seconds by the clock, over the chunks that have come back; CPU time is not known."""
+        return self._calls, self._seconds, 0.0
+
+
+def _run(function: bytes, packed: bytes, calls: int, star: bool) -> tuple[list[Sent], float]:
+    """Run a chunk in a worker."""
+    began = perf_counter()
+    try:
+        called, items = loaded(function), loads(packed)
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        return [(False, _outcome.pack_exception(error))] * calls, perf_counter() - began
+    outcomes = [outcome(called, tuple(item) if star else (item,), {}) for item in items]
+    return outcomes, perf_counter() - began
