@@ -1,12 +1,12 @@
 """Measures what work stealing buys on uneven work.
 
-The same calls on four threads in three ways: one queue for all threads, a queue for each thread with stealing, and a fixed
-share for each thread. Calls wait (they sleep), so that threads and not cores are what is short:
+The same calls on four threads in three ways: one queue for all threads, a queue for each thread with stealing, and a
+fixed share for each thread. Calls wait (they sleep), so that threads and not cores are what is short:
 
     python benches/stealing.py [--rounds N]
 
-Three kinds of work: *flat* (submitted from outside, every eighth call 20 times as long as the others), *sorted* (the long
-ones all in the first thread's share), and *tree* (each call submits two smaller ones, from inside).
+Three kinds of work: *flat* (submitted from outside, every eighth call 20 times as long as the others), *sorted* (the
+long ones all in the first thread's share), and *tree* (each call submits two smaller ones, from inside).
 
 What it does not know: how the schedulers work.
 

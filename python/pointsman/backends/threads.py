@@ -171,8 +171,8 @@ _SATURATED = 0.8
 _MUCH = 2.0
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
-# Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known, and
-# the inputs that may be ahead of the results at most. Arbitrary: from a millisecond on the hand-over costs nothing.
+# Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known;
+# and the most inputs that may be ahead of the results. Arbitrary: from a millisecond on the hand-over costs nothing.
 _WINDOW_SECONDS = 0.002
 _MOST_AHEAD = 8192
 
