@@ -221,7 +221,11 @@ def test_two_executors_whose_calls_wait_for_each_other_end():
 
 
 def nested(depth):
-    return 0 if depth == 0 else 1 + pointsman.options(backend="processes", max_workers=1).submit(nested, depth - 1).result()
+    return (
+        0
+        if depth == 0
+        else 1 + pointsman.options(backend="processes", max_workers=1).submit(nested, depth - 1).result()
+    )
 
 
 def test_calls_in_worker_processes_may_submit_and_wait():

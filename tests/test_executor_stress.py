@@ -75,7 +75,7 @@ def test_a_callback_may_shut_the_executor_down(place):
         futures += [executor.submit(functions.nap, n) for n in range(50)]
 
     assert closed.wait(functions.PATIENCE)
-    done, not_done = concurrent.futures.wait(futures, functions.PATIENCE)
+    _done, not_done = concurrent.futures.wait(futures, functions.PATIENCE)
     assert not not_done
     executor.shutdown()
 
@@ -167,7 +167,7 @@ def test_many_threads_may_use_and_close_executors_at_once(place, quick_switches)
     errors = []
 
     def use(seed):
-        rng = random.Random(seed)
+        rng = random.Random(seed)  # noqa: S311 - a seeded choice
         try:
             for _ in range(8 if place == "threads" else 2):
                 executor = pointsman.Executor(rng.randint(1, 3), backend=place)

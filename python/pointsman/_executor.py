@@ -423,7 +423,9 @@ class Executor(concurrent.futures.Executor):
             self._backend == "processes"
             or self._learns
             or self._queue_capacity is not None
+            # Somebody wants to see each call: a subclass, or who has replaced the method (tqdm does).
             or type(self).submit is not Executor.submit
+            or "submit" in self.__dict__
         )
 
     def _map_calls(
