@@ -30,6 +30,7 @@ __all__ = [
     "SharedJob",
     "Terms",
     "ThreadPool",
+    "WayOut",
     "ZygoteRegistrar",
     "ZygoteServer",
     "__version__",
@@ -493,6 +494,12 @@ class Port:
     def serve(self) -> None: ...
     def forward(self, future: Any, finished: Any) -> None: ...
     def drain(self) -> None: ...
+
+@final
+class WayOut:
+    def __new__(cls, function: Callable[..., Any], slow: Callable[..., Any]) -> WayOut: ...
+    def settle(self, code: object) -> None: ...
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
 @final
 class LoopCall:
