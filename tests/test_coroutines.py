@@ -331,7 +331,8 @@ def test_cancelling_the_awaiting_task_kills_a_running_call_where_the_options_say
     path = tmp_path / "pid"
 
     async def main():
-        future = pointsman.options(backend="processes", kill_on_cancel=True).submit(sleep_and_tell, str(path))
+        executor = pointsman.Executor(1, backend="processes")
+        future = executor.options(kill_on_cancel=True).submit(sleep_and_tell, str(path))
 
         async def wait():
             await future
@@ -342,6 +343,7 @@ def test_cancelling_the_awaiting_task_kills_a_running_call_where_the_options_say
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        executor.shutdown(wait=False)
         return future
 
     future = asyncio.run(main())
