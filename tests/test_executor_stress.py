@@ -211,6 +211,7 @@ ENDINGS = {
         "    try:\n"
         "        while True: executor.submit(abs, 1).result()\n"
         "    except RuntimeError: pass\n"
+        "executor.submit(abs, 1).result()\n"
         "threading.Thread(target=forever, daemon=True).start(); time.sleep(0.02)"
     ),
     "collected at the end": (

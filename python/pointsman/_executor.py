@@ -150,6 +150,9 @@ class Executor(concurrent.futures.Executor):
 
     def _start(self) -> Any:
         """Make the pool when the first call comes; returns its `submit`."""
+        # Here and not from native code: a daemon thread that is in an import when the program ends is cut off there.
+        from pointsman import _future  # noqa: F401 - see above
+
         with self._lock:
             self._check_open()
             if self._pool is None:
