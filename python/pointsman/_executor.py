@@ -125,7 +125,7 @@ class Executor(concurrent.futures.Executor):
         self._steals = scheduler is not None
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._meter: CpuMeter | None = None
         self._forget()
         _all.add(self)
@@ -157,7 +157,12 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             if self._pool is None:
                 make = self._start_threads if self._backend == "threads" else self._start_processes
-                self._pool = make()
+                made = make()
+                # A signal handler or a finalizer of this thread may have come in between, and made one.
+                if self._pool is None:
+                    self._pool = made
+                else:
+                    made.shutdown(wait=False)
             self._submit = self._pool.native.submit
             if self._backend == "threads" and not self._learns:
                 self._quick = self._submit
@@ -592,7 +597,7 @@ threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF0
 def _forget_all() -> None:
     """In a forked child: threads do not exist there, and worker processes belong to the parent."""
     for executor in list(_all):
-        executor._lock = threading.Lock()  # noqa: SLF001 - this module
+        executor._lock = threading.RLock()  # noqa: SLF001 - this module
         closed = executor._shut_down  # noqa: SLF001 - this module
         executor._forget()  # noqa: SLF001 - this module
         executor._shut_down = closed  # noqa: SLF001 - this module
