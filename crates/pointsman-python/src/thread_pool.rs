@@ -26,7 +26,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use crate::cell::Stage;
 use crate::clock;
 use crate::context::Context;
-use crate::ending::detached;
+use crate::ending::{self, detached};
 use crate::future::{self, FutureCore, Origin as _};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
@@ -205,7 +205,7 @@ impl Shared {
 
     /// Starts one more thread, whose place in the queue's count is taken already.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        let started = self.start_worker.call0(py);
+        let started = ending::call(self.start_worker.bind(py));
         if started.is_err() {
             self.queue.remove_worker();
         }
