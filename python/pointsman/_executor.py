@@ -12,8 +12,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
-from pointsman._executor_checks import check_choices, check_limits, check_workers
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
+from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers
 from pointsman._job import awaited, check_async, check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
@@ -150,9 +150,6 @@ class Executor(concurrent.futures.Executor):
 
     def _start(self) -> Any:
         """Make the pool when the first call comes; returns its `submit`."""
-        # Here and not from native code: a daemon thread that is in an import when the program ends is cut off there.
-        from pointsman import _future  # noqa: F401 - see above
-
         with self._lock:
             self._check_open()
             if self._pool is None:
@@ -201,7 +198,7 @@ class Executor(concurrent.futures.Executor):
 
         # As the standard library does.
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-        broken = _broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
+        broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
         self._error, self._quick = broken, None
         self._pool.native.break_with(broken)
@@ -570,16 +567,6 @@ def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
         why = placed
     failed.set_exception(why)
     return failed
-
-
-def _broken_pool(message: str) -> PoolBrokenError:
-    """The error of a broken pool, which is also the standard library's."""
-    from concurrent.futures.thread import BrokenThreadPool
-
-    kind: type[PoolBrokenError] = type(
-        "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
-    )
-    return kind(message)
 
 
 def _end_all() -> None:
