@@ -12,8 +12,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
-from pointsman._executor_checks import check_choices, check_limits, check_workers
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
+from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers
 from pointsman._job import awaited, check_async, check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
@@ -125,7 +125,7 @@ class Executor(concurrent.futures.Executor):
         self._steals = scheduler is not None
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._meter: CpuMeter | None = None
         self._forget()
         _all.add(self)
@@ -154,7 +154,12 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             if self._pool is None:
                 make = self._start_threads if self._backend == "threads" else self._start_processes
-                self._pool = make()
+                made = make()
+                # A signal handler or a finalizer of this thread may have come in between, and made one.
+                if self._pool is None:
+                    self._pool = made
+                else:
+                    made.shutdown(wait=False)
             self._submit = self._pool.native.submit
             if self._backend == "threads" and not self._learns:
                 self._quick = self._submit
@@ -193,7 +198,7 @@ class Executor(concurrent.futures.Executor):
 
         # As the standard library does.
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-        broken = _broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
+        broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
         self._error, self._quick = broken, None
         self._pool.native.break_with(broken)
@@ -564,16 +569,6 @@ def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
     return failed
 
 
-def _broken_pool(message: str) -> PoolBrokenError:
-    """The error of a broken pool, which is also the standard library's."""
-    from concurrent.futures.thread import BrokenThreadPool
-
-    kind: type[PoolBrokenError] = type(
-        "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
-    )
-    return kind(message)
-
-
 def _end_all() -> None:
     """Refuse calls from now on: the pools have run what was submitted, and end with the program."""
     global _ending  # noqa: PLW0603 - once per process
@@ -589,7 +584,7 @@ threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF0
 def _forget_all() -> None:
     """In a forked child: threads do not exist there, and worker processes belong to the parent."""
     for executor in list(_all):
-        executor._lock = threading.Lock()  # noqa: SLF001 - this module
+        executor._lock = threading.RLock()  # noqa: SLF001 - this module
         closed = executor._shut_down  # noqa: SLF001 - this module
         executor._forget()  # noqa: SLF001 - this module
         executor._shut_down = closed  # noqa: SLF001 - this module

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._errors import InvalidArgumentError, InvalidTypeError, PoolBrokenError
 from pointsman._job import check_count
 from pointsman._scheduling import WorkStealingScheduler
 
@@ -75,3 +75,13 @@ def check_limits(
 
         check_pool(**limits)
     return limits
+
+
+def broken_pool(message: str) -> PoolBrokenError:
+    """The error of a broken pool, which is also the standard library's."""
+    from concurrent.futures.thread import BrokenThreadPool
+
+    kind: type[PoolBrokenError] = type(
+        "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
+    )
+    return kind(message)
