@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pointsman._errors import CannotTravelError as CannotTravelError
     from pointsman._errors import InvalidArgumentError as InvalidArgumentError
     from pointsman._errors import InvalidTypeError as InvalidTypeError
+    from pointsman._errors import MissingExtraError as MissingExtraError
     from pointsman._errors import PointsmanError as PointsmanError
     from pointsman._errors import PoolBrokenError as PoolBrokenError
     from pointsman._errors import RemoteError as RemoteError
@@ -41,6 +42,7 @@ _HOME = {
     "CannotTravelError": "_errors",
     "InvalidArgumentError": "_errors",
     "InvalidTypeError": "_errors",
+    "MissingExtraError": "_errors",
     "PointsmanError": "_errors",
     "PoolBrokenError": "_errors",
     "RemoteError": "_errors",
@@ -64,6 +66,7 @@ __all__ = [
     "Future",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "MissingExtraError",
     "Plan",
     "PointsmanError",
     "PoolBrokenError",

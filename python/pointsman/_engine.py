@@ -11,7 +11,7 @@ from _contextvars import copy_context
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _native, _planner
+from pointsman import _advice, _default, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._measure import Meter
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pointsman._job import Job
+    from pointsman._meaning import Verdict
+    from pointsman._plan import Sample
     from pointsman.backends.processes import ProcessRun
     from pointsman.backends.threads import ThreadRun
 
@@ -58,7 +60,10 @@ class Run:
         self._given = plan
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
-        self._hints: tuple[str, ...] = ()
+        self._verdict: Verdict | None = None
+        self._samples: list[Sample] = []
+        # Whether every result so far was None.
+        self._only_none = True
         self._arguments: list[Any] = []
         self._results: list[Any] = []
         # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
@@ -81,6 +86,7 @@ class Run:
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
+            self.plan.samples = tuple(self._samples)
             seconds = perf_counter() - began
             self.plan.actual = Actual(
                 seconds=seconds,
@@ -174,12 +180,17 @@ class Run:
             self._arguments = items[:3]
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
+                self._only_none = self._only_none and all(result is None for result in results)
+                if job.profile and results:
+                    self._samples.append(meter.last(len(results), items[:1], results[:1]))
                 yield results
             if self._early is not None:
                 return
             if self._is_enough(meter):
                 return
             count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
+            if job.profile:
+                count = 1
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
 
@@ -293,12 +304,13 @@ class Run:
         expected = mean * (left if left is not None else 1 << 20)
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
-            plan.calls = self._total
+            plan.calls, plan.calls_left = self._total, left
             plan.decided_after = perf_counter() - self._start
-            plan.observation = _planner.observed(meter.observation() if seen is None else seen)
+            seen = meter.observation() if seen is None else seen
+            plan.observation, plan.workload = _planner.observed(seen), seen.workload
             plan.estimated_seconds = expected if left is not None else None
             plan.reasons = ("too little is left to gain anything",)
-            return plan
+            return self._advised(plan)
         if backends is None and expected > _WORTH_READING and "processes" not in self._struck:
             self._judge()
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
@@ -320,16 +332,15 @@ class Run:
             all_calls=self._total,
         )
         plan.decided_after = perf_counter() - self._start
-        if self._hints:
-            plan.reasons = (*plan.reasons, f"the code itself suggests: {', '.join(self._hints)}")
-        if meter.threads > 0:
-            plan.warnings = (
-                *plan.warnings,
-                (
-                    f"nested parallelism: a call starts up to {meter.threads} threads of its own; "
-                    f"workers times threads should stay near the core count"
-                ),
-            )
+        return self._advised(plan)
+
+    def _advised(self, plan: Plan) -> Plan:
+        """Add what the price does not say: preferences, the code's own words, warnings, raw samples."""
+        meter = self._meter
+        # The threads of a run that was begun beside the measured call are ours, not the call's.
+        threads = meter.threads if meter is not None and self._early is None else 0
+        _advice.advise(plan, self.job, self._verdict, threads, only_none=self._only_none)
+        plan.samples = tuple(self._samples)
         return plan
 
     def _judge(self) -> None:
@@ -338,7 +349,7 @@ class Run:
         # One input says more of what the function does to it than its code does.
         sample = self._arguments[:1]
         verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
-        self._hints = verdict.hints
+        self._verdict = verdict
         if not verdict.may_travel:
             self._struck["processes"] = "; ".join(verdict.reasons)
 
@@ -437,6 +448,8 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
         chunksize=job.chunksize or 1,
         function=job.name,
         calls=job.source.left(),
+        calls_left=job.source.left(),
+        warnings=(_advice.NOT_SAMPLED,) if job.profile else (),
         reasons=(asked,) if job.backend != "auto" else _stoppable(job),
     )
 
