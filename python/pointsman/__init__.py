@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pointsman._errors import WorkerDied as WorkerDied
     from pointsman._executor import Executor as Executor
     from pointsman._future import Future as Future
+    from pointsman._memory import remember as remember
     from pointsman._options import options as options
     from pointsman._plan import Plan as Plan
     from pointsman._scheduling import TaskPriority as TaskPriority
@@ -52,6 +53,7 @@ _HOME = {
     "WorkerDied": "_errors",
     "Executor": "_executor",
     "Future": "_future",
+    "remember": "_memory",
     "options": "_options",
     "Plan": "_plan",
     "TaskPriority": "_scheduling",
@@ -82,6 +84,7 @@ __all__ = [
     "map",
     "optimize",
     "options",
+    "remember",
     "run",
     "submit",
 ]

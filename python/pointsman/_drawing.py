@@ -89,7 +89,9 @@ def choice(plan: Plan) -> str:
 
 
 def _calls(plan: Plan) -> str:
-    return "an unknown number of calls" if plan.calls is None else f"{plan.calls} calls"
+    if plan.calls is None:
+        return "an unknown number of calls"
+    return "1 call" if plan.calls == 1 else f"{plan.calls} calls"
 
 
 def _promise(plan: Plan) -> str:

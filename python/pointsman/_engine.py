@@ -11,7 +11,7 @@ from _contextvars import copy_context
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _native, _planner
+from pointsman import _advice, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._measure import Meter
@@ -61,6 +61,12 @@ class Run:
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
         self._verdict: Verdict | None = None
+        # What earlier jobs of this function have taught, and whether this one's first calls are like theirs.
+        self._recalled: _learning.Recalled | None = None
+        self._as_before = self._trusting = self._foreseen = False
+        # Whether others were started beside a measured call, and the figures of those before it.
+        self._crowded = False
+        self._alone: _native.Observation | None = None
         self._samples: list[Sample] = []
         # Whether every result so far was None.
         self._only_none = True
@@ -82,6 +88,7 @@ class Run:
             for values in self._stream():
                 self.delivered += len(values)
                 yield values
+            self._learn()
         finally:
             if self._meter is not None:
                 self._meter.close()
@@ -102,9 +109,20 @@ class Run:
             for values in self._sample(watched=False):
                 self.delivered += len(values)
             self.plan = self.decide()
+            self._learn()
             if self._meter is not None:
                 self._meter.close()
         return self.plan
+
+    def _learn(self) -> None:
+        """Keep what was measured for the next job of this function."""
+        meter, known = self._meter, self._recalled
+        if meter is None or known is None or self._as_before or not meter.calls:
+            return
+        # Calls beside which others were started have waited for those, too.
+        seen = meter.observation() if not self._crowded or meter.calls == 1 else self._alone
+        if seen is not None and seen.calls * seen.wall >= _LONG_CALL:
+            known.learn(_planner.observed(seen))
 
     def _stream(self) -> Iterator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
@@ -137,6 +155,8 @@ class Run:
         plan, left = self.plan, early.growable()
         if plan is None or self._meter is None or not self._meter.calls:
             return None
+        if self._foreseen and self._recalled is not None:
+            self._foreseen = self._recalled.agrees(self._meter.wall, self._meter.cpu, self._meter.calls)
         if not left:
             # Nothing can be changed any more; the figures can be those of a whole call.
             again = self.decide(left=self._left)
@@ -176,8 +196,13 @@ class Run:
             self._meter.close()
         meter = self._meter = Meter()
         count, wanted = 1, job.sample_size
+        # What was remembered is for the first calls of a run; who asks for figures gets those of calls made now.
+        self._trusting = watched and self._recalled is None and wanted is None and not job.profile
+        self._as_before = False
         while items := source.take(self._bounded(count), brief=True):
             self._arguments = items[:3]
+            if self._recalled is None:
+                self._recalled = _learning.recall(job.asked, items[0], star=source.star)
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
                 self._only_none = self._only_none and all(result is None for result in results)
@@ -197,12 +222,17 @@ class Run:
     def _is_enough(self, meter: Meter) -> bool:
         """Whether what was measured will do for a decision."""
         left, wanted = self.job.source.left(), self.job.sample_size
+        known = self._recalled
+        if self._trusting and known is not None and known.agrees(meter.wall, meter.cpu, meter.calls):
+            self._as_before = True
+            return True
         if wanted is not None:
             return meter.calls >= wanted
         if left is not None and left * meter.mean < _TRIFLE:
             return True
         if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
             # The first call may have imported, opened and filled what later ones find: one more tells.
+            self._alone = meter.observation()
             meter.forget()
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
@@ -299,6 +329,8 @@ class Run:
         left = job.source.left() if left is None else left
         if meter is None or (meter.calls == 0 and seen is None):
             return _said(job, "inline", 1)
+        if seen is None and self._as_before and self._recalled is not None:
+            seen = self._recalled.observation()
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
@@ -341,6 +373,8 @@ class Run:
         threads = meter.threads if meter is not None and self._early is None else 0
         _advice.advise(plan, self.job, self._verdict, threads, only_none=self._only_none)
         plan.samples = tuple(self._samples)
+        if self._recalled is not None and (self._as_before or self._foreseen):
+            plan.reasons = (*plan.reasons, self._recalled.told())
         return plan
 
     def _judge(self) -> None:
@@ -427,11 +461,20 @@ class Run:
         if "processes" not in self._struck and seen.cpu > _BUSY * seen.wall:
             self._prepare_processes()
         meter.size(items[-1:], [])
-        plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
-        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE
+        part = meter.partial(seen, 1 if stuck else begun, partial=stuck)
+        known = self._recalled
+        self._foreseen = (
+            self._trusting and known is not None and stuck and known.allows(part.held + part.free, part.wait)
+        )
+        whole = known.observation() if self._foreseen and known is not None else None
+        plan = self.decide(left=left + 1, seen=whole or part)
+        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE and whole is None
         if plan.backend == "inline" or hasty:
             return None
         self._left = left + 1
+        self._crowded = True
+        if meter.calls:
+            self._alone = meter.observation()
         # What the caller's loop has not reached is anybody's.
         source.put_back(_native.cut(items, iterator))
         self.plan = plan
