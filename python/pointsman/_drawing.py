@@ -79,6 +79,8 @@ def choice(plan: Plan) -> str:
     """The choice in a few words."""
     if plan.backend == "inline":
         return "plain loop on the caller's thread"
+    if plan.backend == "asyncio":
+        return f"event loop, at most {plan.max_workers} calls at a time"
     with_caller = ", the caller's thread among them" if plan.caller_shares else ""
     if plan.backend == "threads":
         return f"{plan.max_workers} threads{with_caller}"
@@ -182,8 +184,8 @@ def label_of(candidate: Candidate) -> str:
     """A candidate in a few words."""
     if candidate.backend == "inline":
         return "plain loop"
-    if candidate.backend == "threads":
-        return f"threads {candidate.workers}"
+    if candidate.backend in ("threads", "asyncio"):
+        return f"{candidate.backend} {candidate.workers}"
     threads = f" x {candidate.threads_per_worker}" if candidate.threads_per_worker > 1 else ""
     caller = " + caller" if candidate.workers > candidate.processes * max(1, candidate.threads_per_worker) else ""
     return f"processes {candidate.processes}{threads}{caller}"

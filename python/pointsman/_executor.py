@@ -9,20 +9,21 @@ import concurrent.futures
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
 from pointsman._executor_checks import check_choices, check_limits, check_workers
-from pointsman._job import check_callable, check_count, name_of
+from pointsman._job import awaited, check_async, check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
 from pointsman._standing_in import Manager, Worker, check_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
+    from pointsman._async_calls import AsyncCalls
     from pointsman._executor_options import ExecutorOptions
     from pointsman._future import Future
     from pointsman._plan import Record
@@ -56,7 +57,9 @@ class Executor(concurrent.futures.Executor):
         travel to a worker process as any argument: multiprocessing's own queues and locks cannot.
     backend
         "threads" or "processes". "auto" is threads; with `max_workers=None`, functions whose calls have been seen to
-        hold the GIL for long go to worker processes, if that cannot change what they mean.
+        hold the GIL for long go to worker processes, if that cannot change what they mean. Coroutine functions run on
+        one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time if
+        given; under "threads" and "processes" each worker runs them on a loop of its own.
     queue_capacity
         Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
         instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
@@ -135,7 +138,9 @@ class Executor(concurrent.futures.Executor):
         self._submit: Any = None
         # The same, once nothing more needs to be looked at before a call.
         self._quick: Any = None
-        # Calls that went to the program's processes, for `shutdown` to wait for; and those that were dropped when done.
+        # What runs coroutine functions on the background loop, once there was one.
+        self._coroutines: AsyncCalls | None = None
+        # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
         self._elsewhere: list[Any] = []
         self._dropped = [0, 0]
 
@@ -193,7 +198,11 @@ class Executor(concurrent.futures.Executor):
         self._error, self._quick = broken, None
         self._pool.native.break_with(broken)
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    @overload
+    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a call and return its future. Every keyword belongs to `fn`.
 
         Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
@@ -207,21 +216,27 @@ class Executor(concurrent.futures.Executor):
 
         """
         quick = self._quick
-        if quick is not None and not kwargs:
+        code = getattr(fn, "__code__", None)
+        # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
+        if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
             return quick(fn, args)  # type: ignore[no-any-return]
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
         return self._submit_with(fn, args, kwargs, rank)
 
-    def _submit_with(
+    def _submit_with(  # noqa: C901 - one question after the other
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any
     ) -> Future[T]:
         if self._shut_down or self._error is not None:
             self._check_open()
         if not callable(fn):
             check_callable(fn)
-        if self._learns:
+        if check_async(fn, self._asked):
+            if self._asked in ("auto", "asyncio"):
+                return self._submit_to_loop(fn, args, kwargs)
+            fn = awaited(fn)
+        elif self._learns:
             learnt = lookup(fn)
             if learnt is not None and not learnt.is_known:
                 fn = Observed(fn, learnt)
@@ -312,11 +327,24 @@ class Executor(concurrent.futures.Executor):
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
         future = pool.native.submit(fn, args, kwargs, 2, terms)
+        self._remember(future)
+        return future  # type: ignore[return-value]
+
+    def _submit_to_loop(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Run a coroutine function on the background loop."""
+        if self._coroutines is None:
+            from pointsman._async_calls import AsyncCalls
+
+            self._coroutines = AsyncCalls(self._max_workers if self._chosen else None)
+        future = self._coroutines.submit(fn, args, kwargs)
+        self._remember(future)
+        return future
+
+    def _remember(self, future: Any) -> None:
         with self._lock:
             self._elsewhere.append(future)
             if len(self._elsewhere) > _MOST_KEPT:
                 self._drop_done()
-        return future  # type: ignore[return-value]
 
     def _drop_done(self) -> None:
         kept = []

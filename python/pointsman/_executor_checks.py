@@ -11,7 +11,7 @@ from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._job import check_count
 from pointsman._scheduling import WorkStealingScheduler
 
-_BACKENDS = ("auto", "threads", "processes")
+_BACKENDS = ("auto", "threads", "processes", "asyncio")
 _ON_WORKER_DEATH = ("replace", "break")
 # Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
 _LEAST_SHARED = 4 << 20
@@ -45,7 +45,7 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
 
 def check_workers(max_workers: Any) -> int | None:
     if isinstance(max_workers, int) and max_workers <= 0:
-        message = f"max_workers must be greater than 0, not {max_workers!r}"
+        message = "max_workers must be greater than 0"
         raise InvalidArgumentError(message)
     return check_count("max_workers", max_workers)
 

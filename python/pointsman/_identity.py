@@ -118,11 +118,8 @@ def size_of(item: Any) -> int:
     kind = type(item)
     if kind is int:
         # The bytes of the number, not its value: 3 and 200 are alike.
-        return (item.bit_length() // 64).bit_length()
+        return int(item.bit_length() // 64).bit_length()
     if kind in (str, bytes, bytearray, list, tuple, dict, set, frozenset):
         return len(item).bit_length()
-    if kind.__module__ in ("numpy", "array"):
-        length = getattr(item, "nbytes", None)
-        if isinstance(length, int):
-            return length.bit_length()
-    return 0
+    length: object = getattr(item, "nbytes", None) if kind.__module__ in ("numpy", "array") else None
+    return length.bit_length() if isinstance(length, int) else 0

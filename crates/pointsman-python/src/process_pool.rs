@@ -189,9 +189,15 @@ impl Hooks for Common {
         self.deaths.fetch_add(1, Ordering::Relaxed);
         let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
         if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
-            self.broken.get_or_init(|| death.clone());
+            let broken = self.broken.get_or_init(|| {
+                let (cause, number) = crate::death::cause(death);
+                Death::never_started(format!(
+                    "the worker process {} died ({cause} {number}), which breaks this executor, as on_worker_death='break' says",
+                    death.pid
+                ))
+            });
             host.set_respawn(false);
-            host.abandon(death.clone());
+            host.abandon(broken.clone());
             host.shutdown(true);
         }
     }

@@ -424,6 +424,34 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     )))
 }
 
+/// The pool whose worker this thread is; others it only helps.
+fn home() -> Option<Arc<Shared>> {
+    SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
+}
+
+/// Says that this thread is about to wait for something that may need its pool: while it does, another may take its place.
+/// Returns whether it is a worker at all; if so, `worker_resumes` must follow.
+#[pyfunction]
+pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
+    let Some(pool) = home() else { return Ok(false) };
+    if pool.queue.step_out()
+        && let Err(error) = pool.start(py)
+        && pool.queue.workers() == 0
+    {
+        pool.queue.step_in();
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Says that this thread, which waited, goes on.
+#[pyfunction]
+pub(crate) fn worker_resumes() {
+    if let Some(pool) = home() {
+        pool.queue.step_in();
+    }
+}
+
 fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
     let checked =
         function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
