@@ -244,6 +244,22 @@ def test_run_of_a_plain_function_works_inside_a_loop():
     assert asyncio.run(main()) == 9
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_a_function_that_is_decorated_with_smartasync_is_taken_as_what_it_is(place):
+    view = pointsman.options(backend=place)
+
+    assert view.execute(smart_square, [1, 2, 3]) == [1, 4, 9]
+    assert view.run(smart_square, 4) == 16
+    if place != "inline":
+        assert view.submit(smart_square, 5).result(30) == 25
+
+
+@pointsman.smartasync
+async def smart_square(x):
+    await asyncio.sleep(0)
+    return x * x
+
+
 # ------------------------------------------------------------------------------------------ submit
 
 
@@ -309,6 +325,41 @@ def test_cancelling_the_awaiting_task_cancels_the_queued_call(tmp_path):
 
     assert asyncio.run(main()) == (True, True)
     assert ran == []
+
+
+def test_cancelling_the_awaiting_task_kills_a_running_call_where_the_options_say_so(tmp_path):
+    path = tmp_path / "pid"
+
+    async def main():
+        executor = pointsman.Executor(1, backend="processes")
+        future = executor.options(kill_on_cancel=True).submit(sleep_and_tell, str(path))
+
+        async def wait():
+            await future
+
+        task = asyncio.create_task(wait())
+        while not (path.exists() and path.read_text()):  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        executor.shutdown(wait=False)
+        return future
+
+    future = asyncio.run(main())
+    pid = int(path.read_text())
+    until = time.monotonic() + functions.PATIENCE
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:
+        time.sleep(0.002)
+
+    assert future.done()
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def sleep_and_tell(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(3600)
 
 
 def test_cancelling_a_coroutine_that_runs_stops_it():

@@ -313,9 +313,9 @@ def _begin(job: Job, plan: Plan | None = None) -> Run | AsyncRun:
 
 def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     refuse_running_loop(fn)
-    from pointsman._bridge import run as run_to_its_end
+    from pointsman import _bridge
 
-    return run_to_its_end(fn(*args, **kwargs))
+    return _bridge.call(fn, args, kwargs)
 
 
 def refuse_running_loop(fn: Callable[..., Any]) -> None:

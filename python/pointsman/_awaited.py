@@ -32,7 +32,7 @@ class Awaited:
                 f"its end here: write `await pointsman.submit({name}, ...)`, or use backend='asyncio'"
             )
             raise RunningLoopError(message)
-        return _bridge.run(self.function(*args, **kwargs))
+        return _bridge.call(self.function, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the function that it wraps."""

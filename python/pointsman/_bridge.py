@@ -16,6 +16,7 @@ import atexit
 import os
 import threading
 from _asyncio import _get_running_loop
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +26,7 @@ from pointsman import _native
 if TYPE_CHECKING:
     import signal as _signal
     from asyncio import AbstractEventLoop, Task
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from contextvars import Context
     from types import FrameType
 
@@ -83,6 +84,12 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         home = _open_loop()
     value: T = _run_whole(home.loop, coroutine) if home.bridge is None else home.bridge.run(coroutine)
     return value
+
+
+def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a coroutine function and run its coroutine to its end, unless it has done so by itself."""
+    going = function(*args, **kwargs)
+    return run(going) if isinstance(going, Coroutine) else going
 
 
 def _open_loop() -> _Home:

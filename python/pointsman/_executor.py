@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pointsman import _default
+from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
 from pointsman._executor_checks import check_choices, check_limits, check_workers
 from pointsman._job import awaited, check_async, check_callable, check_count, name_of
@@ -423,7 +423,9 @@ class Executor(concurrent.futures.Executor):
             self._backend == "processes"
             or self._learns
             or self._queue_capacity is not None
+            # Somebody wants to see each call: a subclass, or who has replaced the method (tqdm does).
             or type(self).submit is not Executor.submit
+            or "submit" in self.__dict__
         )
 
     def _map_calls(

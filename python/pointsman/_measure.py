@@ -91,7 +91,9 @@ class Meter:
 
     def close(self) -> None:
         """Give the probe back for the next job."""
-        _idle_probes.append(self.probe)
+        # One that still observes was left by a Ctrl-C between its beginning and its end: of no use to the next job.
+        if self.probe.peek() is None:
+            _idle_probes.append(self.probe)
 
     def begin(self, *, look: bool) -> None:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""

@@ -25,10 +25,17 @@ _EVERY = 256
 class Offload:
     """The way of one decorated function to threads and processes."""
 
-    def __init__(self, function: Callable[..., Any], importable: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        importable: Callable[..., Any],
+        settle: Callable[[object], object] | None = None,
+    ) -> None:
         self.function = function
         # What a worker process finds under the function's name.
         self.importable = importable
+        # Told of the code whose calls stay on threads.
+        self.settle = settle
         self.code: Any = None
         self.learnt: Learnt | None = None
         self.calls = 0
@@ -55,9 +62,10 @@ class Offload:
         if code is not self.code:
             # New code has to be learnt anew.
             self.code, self.learnt, self.calls = code, lookup(self.function), 0
-            self.stays = self.learnt is None
+            self.stays = False
         learnt = self.learnt
         if learnt is None:
+            self.stays = True
             return None
         if not learnt.is_known:
             self.calls += 1
@@ -68,6 +76,8 @@ class Offload:
             except CannotTravelError:
                 learnt.stays = True
         self.stays = True
+        if self.settle is not None:
+            self.settle(code)
         return None
 
     def _leave(self, loop: AbstractEventLoop | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from _asyncio import _get_running_loop
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from pointsman import _native
 from pointsman._errors import InvalidTypeError
 from pointsman._job import name_of
-from pointsman._loopside import in_trio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
@@ -93,20 +90,22 @@ def _awaited(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
 
 
 def _offloaded(fn: Callable[..., Any]) -> Callable[..., Any]:
-    modules = sys.modules
     offload: Any = None
 
-    @functools.wraps(fn)
-    def smart(*args: Any, **kwargs: Any) -> Any:
+    def slow(loop: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         nonlocal offload
-        loop = _get_running_loop()
-        if loop is None and not ("trio" in modules and in_trio()):
-            return fn(*args, **kwargs)
         if offload is None:
             from pointsman._offload import Offload
 
-            offload = Offload(fn, smart)
+            offload = Offload(fn, smart, way.settle)
         return offload.submit(loop, args, kwargs)
+
+    way = _native.WayOut(fn, slow)
+    call = way.call
+
+    @functools.wraps(fn)
+    def smart(*args: Any, **kwargs: Any) -> Any:
+        return call(args, kwargs)
 
     return smart
 

@@ -9,7 +9,10 @@ import signal
 import psutil
 import pytest
 
+import functions
+import pointsman
 from fixtures import SOON, alive, family, program, wait_until
+from pointsman._measure import Meter
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -63,3 +66,13 @@ os._exit(0) if "long" in {DOES[what]!r} else None
 
         assert (ended.code, ended.err) == (0, "")
         assert wait_until(lambda: not any(alive(process) for process in processes if psutil.pid_exists(process.pid)))
+
+
+def test_a_measurement_that_a_ctrl_c_cut_short_does_not_spoil_the_next_job():
+    # As when the signal arrives between the beginning of a measurement and the block that ends it.
+    for _ in range(3):
+        meter = Meter()
+        meter.begin(look=True)
+        meter.close()
+
+    assert pointsman.execute(functions.square, range(100)) == [n * n for n in range(100)]

@@ -35,13 +35,13 @@ static IN_TRIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static RUN_FIRST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The asyncio loop that runs on this thread, if any.
-fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let found = RUNNING_LOOP.import(py, "_asyncio", "_get_running_loop")?.call0()?;
     Ok((!found.is_none()).then_some(found))
 }
 
 /// Whether this thread runs a task of trio.
-fn in_trio(py: Python<'_>) -> PyResult<bool> {
+pub(crate) fn in_trio(py: Python<'_>) -> PyResult<bool> {
     let modules = MODULES.import(py, "sys", "modules")?;
     if !modules.contains(intern!(py, "trio"))? {
         return Ok(false);

@@ -62,7 +62,7 @@ mod _native {
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]
-    use crate::port::{LoopCall, Port};
+    use crate::port::{LoopCall, Port, WayOut};
     #[pymodule_export]
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]

@@ -28,6 +28,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::bridge;
 use crate::context::Context;
 use crate::ending::detached;
 use crate::future;
@@ -244,6 +245,53 @@ impl Port {
             arrived.len() == 1
         };
         if first { self.bell.ring(py) } else { Ok(()) }
+    }
+}
+
+/// The way of one plain function's calls out of event loops: straight to the loop's port once nothing more is to be
+/// learnt of the function's code, and until then through `slow(loop, args, kwargs)`.
+#[pyclass(module = "pointsman._native", frozen)]
+pub(crate) struct WayOut {
+    function: Py<PyAny>,
+    slow: Py<PyAny>,
+    settled: Mutex<Option<Py<PyAny>>>,
+}
+
+#[pymethods]
+impl WayOut {
+    #[new]
+    fn new(function: Py<PyAny>, slow: Py<PyAny>) -> Self {
+        Self { function, slow, settled: Mutex::new(None) }
+    }
+
+    /// Says that calls of this code stay on threads.
+    fn settle(&self, code: Py<PyAny>) {
+        drop(lock(&self.settled).replace(code));
+    }
+
+    /// Calls the function: here in plain code, else elsewhere, for something that can be awaited.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let function = self.function.bind(py);
+        let Some(event_loop) = bridge::running_loop(py)? else {
+            if bridge::in_trio(py)? {
+                return self.slow.bind(py).call1((py.None(), args, kwargs));
+            }
+            return if kwargs.is_empty() { function.call(args, None) } else { function.call(args, Some(kwargs)) };
+        };
+        let code = function.getattr_opt(intern!(py, "__code__"))?;
+        let known = code.is_some_and(|code| lock(&self.settled).as_ref().is_some_and(|settled| settled.is(&code)));
+        if known
+            && let Some(port) = event_loop.getattr_opt(intern!(py, "_pointsman_port"))?
+            && let Ok(port) = port.cast::<Port>()
+        {
+            return Port::submit(port, self.function.clone_ref(py), args.clone().unbind(), kwargs.clone());
+        }
+        self.slow.bind(py).call1((event_loop, args, kwargs))
     }
 }
 

@@ -283,7 +283,8 @@ impl Pool {
         if !self.common.zygote_lost.load(Ordering::Relaxed) || !self.common.zygote_lost.swap(false, Ordering::Relaxed) {
             return;
         }
-        let connected = self.connect.call0(py).and_then(|socket| crate::descriptor::own(socket.extract(py)?));
+        let connected =
+            crate::ending::call(self.connect.bind(py)).and_then(|socket| crate::descriptor::own(socket.extract()?));
         match connected {
             Ok(socket) => self.host.set_zygote(socket),
             Err(error) => self.host.abandon(Death::never_started(error.to_string())),
@@ -330,7 +331,7 @@ impl Pool {
 
     /// Somebody wants to be told of an outcome without waiting for it.
     pub(crate) fn start_collector(&self, py: Python<'_>) -> PyResult<()> {
-        self.start_collector.call0(py).map(|_| ())
+        crate::ending::call(self.start_collector.bind(py)).map(|_| ())
     }
 
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
