@@ -297,9 +297,13 @@ class Run:
         """Run what is left as planned; a plain loop ends early when another look is due."""
         job = self.job
         while self.plan is not None and self.plan.backend != "inline":
+            given, delivered = job.source.given, self.delivered
             try:
                 yield from self._open(self.plan).stream()
             except CannotTravelError as why:
+                # Calls that were begun and have no result must not be made twice: the error is their answer.
+                if job.source.given - given != self.delivered - delivered:
+                    raise
                 # Where the user asked for processes this is the answer; where we chose them it is our mistake.
                 if job.backend != "auto" or job.source.ended:
                     raise
