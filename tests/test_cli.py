@@ -253,3 +253,45 @@ def test_without_its_extra_the_command_line_says_how_to_get_it(tmp_path):
 
     assert answer.returncode == 2
     assert "pip install 'pointsman[cli]'" in answer.stderr
+
+
+# --------------------------------------------------------------------------------------------- validate
+
+
+def test_validate_runs_every_candidate_and_gives_both_figures(pointsman):
+    answer = pointsman("validate", "sums:busy", "--data-range", "400", "--most", "4", "--format", "json")
+    found = json.loads(answer.stdout)
+
+    assert answer.returncode == 0, answer.stderr
+    assert {"inline", "threads", "processes"} <= {way["backend"] for way in found["candidates"]}
+    assert all(way["actual"] > 0 and way["seconds"] > 0 for way in found["candidates"])
+    assert all(way["ratio"] == way["actual"] / way["seconds"] for way in found["candidates"])
+    assert sum(way["chosen"] for way in found["candidates"]) == 1
+    assert found["regret"] >= 1.0
+
+
+def test_validate_prints_a_table_with_the_choice_marked(pointsman):
+    answer = pointsman("validate", "sums:busy", "--data-range", "400", "--most", "3")
+    lines = answer.stdout.splitlines()
+
+    assert answer.returncode == 0, answer.stderr
+    assert any("actual/predicted" in line for line in lines)
+    assert len([line for line in lines if line.startswith("> ")]) == 1
+    assert "(median)" in answer.stdout
+
+
+def test_validate_of_a_trifle_says_that_there_is_nothing_to_compare(pointsman):
+    answer = pointsman("validate", "sums:double", "--data-range", "5")
+
+    assert answer.returncode == 1
+    assert "nothing to compare" in answer.stderr
+    assert "too little" in answer.stderr
+
+
+def test_validate_reads_lines_and_shows_what_the_function_raised(pointsman, folder):
+    (folder / "sums.py").write_text(MODULE + "\ndef late(line):\n    busy(0)\n    return 1 // (line != '290')\n")
+    (folder / "lines").write_text("\n".join(map(str, range(300))))
+    answer = pointsman("validate", "sums:late", "--data-file", "lines", "--most", "1")
+
+    assert answer.returncode == 1
+    assert "ZeroDivisionError" in answer.stderr

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pointsman._errors import CannotTravelError as CannotTravelError
     from pointsman._errors import InvalidArgumentError as InvalidArgumentError
     from pointsman._errors import InvalidTypeError as InvalidTypeError
+    from pointsman._errors import MissingExtraError as MissingExtraError
     from pointsman._errors import PointsmanError as PointsmanError
     from pointsman._errors import PoolBrokenError as PoolBrokenError
     from pointsman._errors import RemoteError as RemoteError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pointsman._errors import WorkerDied as WorkerDied
     from pointsman._executor import Executor as Executor
     from pointsman._future import Future as Future
+    from pointsman._memory import remember as remember
     from pointsman._options import options as options
     from pointsman._plan import Plan as Plan
     from pointsman._scheduling import TaskPriority as TaskPriority
@@ -45,6 +47,7 @@ _HOME = {
     "CannotTravelError": "_errors",
     "InvalidArgumentError": "_errors",
     "InvalidTypeError": "_errors",
+    "MissingExtraError": "_errors",
     "PointsmanError": "_errors",
     "PoolBrokenError": "_errors",
     "RemoteError": "_errors",
@@ -54,6 +57,7 @@ _HOME = {
     "WorkerDied": "_errors",
     "Executor": "_executor",
     "Future": "_future",
+    "remember": "_memory",
     "options": "_options",
     "Plan": "_plan",
     "Stream": "_stream",
@@ -70,6 +74,7 @@ __all__ = [
     "Future",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "MissingExtraError",
     "Plan",
     "PointsmanError",
     "PoolBrokenError",
@@ -87,6 +92,7 @@ __all__ = [
     "map",
     "optimize",
     "options",
+    "remember",
     "run",
     "smartasync",
     "submit",

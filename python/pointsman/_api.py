@@ -66,6 +66,8 @@ def map(  # noqa: A001 - the standard name and the documented options
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
     kill_on_cancel: bool = False,
+    prefer_threads_for_io: bool = True,
+    auto_adjust_for_nested_parallelism: bool = True,
 ) -> Iterator[T]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
@@ -95,6 +97,12 @@ def map(  # noqa: A001 - the standard name and the documented options
         An exception class or a tuple of them. `TimeoutError` covers calls that `timeout` stopped.
     kill_on_cancel
         Stop the calls that run, too, when the job ends early: by an exception, or because its results are not wanted.
+    prefer_threads_for_io
+        For calls that wait at least 70 % of their time, take threads when they are predicted to take at most 1.1 times
+        as long as the processes that would be chosen.
+    auto_adjust_for_nested_parallelism
+        Calls that keep several cores busy with threads of their own (BLAS, OpenMP) run on as many threads as there are
+        cores left for each.
 
     """
     job = Job(
@@ -106,6 +114,8 @@ def map(  # noqa: A001 - the standard name and the documented options
         buffersize=buffersize,
         on_error=on_error,
         lazy=True,
+        prefer_threads=prefer_threads_for_io,
+        nested=auto_adjust_for_nested_parallelism,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
     )
     return _flatten(_begin(job).stream())
@@ -127,6 +137,9 @@ def execute(
     sample_size: int | None = None,
     target_chunk_duration: float | None = None,
     verbose: bool = False,
+    profile: bool = False,
+    prefer_threads_for_io: bool = True,
+    auto_adjust_for_nested_parallelism: bool = True,
     return_optimization_result: bool = False,
     progress_callback: Callable[[str, float], object] | None = None,
 ) -> Any:
@@ -162,6 +175,14 @@ def execute(
         Seconds of work in a chunk at most.
     verbose
         Print the decision to standard error.
+    profile
+        Keep every sampled call in `plan.samples`: seconds, and bytes once pickled. Calls are then sampled one by one.
+    prefer_threads_for_io
+        For calls that wait at least 70 % of their time, take threads when they are predicted to take at most 1.1 times
+        as long as the processes that would be chosen.
+    auto_adjust_for_nested_parallelism
+        Calls that keep several cores busy with threads of their own (BLAS, OpenMP) run on as many threads as there are
+        cores left for each; the plan warns, with the figure.
     return_optimization_result
         Return the pair of the results and the plan.
     progress_callback
@@ -181,6 +202,9 @@ def execute(
         on_error=on_error,
         sample_size=sample_size,
         target_chunk_duration=target_chunk_duration,
+        profile=profile,
+        prefer_threads=prefer_threads_for_io,
+        nested=auto_adjust_for_nested_parallelism,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
     )
     total = job.source.left()
@@ -215,6 +239,9 @@ def optimize(
     sample_size: int | None = None,
     target_chunk_duration: float | None = None,
     verbose: bool = False,
+    profile: bool = False,
+    prefer_threads_for_io: bool = True,
+    auto_adjust_for_nested_parallelism: bool = True,
     progress_callback: Callable[[str, float], object] | None = None,
 ) -> Plan:
     """Measure a few calls and return the plan for the rest, without running it.
@@ -232,6 +259,9 @@ def optimize(
         chunksize=chunksize,
         sample_size=sample_size,
         target_chunk_duration=target_chunk_duration,
+        profile=profile,
+        prefer_threads=prefer_threads_for_io,
+        nested=auto_adjust_for_nested_parallelism,
     )
     once = iter(data) is data
     kept = job.source.keep() if once else []

@@ -1,6 +1,6 @@
 """Draws a plan as the decision that it was: a tree, each branch with the figure that decided it.
 
-Does not know how plans are made.
+Does not know how plans are made. `_html.py` and `_plot.py` draw the same for notebooks and as charts.
 """
 
 from __future__ import annotations
@@ -12,37 +12,75 @@ from pointsman._native import human_bytes, human_seconds
 if TYPE_CHECKING:
     from pointsman._plan import Candidate, Observation, Plan
 
+# Candidates in a table: the fastest, and the best of each backend whatever its place.
 _SHOWN = 8
-_PARTS = (("GIL-held", "held"), ("GIL-free", "free"), ("waiting", "wait"))
+PARTS = (("GIL-held", "held"), ("GIL-free", "free"), ("waiting", "wait"))
 # Shares of the CPU time from which on a call counts as holding the GIL always, or hardly ever: words for the eye.
 _MOSTLY = 0.9
 _SELDOM = 0.3
+# Share of a call's time from which on CPU time in threads of its own is worth a branch; the planner warns from there.
+_NESTED = 0.1
+# Share of a call's time on the CPU below which it does not matter whether that held the GIL.
+_SOME = 0.005
+_KIND = {
+    "cpu-bound": "it computes",
+    "gil-free": "it computes without the GIL",
+    "io-bound": "it waits",
+    "mixed": "it does both",
+}
+_WIDTH = 28
 
 
 def draw(plan: Plan) -> str:
     """Return the plan as text."""
-    lines = [f"pointsman: {_calls(plan)} of {plan.function or 'a function'}"]
-    seen = plan.observation
-    if seen is None:
-        lines.append("└─ not measured")
-    else:
-        lines += _tree(plan, seen)
-    lines.append(f"   => {choice(plan)}{_promise(plan)}")
-    lines += [f"   because {reason}" for reason in plan.reasons]
+    lines = [heading(plan), *tree(plan)]
     if plan.candidates:
         lines += ["", *_table(plan)]
     if plan.turning_points:
         lines += ["", "What would change the answer:", *(f"  {point}" for point in plan.turning_points)]
     lines += [f"! {warning}" for warning in plan.warnings]
+    if plan.samples:
+        lines += ["", _profile(plan)]
     if plan.actual is not None:
-        lines += ["", f"It took {human_seconds(plan.actual.seconds)} for {plan.actual.calls} calls."]
+        lines += ["", happened(plan)]
     return "\n".join(lines)
+
+
+def heading(plan: Plan) -> str:
+    """What the plan is for."""
+    return f"pointsman: {_calls(plan)} of {plan.function or 'a function'}"
+
+
+def tree(plan: Plan) -> list[str]:
+    """The branches of the decision, what was chosen, and why."""
+    branches = _branches(plan)
+    lines = []
+    for number, (question, answer, twigs) in enumerate(branches):
+        last = number == len(branches) - 1
+        lines.append(f"{'└' if last else '├'}─ {question:<{_WIDTH}}{answer}".rstrip())
+        lines += [f"{' ' if last else '│'}  {twig}" for twig in twigs]
+    lines.append(f"   => {choice(plan)}{_promise(plan)}")
+    return [*lines, *(f"   because {reason}" for reason in plan.reasons)]
+
+
+def happened(plan: Plan) -> str:
+    """What the run took, beside what was predicted for the part that was."""
+    if plan.actual is None:
+        return ""
+    fields = plan.actual.as_dict()
+    text = f"It took {human_seconds(fields['seconds'])} for {fields['calls']} calls"
+    after = fields.get("after_decision")
+    if after is None or plan.estimated_seconds is None or not plan.candidates:
+        return f"{text}."
+    return f"{text}; after the decision {human_seconds(after)}, {human_seconds(plan.estimated_seconds)} were predicted."
 
 
 def choice(plan: Plan) -> str:
     """The choice in a few words."""
     if plan.backend == "inline":
         return "plain loop on the caller's thread"
+    if plan.backend == "asyncio":
+        return f"event loop, at most {plan.max_workers} calls at a time"
     with_caller = ", the caller's thread among them" if plan.caller_shares else ""
     if plan.backend == "threads":
         return f"{plan.max_workers} threads{with_caller}"
@@ -53,7 +91,9 @@ def choice(plan: Plan) -> str:
 
 
 def _calls(plan: Plan) -> str:
-    return "an unknown number of calls" if plan.calls is None else f"{plan.calls} calls"
+    if plan.calls is None:
+        return "an unknown number of calls"
+    return "1 call" if plan.calls == 1 else f"{plan.calls} calls"
 
 
 def _promise(plan: Plan) -> str:
@@ -63,25 +103,67 @@ def _promise(plan: Plan) -> str:
     return f", {seconds} predicted, {plan.estimated_speedup:.2f} times the plain loop's speed"
 
 
-def _tree(plan: Plan, seen: Observation) -> list[str]:
+def _branches(plan: Plan) -> list[tuple[str, str, list[str]]]:
+    """(question, answer, what hangs on it) of every branch."""
+    seen = plan.observation
+    if seen is None:
+        said = ["the code itself suggests: " + ", ".join(plan.hints)] if plan.hints else []
+        return [("not measured", "", said)]
+    figures = seen.as_dict()
     wall = seen.held + seen.free + seen.wait
-    cpu = (seen.held + seen.free) / wall if wall > 0 else 0.0
-    lines = [
-        f"├─ one call takes {human_seconds(wall)} (mean of {seen.calls})",
-        "│    " + "   ".join(_part(name, getattr(seen, field), wall) for name, field in _PARTS),
-        f"├─ does it compute or wait?   {cpu:.0%} of the time on the CPU: {plan.workload}",
-    ]
-    if seen.held + seen.free > 0:
-        held = seen.held / (seen.held + seen.free)
-        lines.append(f"├─ does it hold the GIL?      {held:.0%} of its CPU time: {_meaning_of(held)}")
+    computing = seen.held + seen.free
+    branches = [_one_call(seen, wall, partial=bool(figures.get("partial")))]
+    if plan.hints:
+        branches.append(("what does the code say?", _prior(plan.hints, seen.wait / wall if wall > 0 else 0.0), []))
+    if wall > 0:
+        kind = _KIND.get(plan.workload, plan.workload)
+        answer = f"{computing / wall:.0%} of the time on the CPU: {kind} ({plan.workload})"
+        branches.append(("does it compute or wait?", answer, []))
+    if computing > _SOME * wall:
+        held = seen.held / computing
+        branches.append(("does it hold the GIL?", f"{held:.0%} of its CPU time: {_meaning_of(held)}", []))
+    if figures.get("other_threads", 0.0) > _NESTED * wall:
+        nested = f"{human_seconds(seen.other_threads)} of CPU in them during one call: it uses several cores already"
+        branches.append(("has it threads of its own?", nested, []))
     if seen.argument_bytes or seen.result_bytes:
-        lines.append(
-            f"├─ what would travel?         {human_bytes(seen.argument_bytes)} in, {human_bytes(seen.result_bytes)} out"
-        )
-    for backend, why in _struck(plan):
-        lines.append(f"├─ struck out: {backend}: {why}")
-    lines.append("└─ the cheapest of the candidates below")
-    return lines
+        travels = f"{human_bytes(seen.argument_bytes)} in, {human_bytes(seen.result_bytes)} out"
+        branches.append(("what would travel?", travels, []))
+    branches += [("must it stay here?", f"{backend} struck out: {why}", []) for backend, why in _struck(plan)]
+    branches.append(_last(plan))
+    return branches
+
+
+def _one_call(seen: Observation, wall: float, *, partial: bool) -> tuple[str, str, list[str]]:
+    parts = "   ".join(_part(name, getattr(seen, field), wall) for name, field in PARTS)
+    if partial:
+        return "one call takes", f"over {human_seconds(wall)}: it still ran when this was decided", [f"  {parts}"]
+    of = f"mean of {seen.calls}" if seen.calls > 1 else "one measured"
+    return "one call takes", f"{human_seconds(wall)} ({of})", [f"  {parts}"]
+
+
+def _prior(hints: tuple[str, ...], waiting: float) -> str:
+    return f"{', '.join(hints)}: a weak prior; measured: {waiting:.0%} waiting"
+
+
+def _last(plan: Plan) -> tuple[str, str, list[str]]:
+    """The last branch: the best of each way, with its figure; or that there was nothing to choose."""
+    if not plan.candidates:
+        left = "nothing" if plan.estimated_seconds is None else human_seconds(plan.estimated_seconds)
+        return "is there enough to gain?", f"no: {left} of work is left", []
+    best: dict[str, Candidate] = {}
+    for candidate in plan.candidates:
+        if not candidate.struck_out:
+            best.setdefault(candidate.backend, candidate)
+    chosen = _chosen(plan)
+    if chosen is not None:
+        best[chosen.backend] = chosen
+    ways = sorted(best.values(), key=lambda candidate: candidate.seconds)
+    twigs = []
+    for number, way in enumerate(ways):
+        arm = "└" if number == len(ways) - 1 else "├"
+        tip = "▶" if way is chosen else "─"
+        twigs.append(f"{arm}{tip} {label_of(way):<26}{human_seconds(way.seconds):>8}, limited by {_limit(way)}")
+    return "which way is cheapest?", "the best of each way:", twigs
 
 
 def _part(name: str, seconds: float, wall: float) -> str:
@@ -98,51 +180,63 @@ def _struck(plan: Plan) -> list[tuple[str, str]]:
     return sorted({(candidate.backend, candidate.struck_out) for candidate in plan.candidates if candidate.struck_out})
 
 
-def _label(candidate: Candidate) -> str:
+def label_of(candidate: Candidate) -> str:
+    """A candidate in a few words."""
     if candidate.backend == "inline":
         return "plain loop"
-    if candidate.backend == "threads":
-        return f"threads {candidate.workers}"
+    if candidate.backend in ("threads", "asyncio"):
+        return f"{candidate.backend} {candidate.workers}"
     threads = f" x {candidate.threads_per_worker}" if candidate.threads_per_worker > 1 else ""
-    return f"processes {candidate.processes}{threads}"
+    caller = " + caller" if candidate.workers > candidate.processes * max(1, candidate.threads_per_worker) else ""
+    return f"processes {candidate.processes}{threads}{caller}"
 
 
-def _rows(plan: Plan) -> list[tuple[str, str, str, str, bool]]:
-    """(label, seconds, speed-up, limit, chosen) of the candidates worth showing."""
+def _limit(candidate: Candidate) -> str:
+    return "one call at a time" if candidate.backend == "inline" else str(candidate.limit)
+
+
+def _chosen(plan: Plan) -> Candidate | None:
+    """The candidate that the plan is; the nearest of its place, when the plan has grown since it was priced."""
+    exact = (plan.backend, plan.processes, plan.threads_per_worker if plan.processes else 0)
+    same = [candidate for candidate in plan.candidates if not candidate.struck_out and candidate.place == exact]
+    return min(same, key=lambda candidate: abs(candidate.workers - plan.max_workers), default=None)
+
+
+def rows(plan: Plan) -> list[tuple[str, str, str, str, bool]]:
+    """(label, seconds, speed-up, limit, chosen) of the candidates worth showing, the fastest first."""
     serial = next((candidate.seconds for candidate in plan.candidates if candidate.backend == "inline"), None)
-    rows = []
-    for candidate in [candidate for candidate in plan.candidates if not candidate.struck_out][:_SHOWN]:
-        chosen = (candidate.backend, candidate.workers, candidate.processes) == (
-            plan.backend,
-            plan.max_workers,
-            plan.processes,
+    chosen = _chosen(plan)
+    shown: list[Candidate] = []
+    best: set[str] = set()
+    for candidate in plan.candidates:
+        if candidate.struck_out:
+            continue
+        if len(shown) < _SHOWN or candidate.backend not in best or candidate is chosen:
+            shown.append(candidate)
+        best.add(candidate.backend)
+    return [
+        (
+            label_of(candidate),
+            human_seconds(candidate.seconds),
+            f"{serial / candidate.seconds:.2f}x" if serial and candidate.seconds > 0 else "",
+            _limit(candidate),
+            candidate is chosen,
         )
-        speed = f"{serial / candidate.seconds:.2f}x" if serial and candidate.seconds > 0 else ""
-        rows.append((_label(candidate), human_seconds(candidate.seconds), speed, candidate.limit, chosen))
-    return rows
+        for candidate in shown
+    ]
 
 
 def _table(plan: Plan) -> list[str]:
-    rows = _rows(plan)
-    lines = [f"  {'candidate':<18}{'predicted':>12}{'speed-up':>10}  limited by"]
-    for label, seconds, speed, limit, chosen in rows:
-        lines.append(f"{'>' if chosen else ' '} {label:<18}{seconds:>12}{speed:>10}  {limit}")
+    lines = [f"  {'candidate':<26}{'predicted':>12}{'speed-up':>10}  limited by"]
+    for label, seconds, speed, limit, chosen in rows(plan):
+        lines.append(f"{'>' if chosen else ' '} {label:<26}{seconds:>12}{speed:>10}  {limit}")
     return lines
 
 
-def draw_html(plan: Plan) -> str:
-    """Return the plan for a notebook."""
-    from html import escape
-
-    rows = "".join(
-        f"<tr style='font-weight:{'bold' if chosen else 'normal'}'><td style='text-align:left'>{escape(label)}</td>"
-        f"<td>{seconds}</td><td>{speed}</td><td>{escape(limit)}</td></tr>"
-        for label, seconds, speed, limit, chosen in _rows(plan)
+def _profile(plan: Plan) -> str:
+    seconds = sorted(sample.seconds for sample in plan.samples)
+    middle = seconds[len(seconds) // 2]
+    return (
+        f"{len(seconds)} calls were sampled: {human_seconds(seconds[0])} to {human_seconds(seconds[-1])}, "
+        f"half of them under {human_seconds(middle)} (plan.samples has each)."
     )
-    tree = "\n".join(str(line) for line in draw(plan).split("\n\n")[0].splitlines())
-    table = (
-        f"<table><tr><th>candidate</th><th>predicted</th><th>speed-up</th><th>limited by</th></tr>{rows}</table>"
-        if rows
-        else ""
-    )
-    return f"<pre style='line-height:1.3'>{escape(tree)}</pre>{table}"

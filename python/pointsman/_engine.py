@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _native, _planner
+from pointsman import _advice, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._measure import Meter
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pointsman._job import Job
+    from pointsman._meaning import Verdict
+    from pointsman._plan import Sample
     from pointsman.backends.processes import ProcessRun
     from pointsman.backends.threads import ThreadRun
 
@@ -59,7 +61,16 @@ class Run:
         self._given = plan
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
-        self._hints: tuple[str, ...] = ()
+        self._verdict: Verdict | None = None
+        # What earlier jobs of this function have taught, and whether this one's first calls are like theirs.
+        self._recalled: _learning.Recalled | None = None
+        self._as_before = self._trusting = self._foreseen = False
+        # Whether others were started beside a measured call, and the figures of those before it.
+        self._crowded = False
+        self._alone: _native.Observation | None = None
+        self._samples: list[Sample] = []
+        # Whether every result so far was None.
+        self._only_none = True
         self._arguments: list[Any] = []
         self._results: list[Any] = []
         # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
@@ -78,10 +89,12 @@ class Run:
             for values in self._stream():
                 self.delivered += len(values)
                 yield values
+            self._learn()
         finally:
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
+            self.plan.samples = tuple(self._samples)
             seconds = perf_counter() - began
             self.plan.actual = Actual(
                 seconds=seconds,
@@ -97,9 +110,20 @@ class Run:
             for values in self._sample(watched=False):
                 self.delivered += len(values)
             self.plan = self.decide()
+            self._learn()
             if self._meter is not None:
                 self._meter.close()
         return self.plan
+
+    def _learn(self) -> None:
+        """Keep what was measured for the next job of this function."""
+        meter, known = self._meter, self._recalled
+        if meter is None or known is None or self._as_before or not meter.calls:
+            return
+        # Calls beside which others were started have waited for those, too.
+        seen = meter.observation() if not self._crowded or meter.calls == 1 else self._alone
+        if seen is not None and seen.calls * seen.wall >= _LONG_CALL:
+            known.learn(_planner.observed(seen))
 
     def _stream(self) -> Iterator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
@@ -132,6 +156,8 @@ class Run:
         plan, left = self.plan, early.growable()
         if plan is None or self._meter is None or not self._meter.calls:
             return None
+        if self._foreseen and self._recalled is not None:
+            self._foreseen = self._recalled.agrees(self._meter.wall, self._meter.cpu, self._meter.calls)
         if not left:
             # Nothing can be changed any more; the figures can be those of a whole call.
             again = self.decide(left=self._left)
@@ -171,22 +197,36 @@ class Run:
             self._meter.close()
         meter = self._meter = Meter()
         count, wanted = 1, job.sample_size
+        # What was remembered is for the first calls of a run; who asks for figures gets those of calls made now.
+        self._trusting = watched and self._recalled is None and wanted is None and not job.profile
+        self._as_before = False
         while items := source.take(self._bounded(count), brief=True):
             self._arguments = items[:3]
+            if self._recalled is None:
+                self._recalled = _learning.recall(job.asked, items[0], star=source.star)
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
+                self._only_none = self._only_none and all(result is None for result in results)
+                if job.profile and results:
+                    self._samples.append(meter.last(len(results), items[:1], results[:1]))
                 yield results
             if self._early is not None:
                 return
             if self._is_enough(meter):
                 return
             count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
+            if job.profile:
+                count = 1
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
 
     def _is_enough(self, meter: Meter) -> bool:
         """Whether what was measured will do for a decision."""
         left, wanted = self.job.source.left(), self.job.sample_size
+        known = self._recalled
+        if self._trusting and known is not None and known.agrees(meter.wall, meter.cpu, meter.calls):
+            self._as_before = True
+            return True
         if wanted is not None:
             return meter.calls >= wanted
         if meter.unsettled and (left is None or left > 1):
@@ -195,6 +235,7 @@ class Run:
             return True
         if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
             # The first call may have imported, opened and filled what later ones find: one more tells.
+            self._alone = meter.observation()
             meter.forget()
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
@@ -256,9 +297,13 @@ class Run:
         """Run what is left as planned; a plain loop ends early when another look is due."""
         job = self.job
         while self.plan is not None and self.plan.backend != "inline":
+            given, delivered = job.source.given, self.delivered
             try:
                 yield from self._open(self.plan).stream()
             except CannotTravelError as why:
+                # Calls that were begun and have no result must not be made twice: the error is their answer.
+                if job.source.given - given != self.delivered - delivered:
+                    raise
                 # Where the user asked for processes this is the answer; where we chose them it is our mistake.
                 if job.backend != "auto" or job.source.ended:
                     raise
@@ -292,17 +337,20 @@ class Run:
         left = job.source.left() if left is None else left
         if meter is None or (meter.calls == 0 and seen is None):
             return _said(job, "inline", 1)
+        if seen is None and self._as_before and self._recalled is not None:
+            seen = self._recalled.observation()
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
-            plan.calls = self._total
+            plan.calls, plan.calls_left = self._total, left
             plan.decided_after = perf_counter() - self._start
-            plan.observation = _planner.observed(meter.observation() if seen is None else seen)
+            seen = meter.observation() if seen is None else seen
+            plan.observation, plan.workload = _planner.observed(seen), seen.workload
             plan.estimated_seconds = expected if left is not None else None
             plan.reasons = ("too little is left to gain anything",)
-            return plan
+            return self._advised(plan)
         if backends is None and expected > _WORTH_READING and "processes" not in self._struck:
             self._judge()
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
@@ -324,16 +372,17 @@ class Run:
             all_calls=self._total,
         )
         plan.decided_after = perf_counter() - self._start
-        if self._hints:
-            plan.reasons = (*plan.reasons, f"the code itself suggests: {', '.join(self._hints)}")
-        if meter.threads > 0:
-            plan.warnings = (
-                *plan.warnings,
-                (
-                    f"nested parallelism: a call starts up to {meter.threads} threads of its own; "
-                    f"workers times threads should stay near the core count"
-                ),
-            )
+        return self._advised(plan)
+
+    def _advised(self, plan: Plan) -> Plan:
+        """Add what the price does not say: preferences, the code's own words, warnings, raw samples."""
+        meter = self._meter
+        # The threads of a run that was begun beside the measured call are ours, not the call's.
+        threads = meter.threads if meter is not None and self._early is None else 0
+        _advice.advise(plan, self.job, self._verdict, threads, only_none=self._only_none)
+        plan.samples = tuple(self._samples)
+        if self._recalled is not None and (self._as_before or self._foreseen):
+            plan.reasons = (*plan.reasons, self._recalled.told())
         return plan
 
     def _judge(self) -> None:
@@ -342,7 +391,7 @@ class Run:
         # One input says more of what the function does to it than its code does.
         sample = self._arguments[:1]
         verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
-        self._hints = verdict.hints
+        self._verdict = verdict
         if not verdict.may_travel:
             self._struck["processes"] = "; ".join(verdict.reasons)
 
@@ -420,11 +469,20 @@ class Run:
         if "processes" not in self._struck and seen.cpu > _BUSY * seen.wall:
             self._prepare_processes()
         meter.size(list(items[-1:]), [])
-        plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
-        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE
-        if plan.backend == "inline" or hasty or meter.unsettled:
+        part = meter.partial(seen, 1 if stuck else begun, partial=stuck)
+        known = self._recalled
+        self._foreseen = (
+            self._trusting and known is not None and stuck and known.allows(part.held + part.free, part.wait)
+        )
+        whole = known.observation() if self._foreseen and known is not None else None
+        plan = self.decide(left=left + 1, seen=whole or part)
+        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE and whole is None
+        if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1
+        self._crowded = True
+        if meter.calls:
+            self._alone = meter.observation()
         # What the caller's loop has not reached is anybody's.
         rest = _native.cut(items, iterator)
         if type(items) is range:
@@ -445,6 +503,8 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
         chunksize=job.chunksize or 1,
         function=job.name,
         calls=job.source.left(),
+        calls_left=job.source.left(),
+        warnings=(_advice.NOT_SAMPLED,) if job.profile else (),
         reasons=(asked,) if job.backend != "auto" else _stoppable(job),
     )
 

@@ -17,6 +17,7 @@ __all__ = [
     "CannotTravelError",
     "InvalidArgumentError",
     "InvalidTypeError",
+    "MissingExtraError",
     "PointsmanError",
     "PoolBrokenError",
     "RemoteError",
@@ -37,6 +38,10 @@ class InvalidArgumentError(PointsmanError, ValueError):
 
 class InvalidTypeError(PointsmanError, TypeError):
     """An argument is of the wrong type, such as a function that is not callable."""
+
+
+class MissingExtraError(PointsmanError, ImportError):
+    """An optional dependency is not installed; the message has the pip command."""
 
 
 class CannotTravelError(PointsmanError, PicklingError):

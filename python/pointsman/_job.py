@@ -43,7 +43,10 @@ class Job:
         "lazy",
         "max_workers",
         "name",
+        "nested",
         "on_error",
+        "prefer_threads",
+        "profile",
         "sample_size",
         "source",
         "target",
@@ -63,6 +66,9 @@ class Job:
         sample_size: int | None = None,
         target_chunk_duration: float | None = None,
         lazy: bool = False,
+        profile: bool = False,
+        prefer_threads: bool = True,
+        nested: bool = True,
         terms: _terms.Terms = _terms.NONE,
     ) -> None:
         # What the user gave, and what is called in its place.
@@ -94,6 +100,9 @@ class Job:
             raise InvalidArgumentError(message)
         self.target = target_chunk_duration or TARGET_CHUNK_SECONDS
         self.lazy = lazy
+        self.profile = check_switch("profile", profile)
+        self.prefer_threads = check_switch("prefer_threads_for_io", prefer_threads)
+        self.nested = check_switch("auto_adjust_for_nested_parallelism", nested)
         if not iterables:
             message = "at least one iterable of inputs is needed"
             raise InvalidTypeError(message)
@@ -210,6 +219,14 @@ def check_count(name: str, value: Any) -> int | None:
         message = f"{name} must be at least 1, not {value!r}"
         raise InvalidArgumentError(message)
     return int(count)
+
+
+def check_switch(name: str, value: Any) -> bool:
+    """Return True or False; nothing else will do, since a figure or a word there is a mistake."""
+    if value is True or value is False:
+        return bool(value)
+    message = f"{name} must be True or False, not {value!r}"
+    raise InvalidTypeError(message)
 
 
 def check_backend(backend: Any) -> str:

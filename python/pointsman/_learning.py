@@ -1,6 +1,12 @@
-"""What single calls have taught about their functions: kept per code object, forgotten when the code changes.
+"""What calls have taught about their functions: kept per code that really runs, forgotten when it changes.
 
-Does not know executors or pools; whoever submits a call asks here where calls like it should go.
+One place for what single calls teach (`submit`) and what jobs teach (`execute`, `map`), in memory for the program and,
+when `remember` was asked for, in its file. Does not know executors or pools; whoever submits a call asks here where
+calls like it should go.
+
+Invariants:
+    L1. What is remembered only ever shortens measuring: a first call is still measured, and wins when it differs.
+    L2. Whether calls may travel is read from the code that is there now, and never taken from a file.
 """
 
 from __future__ import annotations
@@ -8,28 +14,57 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _memory, _native
+from pointsman._identity import key_of, own_code, size_of, wrapped
 from pointsman._measure import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pointsman._plan import Observation
 
 # GIL-held seconds from which on a call goes to a process even when it is alone, so that the caller's interpreter stays
 # free: twice the interval after which the interpreter makes a thread let go (DESIGN: about 10 ms).
 _LONG_HOLD = 0.010
 # Calls that are measured before a function is known.
 _ENOUGH_CALLS = 3
+# What a job teaches, per call: seconds and bytes.
+FIGURES = (
+    "held",
+    "free",
+    "wait",
+    "cv",
+    "longest",
+    "argument_bytes",
+    "result_bytes",
+    "other_threads",
+    "flip",
+)
+# A call that takes this many times as long as was remembered, or as short, is another kind of call. Arbitrary from 1.5
+# to 3: loaded machines stretch calls by half, and predictions that are wrong by three choose wrongly.
+_ALIKE = 2.0
+# Share of its time by which a call may compute more or less than was remembered.
+_ALIKE_SHARE = 0.25
+# Seconds of either kind by which a call that still runs may exceed that: what looking at it takes.
+_SLACK = 0.001
+# Size classes kept for a function.
+_MOST_SIZES = 32
 
 
 class Learnt:
     """What is known of one function."""
 
-    __slots__ = ("calls", "held", "stays")
+    __slots__ = ("calls", "held", "key", "sizes", "stays")
 
     def __init__(self) -> None:
         self.calls = 0
         self.held = 0.0
         # Whether its calls must stay in this process, whatever they cost.
         self.stays = False
+        # What jobs have taught, by the size class of the arguments: figures as in `FIGURES`, and "calls".
+        self.sizes: dict[str, dict[str, float]] = {}
+        # Its name in the file.
+        self.key: str | None = None
 
     def add(self, held: float) -> None:
         """Note a measured call that held the GIL for `held` seconds."""
@@ -46,19 +81,116 @@ class Learnt:
         """Whether calls are better off in a worker process."""
         return self.is_known and not self.stays and self.held > _LONG_HOLD
 
+    def as_entry(self) -> dict[str, Any]:
+        """Return what a file keeps."""
+        return {"calls": self.calls, "held": self.held, "sizes": self.sizes}
+
+    def take(self, entry: dict[str, Any]) -> None:
+        """Take what a file has kept; what does not fit is left out (its figures are known to be sound)."""
+        calls, held, sizes = entry.get("calls"), entry.get("held"), entry.get("sizes")
+        if isinstance(calls, int) and isinstance(held, int | float):
+            self.calls, self.held = calls, float(held)
+        if isinstance(sizes, dict):
+            wanted = {*FIGURES, "calls"}
+            self.sizes = {
+                size: found for size, found in sizes.items() if isinstance(found, dict) and wanted <= {*found}
+            }
+
 
 _by_code: weakref.WeakKeyDictionary[Any, Learnt] = weakref.WeakKeyDictionary()
+# What stands in front of others (a decorator's inner function) is one code object for all that it wraps.
+_by_wrapped: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, Learnt]] = weakref.WeakKeyDictionary()
 
 
 def lookup(function: Callable[..., Any]) -> Learnt | None:
     """What is known of calls of `function`; None for callables that have no code of their own."""
-    code = getattr(function, "__code__", None)
+    code = own_code(function)
     if code is None:
         return None
-    learnt = _by_code.get(code)
+    inner = wrapped(function)
+    kept = _by_code
+    if inner is not None:
+        kept = _by_wrapped.setdefault(code, weakref.WeakKeyDictionary())
+        code = inner.__code__
+    learnt = kept.get(code)
     if learnt is None:
-        learnt = _by_code[code] = Learnt()
+        learnt = kept[code] = Learnt()
+        memory = _memory.current()
+        if memory is not None:
+            _take_from(memory, function, learnt)
     return learnt
+
+
+def _take_from(memory: _memory.Memory, function: Callable[..., Any], learnt: Learnt) -> None:
+    learnt.key = key_of(function)
+    entry = memory.recall(learnt.key) if learnt.key is not None else None
+    if entry is not None:
+        learnt.take(entry)
+        if learnt.held > _LONG_HOLD:
+            judge(function, learnt)
+
+
+def _keep(function: Callable[..., Any], learnt: Learnt) -> None:
+    memory = _memory.current()
+    if memory is None:
+        return
+    learnt.key = key_of(function)
+    if learnt.key is not None:
+        memory.note(learnt.key, learnt.as_entry())
+
+
+class Recalled:
+    """What earlier jobs of a function on arguments of one size have taught, for the next such job."""
+
+    __slots__ = ("_function", "_learnt", "_size", "figures")
+
+    def __init__(self, function: Callable[..., Any], learnt: Learnt, item: Any, *, star: bool) -> None:
+        self._function = function
+        self._learnt = learnt
+        self._size = ",".join(str(size_of(part)) for part in item) if star else str(size_of(item))
+        self.figures = learnt.sizes.get(self._size)
+
+    def agrees(self, wall: float, cpu: float, calls: int) -> bool:
+        """Whether calls that were measured now, `wall` and `cpu` seconds in all, are like those remembered (L1)."""
+        known = self.figures
+        if known is None or calls < 1 or wall <= 0:
+            return False
+        mean = known["held"] + known["free"] + known["wait"]
+        if not mean / _ALIKE <= wall / calls <= mean * _ALIKE:
+            return False
+        return abs(cpu / wall - (known["held"] + known["free"]) / mean) <= _ALIKE_SHARE
+
+    def allows(self, cpu: float, wait: float) -> bool:
+        """Whether a call that still runs, after so many seconds of each kind, can be like those remembered."""
+        known = self.figures
+        if known is None:
+            return False
+        return cpu <= _ALIKE * (known["held"] + known["free"]) + _SLACK and wait <= _ALIKE * known["wait"] + _SLACK
+
+    def observation(self) -> _native.Observation:
+        """Return what is remembered, as the planner takes it."""
+        known = self.figures or {}
+        figures: dict[str, Any] = {name: known[name] for name in FIGURES if name in known}
+        return _native.Observation(calls=int(known.get("calls", 1)), **figures)
+
+    def told(self) -> str:
+        """Say that this decision rests on what was remembered."""
+        calls = int((self.figures or {}).get("calls", 1))
+        return f"begun on what was remembered of {calls} earlier calls; the first one now was like them"
+
+    def learn(self, seen: Observation) -> None:
+        """Keep what a job has measured, in the place of what was known."""
+        sizes = self._learnt.sizes
+        if len(sizes) >= _MOST_SIZES and self._size not in sizes:
+            sizes.pop(next(iter(sizes)))
+        sizes[self._size] = {**{name: float(getattr(seen, name)) for name in FIGURES}, "calls": seen.calls}
+        _keep(self._function, self._learnt)
+
+
+def recall(function: Callable[..., Any], item: Any, *, star: bool) -> Recalled | None:
+    """What is known of a job whose first input is `item`; None for callables that have no code of their own."""
+    learnt = lookup(function)
+    return Recalled(function, learnt, item, star=star) if learnt is not None else None
 
 
 def may_travel(function: Callable[..., Any]) -> bool:
@@ -91,5 +223,7 @@ class Observed:
             meter.end(1, keep=True)
             self.learnt.add(meter.held_share() * meter.cpu)
             meter.close()
-            if self.learnt.is_known and self.learnt.held > _LONG_HOLD:
-                judge(self.function, self.learnt)
+            if self.learnt.is_known:
+                if self.learnt.held > _LONG_HOLD:
+                    judge(self.function, self.learnt)
+                _keep(self.function, self.learnt)

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from pointsman import _native
+from pointsman._plan import Sample
 
 _idle_probes: list[_native.Probe] = []
 
@@ -167,6 +168,19 @@ class Meter:
         self.cannot_travel = cut or cut_out
         if not self.cannot_travel:
             self.pack = seconds_in + seconds_out
+
+    def last(self, calls: int, arguments: list[Any], results: list[Any]) -> Sample:
+        """Return what was kept last, of `calls` calls, as the raw figures per call, and their bytes once pickled."""
+        sample = self.samples[-1]
+        held = min(1.0, sample.held_share if sample.samples else 1.0) * sample.cpu
+        return Sample(
+            seconds=sample.wall / calls,
+            held=held / calls,
+            free=max(0.0, sample.cpu - held) / calls,
+            wait=max(0.0, sample.wall - sample.cpu) / calls,
+            argument_bytes=_sizes(arguments)[0],
+            result_bytes=_sizes(results)[0],
+        )
 
     def observation(self, *, partial: bool = False) -> _native.Observation:
         """Return the figures per call, as the planner takes them."""

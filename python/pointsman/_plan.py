@@ -19,6 +19,7 @@ _OBSERVED = (
     "pack",
     "other_threads",
     "flip",
+    "partial",
 )
 _CANDIDATE = (
     "backend",
@@ -33,6 +34,7 @@ _CANDIDATE = (
     "struck_out",
 )
 
+_SENTENCES = ("reasons", "warnings", "turning_points", "hints")
 
 # A plan is left for another that takes less than this share of its time. Arbitrary between 0.7 and 0.9.
 _CLEARLY = 0.8
@@ -91,6 +93,17 @@ class Candidate(Record):
 
     __slots__ = ()
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where its calls would run; see `Plan.place`."""
+        return _place(self)
+
+
+class Sample(Record):
+    """One sampled call: `seconds`, those `held`, `free` and `wait`, and `argument_bytes` and `result_bytes`."""
+
+    __slots__ = ()
+
 
 class Actual(Record):
     """What happened: `seconds`, those of them `after_decision`, `calls`, and the backend that ran at the end."""
@@ -129,6 +142,12 @@ class Plan:
         Every choice that was priced, the fastest first.
     reasons, warnings, turning_points
         Short sentences: why, what to mind, and what would change the answer.
+    calls, calls_left
+        Calls in all, and those left when this was decided; None where their number is not known.
+    hints
+        What the code itself promises of the work ("sleeps", "sockets", ...): a weak prior, overridden by measuring.
+    samples
+        Every sampled call, in order, if `profile=True` was asked for: seconds, and bytes once pickled.
     data
         Every input, the measured ones included, when the input could be iterated only once; else the input itself.
     actual
@@ -155,7 +174,10 @@ class Plan:
         turning_points: tuple[str, ...] = (),
         function: str = "",
         calls: int | None = None,
+        calls_left: int | None = None,
         caller_shares: bool = False,
+        hints: tuple[str, ...] = (),
+        samples: tuple[Sample, ...] = (),
         data: Any = None,
         actual: Actual | None = None,
     ) -> None:
@@ -175,7 +197,10 @@ class Plan:
         self.turning_points = turning_points
         self.function = function
         self.calls = calls
+        self.calls_left = calls_left
         self.caller_shares = caller_shares
+        self.hints = hints
+        self.samples = samples
         self.data = data
         self.actual = actual
 
@@ -203,8 +228,9 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Everything but the data, as JSON can hold it."""
         fields = {name: value for name, value in vars(self).items() if name != "data"}
-        for name in ("reasons", "warnings", "turning_points"):
+        for name in _SENTENCES:
             fields[name] = list(fields[name])
+        fields["samples"] = [sample.as_dict() for sample in self.samples]
         fields["observation"] = self.observation.as_dict() if self.observation is not None else None
         fields["actual"] = self.actual.as_dict() if self.actual is not None else None
         fields["candidates"] = [candidate.as_dict() for candidate in self.candidates]
@@ -234,12 +260,14 @@ class Plan:
             fields = json.loads(text)
             observation, actual = fields.pop("observation"), fields.pop("actual")
             candidates = tuple(Candidate(**candidate) for candidate in fields.pop("candidates"))
-            for name in ("reasons", "warnings", "turning_points"):
-                fields[name] = tuple(fields[name])
+            for name in _SENTENCES:
+                fields[name] = tuple(fields.get(name, ()) if name == "hints" else fields[name])
+            samples = tuple(Sample(**sample) for sample in fields.pop("samples", ()))
             return cls(
                 observation=Observation(**observation) if observation is not None else None,
                 actual=Actual(**actual) if actual is not None else None,
                 candidates=candidates,
+                samples=samples,
                 **fields,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as why:
@@ -264,6 +292,23 @@ class Plan:
         return draw(self)
 
     def _repr_html_(self) -> str:
-        from pointsman._drawing import draw_html
+        from pointsman._html import draw_html
 
         return draw_html(self)
+
+    def plot(self) -> Any:
+        """Draw the predicted seconds and the speed-up over the workers, a line for each backend.
+
+        Returns the matplotlib `Figure`; a notebook shows it, `.savefig(path)` writes it.
+
+        Raises
+        ------
+        MissingExtraError
+            Without matplotlib; it names the pip command. It is an `ImportError`.
+        InvalidArgumentError
+            If the plan has no candidates to compare.
+
+        """
+        from pointsman._plot import draw_plot
+
+        return draw_plot(self)

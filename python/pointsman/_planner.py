@@ -85,6 +85,7 @@ def decide(
         turning_points=tuple(decision.turning_points),
         function=function,
         calls=all_calls if all_calls is not None else calls,
+        calls_left=calls,
         caller_shares=caller_shares and chosen.backend != "inline",
     )
 

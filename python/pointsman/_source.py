@@ -131,6 +131,11 @@ class Source:
         return None if self._length is None else len(self._back) + max(0, self._length - self._taken)
 
     @property
+    def given(self) -> int:
+        """Inputs taken and not put back."""
+        return self._taken - len(self._back)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing is left, as far as can be told without running the iterator."""
         if self._back or self._error is not None:

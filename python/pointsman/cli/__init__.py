@@ -1,4 +1,4 @@
-"""The command line: `demo`, `optimize`, `execute`, `doctor`, one file each.
+"""The command line: `demo`, `optimize`, `execute`, `validate`, `doctor`, one file each.
 
 What it does not know: how anything is measured, decided or run. It calls the public API and prints.
 
@@ -15,6 +15,7 @@ from .demo import demo
 from .doctor import doctor
 from .execute import execute
 from .optimize import optimize
+from .validate import validate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +24,5 @@ def commands() -> None:
     """Decides where Python calls should run, and runs them there."""
 
 
-for command in (demo, optimize, execute, doctor):
+for command in (demo, optimize, execute, validate, doctor):
     commands.add_command(command)

@@ -53,6 +53,8 @@ def find_function(context: click.Context, parameter: click.Parameter, value: str
     if not callable(found):
         message = f"{value!r} cannot be called: it is of type {type(found).__name__}"
         raise click.BadParameter(message, context, parameter)
+    # For commands that start another interpreter for it.
+    context.meta["pointsman.function"] = value
     function: Function = found
     return function
 

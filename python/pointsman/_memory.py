@@ -1,0 +1,212 @@
+"""What was learnt of functions, kept for later programs in a JSON file when that is asked for.
+
+Does not know how anything is learnt or used: `_learning.py` gives entries and takes them.
+
+Invariants:
+    R1. The file is only ever replaced whole, under a lock beside it, merged with what others wrote meanwhile.
+    R2. A damaged file is ignored with a warning and replaced at the next write; nothing here raises for what it holds.
+    R3. Only figures that can be right are taken: finite, not negative.
+    R4. Entries of another machine or interpreter are neither used nor dropped.
+"""
+
+# pathlib would cost more to import than all that is done here:
+# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH110, PTH111, PTH120, PTH123
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from pointsman import _machine
+from pointsman._errors import InvalidTypeError
+
+ENVIRONMENT = "POINTSMAN_REMEMBER"
+_VERSION = 1
+_LARGEST_FILE = 1 << 26
+_LARGEST_VALUE = 1e15
+# Functions kept for a machine; the oldest go first.
+_MOST_FUNCTIONS = 4096
+# Seconds between two writes while a program runs; the last is made at its end.
+_BETWEEN = 1.0
+
+Entry = dict[str, Any]
+
+
+class Memory:
+    """The entries of one file, by the keys of functions."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(os.path.expanduser(path))
+        self._lock = threading.Lock()
+        self._known = self._read().get(_machine.fingerprint(), {})
+        self._new: dict[str, Entry] = {}
+        self._written = float("-inf")
+
+    def recall(self, key: str) -> Entry | None:
+        """What is known of a function."""
+        with self._lock:
+            return self._known.get(key)
+
+    def note(self, key: str, entry: Entry) -> None:
+        """Replace what is known of a function; written soon, and at the end of the program."""
+        with self._lock:
+            self._known[key] = self._new[key] = {**entry, "at": time.time()}
+            due = time.monotonic() - self._written > _BETWEEN
+        if due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is new (R1). Never raises: a file that cannot be written is not, and a log says so."""
+        with self._lock:
+            new, self._new = self._new, {}
+            self._written = time.monotonic()
+        if not new:
+            return
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            with open(f"{self.path}.lock", "ab") as lock:
+                _hold(lock)
+                self._merge(new)
+        except OSError as why:
+            _log().warning("what was learnt could not be written to %s: %s", self.path, why)
+
+    def _merge(self, new: dict[str, Entry]) -> None:
+        import json
+
+        machines = self._read()
+        entries = machines.setdefault(_machine.fingerprint(), {})
+        entries.update(new)
+        oldest = sorted(entries, key=lambda key: float(entries[key].get("at", 0.0)))
+        for key in oldest[: max(0, len(entries) - _MOST_FUNCTIONS)]:
+            del entries[key]
+        temporary = f"{self.path}.{os.getpid()}.{threading.get_ident()}.tmp"
+        try:
+            with open(temporary, "w", encoding="utf-8", opener=_private) as file:
+                json.dump({"version": _VERSION, "machines": machines}, file)
+            os.replace(temporary, self.path)
+        except OSError:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+    def _read(self) -> dict[str, dict[str, Entry]]:
+        """The entries of all machines (R2, R4)."""
+        import json
+
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read(_LARGEST_FILE)
+        except FileNotFoundError:
+            return {}
+        except OSError as why:
+            _log().warning("what was learnt could not be read from %s: %s", self.path, why)
+            return {}
+        try:
+            found = json.loads(data)
+            if found["version"] != _VERSION:
+                return {}
+            machines = found["machines"]
+            return {
+                str(machine): {str(key): dict(entry) for key, entry in entries.items() if _is_sound(entry)}
+                for machine, entries in machines.items()
+            }
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as why:
+            _log().warning(
+                "ignored the damaged file %s (%s: %s); it will be replaced", self.path, type(why).__name__, why
+            )
+            return {}
+
+
+def _is_sound(entry: Any) -> bool:
+    """Whether every figure of an entry, at whatever depth, can be right (R3)."""
+    if isinstance(entry, dict):
+        return all(map(_is_sound, entry.values()))
+    if entry is None or isinstance(entry, bool):
+        return True
+    return isinstance(entry, int | float) and 0 <= entry < _LARGEST_VALUE
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _hold(file: Any) -> None:
+    """Hold the lock on an open file until it is closed; where there are no such locks, the last writer wins."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+_memory: Memory | None = None
+_asked = False
+_guard = threading.Lock()
+
+
+def remember(path: str | os.PathLike[str] | None) -> None:
+    """Keep what is learnt of functions in a file, and use what earlier programs learnt; None stops that.
+
+    Calls of a function that is remembered need less measuring. The environment variable POINTSMAN_REMEMBER does the
+    same from outside. Many processes may use one file.
+
+    Parameters
+    ----------
+    path
+        The file, made when there is something to write: JSON with a few hundred bytes for each function, keyed by its
+        code, the sizes of its arguments, the machine and the interpreter; so it is forgotten when one of them changes.
+
+    Raises
+    ------
+    InvalidTypeError
+        If this is no path.
+
+    """
+    global _memory, _asked
+    if path is not None and not isinstance(path, str | os.PathLike):
+        message = f"remember() takes the path of a file, or None to stop, not {path!r}"
+        raise InvalidTypeError(message)
+    memory = Memory(os.fspath(path)) if path is not None else None
+    with _guard:
+        before, _memory, _asked = _memory, memory, True
+    if before is not None:
+        before.flush()
+    _at_exit()
+
+
+def current() -> Memory | None:
+    """The memory in use: the one that was asked for, else the one that the environment names."""
+    global _memory, _asked
+    if not _asked:
+        path = os.environ.get(ENVIRONMENT)
+        memory = Memory(path) if path else None
+        with _guard:
+            if not _asked:
+                _memory, _asked = memory, True
+        if memory is not None:
+            _at_exit()
+    return _memory
+
+
+_registered = False
+
+
+def _at_exit() -> None:
+    global _registered  # noqa: PLW0603 - once per program
+    if not _registered:
+        import atexit
+
+        _registered = True
+        atexit.register(_flush)
+
+
+def _flush() -> None:
+    if _memory is not None:
+        _memory.flush()
+
+
+def _log() -> Any:
+    import logging
+
+    return logging.getLogger("pointsman")
