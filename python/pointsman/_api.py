@@ -59,6 +59,8 @@ def map(  # noqa: A001 - the standard name and the documented options
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
     kill_on_cancel: bool = False,
+    progress: bool = False,
+    address: str | None = None,
 ) -> Iterator[T]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
@@ -69,7 +71,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     iterables
         The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes" do as they say.
+        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -88,6 +90,10 @@ def map(  # noqa: A001 - the standard name and the documented options
         An exception class or a tuple of them. `TimeoutError` covers calls that `timeout` stopped.
     kill_on_cancel
         Stop the calls that run, too, when the job ends early: by an exception, or because its results are not wanted.
+    progress
+        Show a bar in a terminal or a notebook; elsewhere nothing.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
 
     """
     job = Job(
@@ -100,8 +106,13 @@ def map(  # noqa: A001 - the standard name and the documented options
         on_error=on_error,
         lazy=True,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
+        address=address,
     )
-    return _flatten(Run(job).stream())
+    if not progress:
+        return _flatten(Run(job).stream())
+    total = job.source.left()
+    running = Run(job)
+    return _flatten(_shown(running, total))
 
 
 def execute(
@@ -121,7 +132,9 @@ def execute(
     target_chunk_duration: float | None = None,
     verbose: bool = False,
     return_optimization_result: bool = False,
+    progress: bool = False,
     progress_callback: Callable[[str, float], object] | None = None,
+    address: str | None = None,
 ) -> Any:
     """Return the list of `func(item)` for every item of `data`, run wherever that is fastest.
 
@@ -130,7 +143,7 @@ def execute(
     func, data
         The function and its inputs. Each input is computed exactly once.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes" do as they say.
+        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -157,8 +170,12 @@ def execute(
         Print the decision to standard error.
     return_optimization_result
         Return the pair of the results and the plan.
+    progress
+        Show a bar in a terminal or a notebook; elsewhere nothing.
     progress_callback
         Called on this thread with a phase ("measuring", "running", "done") and the share of the calls finished.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
 
     Raises
     ------
@@ -175,12 +192,13 @@ def execute(
         sample_size=sample_size,
         target_chunk_duration=target_chunk_duration,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
+        address=address,
     )
     total = job.source.left()
     running = Run(job, plan)
     results: list[T] = []
     shown = False
-    for values in running.stream():
+    for values in _shown(running, total) if progress else running.stream():
         results += values
         if progress_callback is not None:
             progress_callback(
@@ -247,6 +265,12 @@ def _terms(
     kill_on_cancel: bool,
 ) -> Terms:
     return Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
+
+
+def _shown(running: Run, total: int | None) -> Iterator[list[Any]]:
+    from pointsman import _progress
+
+    return _progress.counted(running.stream(), running, total)
 
 
 def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pointsman import _default
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
 from pointsman._executor_checks import check_choices, check_limits, check_workers
-from pointsman._job import check_callable, check_count, name_of
+from pointsman._job import CLUSTERS, check_address, check_callable, check_count, name_of
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
@@ -79,8 +79,18 @@ class Executor(concurrent.futures.Executor):
         Bytes that arguments and results on their way may take at most. What finds no room waits; a single call's
         arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
         POINTSMAN_SHARED_MEMORY says, else as much as is needed.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which `shutdown` closes.
 
     """
+
+    def __new__(cls, *_args: Any, **options: Any) -> Executor:  # noqa: PYI034 - another class for clusters
+        """Choose the class that drives the backend."""
+        if cls is Executor and options.get("backend") in CLUSTERS:
+            from pointsman._dask_executor import DaskExecutor
+
+            return object.__new__(DaskExecutor)
+        return object.__new__(cls)
 
     def __init__(
         self,
@@ -98,7 +108,9 @@ class Executor(concurrent.futures.Executor):
         max_tasks_per_child: int | None = None,
         memory_limit: int | None = None,
         shared_memory: int | None = None,
+        address: str | None = None,
     ) -> None:
+        check_address(backend, address)
         if not isinstance(thread_name_prefix, str):
             thread_name_prefix, mp_context = "", thread_name_prefix
         self._mp_context = check_context(mp_context)
@@ -372,7 +384,7 @@ class Executor(concurrent.futures.Executor):
         self._check_open()
         arguments, star, sized = _mapping.arguments_of(iterables)
         if self._maps_by_submit():
-            if size > 1 and self._backend == "processes":
+            if size > 1 and self._backend != "threads":
                 fn, star = _mapping.Chunked(fn), False  # type: ignore[assignment]
                 chunked = _mapping.chunks(zip(*iterables, strict=False), size)
                 ahead = -(-ahead // size) if ahead else None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 BACKENDS = ("auto", "inline", "threads", "processes")
+# Engines that an optional package brings.
+CLUSTERS = ("dask",)
 
 # Seconds of work in one chunk at most, unless the caller says otherwise: long enough that handing it out costs nothing,
 # short enough that a busy worker does not hold the end up. The seed's default.
@@ -32,6 +34,7 @@ class Job:
     """
 
     __slots__ = (
+        "address",
         "asked",
         "backend",
         "buffersize",
@@ -62,12 +65,14 @@ class Job:
         target_chunk_duration: float | None = None,
         lazy: bool = False,
         terms: _terms.Terms = _terms.NONE,
+        address: str | None = None,
     ) -> None:
         # What the user gave, and what is called in its place.
         self.asked = check_callable(function)
         self.function = terms.wrap(function)
         self.name = name_of(function)
         self.backend = check_backend(backend)
+        self.address = check_address(self.backend, address)
         self.terms = terms
         terms.check(self.backend)
         self.max_workers = check_count("max_workers", max_workers)
@@ -156,7 +161,20 @@ def check_count(name: str, value: Any) -> int | None:
 
 def check_backend(backend: Any) -> str:
     """Return the name of a known backend."""
-    if backend in BACKENDS:
+    if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
-    message = f"backend must be one of {', '.join(map(repr, BACKENDS))}, not {backend!r}"
+    message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"
     raise InvalidArgumentError(message)
+
+
+def check_address(backend: str, address: Any) -> str | None:
+    """Return the address of a cluster, if the backend is one."""
+    if address is None:
+        return None
+    if backend not in CLUSTERS:
+        message = f"address= is of a cluster: add backend='dask', or leave it out for {backend!r}"
+        raise InvalidArgumentError(message)
+    if not isinstance(address, str):
+        message = f"address must be a string like 'tcp://host:8786', not {address!r}"
+        raise InvalidTypeError(message)
+    return address
