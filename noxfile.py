@@ -107,6 +107,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     if any((ROOT / "tests" / "typing").glob("*.py")):
         session.run("mypy", "tests/typing")
+        session.run("pyright", "tests/typing")
     # Away from the tree, or the stub would be looked for beside sources that have no compiled module.
     with session.chdir(session.create_tmp()):
         session.run("python", "-m", "mypy.stubtest", "pointsman._native")
@@ -147,6 +148,31 @@ def tests_elsewhere(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run pytest on the installed wheel: the tests, and the examples of README and docs."""
     _test(session)
+
+
+# Where an interpreter has CPython's own tests with it: pyenv's 3.13 does, most distributions do not.
+COMPAT = "3.13"
+LOKY = "3.7.0"
+
+
+@nox.session(default=False, python=COMPAT)
+def compat(session: nox.Session) -> None:
+    """Run CPython's own tests of executors, and loky's, on `pointsman.Executor`. Takes some minutes.
+
+    The tests come from the interpreter's library and from loky's source distribution; what is left out, and why, is in
+    `tests/compat`.
+    """
+    _install_wheel(session)
+    _install(session, "test", "compat")
+    session.run("python", "tests/compat/cpython.py", *session.posargs)
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=loky", f"--dest={folder}",
+                f"loky=={LOKY}", silent=True)  # fmt: skip
+    shutil.unpack_archive(folder / f"loky-{LOKY}.tar.gz", folder)
+    tests = folder / f"loky-{LOKY}" / "tests"
+    shutil.copy("tests/compat/loky_adapter.py", tests / "test_pointsman.py")
+    with session.chdir(tests.parent):
+        session.run("python", "-m", "pytest", "tests/test_pointsman.py", "-q", "--timeout=60", "-p", "no:logging")
 
 
 @nox.session(default=False)

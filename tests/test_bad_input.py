@@ -177,11 +177,12 @@ def test_no_input_is_taken_and_nothing_is_called_when_an_argument_is_bad(tmp_pat
 # ------------------------------------------------------------------------------------- async functions
 
 
-def test_an_async_function_is_refused_at_once_with_a_way_out(entry, backend):
-    message = caught(TypeError, entry, functions.a_coroutine_function, [1, 2], backend=backend)
+def test_the_event_loop_refuses_a_plain_function_with_a_way_out(entry):
+    message = caught(TypeError, entry, functions.square, [1, 2], backend="asyncio")
 
-    assert "a_coroutine_function" in message
-    assert "asyncio.run" in message
+    assert "square" in message
+    assert "async def" in message
+    assert "backend='threads'" in message
 
 
 def test_an_async_generator_function_is_refused(entry):
@@ -190,11 +191,6 @@ def test_an_async_generator_function_is_refused(entry):
             yield x
 
     assert "numbers" in caught(TypeError, entry, numbers, [1, 2])
-
-
-def test_a_submitted_async_function_is_refused_by_name():
-    with pytest.raises(TypeError, match="a_coroutine_function"):
-        pointsman.options(backend="processes").submit(functions.a_coroutine_function, 1).result()
 
 
 @pytest.mark.parametrize("place", ["threads", "processes"])

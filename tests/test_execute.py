@@ -214,3 +214,22 @@ print(pointsman.execute(note, range(300)) == list(range(300)))
 """
     assert run_program(tmp_path, source) == "True"
     assert sorted(map(int, (tmp_path / "seen").read_text().split())) == list(range(300))
+
+
+def test_a_range_whose_calls_become_dear_in_the_middle_of_a_batch_is_shared_and_computed_once(tmp_path):
+    source = f"""
+import os, pointsman
+
+def note(x):
+    if x < 200_000:
+        return x
+    descriptor = os.open({str(tmp_path / "seen")!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, b"%d\\n" % x)
+    os.close(descriptor)
+    sum(range(50_000))
+    return x
+
+print(pointsman.execute(note, range(200_400)) == list(range(200_400)))
+"""
+    assert run_program(tmp_path, source) == "True"
+    assert sorted(map(int, (tmp_path / "seen").read_text().split())) == list(range(200_000, 200_400))

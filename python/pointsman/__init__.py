@@ -6,6 +6,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pointsman._amap import amap as amap
     from pointsman._api import execute as execute
     from pointsman._api import map as map  # noqa: A004 - the standard name
     from pointsman._api import optimize as optimize
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from pointsman._plan import Plan as Plan
     from pointsman._scheduling import TaskPriority as TaskPriority
     from pointsman._scheduling import WorkStealingScheduler as WorkStealingScheduler
+    from pointsman._smartasync import smartasync as smartasync
+    from pointsman._stream import Stream as Stream
 
     __version__: str
 
 _HOME = {
+    "amap": "_amap",
     "execute": "_api",
     "map": "_api",
     "optimize": "_api",
@@ -52,8 +56,10 @@ _HOME = {
     "Future": "_future",
     "options": "_options",
     "Plan": "_plan",
+    "Stream": "_stream",
     "TaskPriority": "_scheduling",
     "WorkStealingScheduler": "_scheduling",
+    "smartasync": "_smartasync",
     "__version__": "_native",
 }
 
@@ -70,16 +76,19 @@ __all__ = [
     "RemoteError",
     "RunningLoopError",
     "SharedMemoryFullError",
+    "Stream",
     "TaskPriority",
     "UnreadableError",
     "WorkStealingScheduler",
     "WorkerDied",
     "__version__",
+    "amap",
     "execute",
     "map",
     "optimize",
     "options",
     "run",
+    "smartasync",
     "submit",
 ]
 

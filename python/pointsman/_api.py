@@ -5,15 +5,16 @@ call -> measure -> planner -> Plan -> backend -> results, in order, each input c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
-from pointsman._job import Job, check_callable, name_of
+from pointsman._job import Job, check_callable, is_async, name_of
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
+    from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
     from pointsman._future import Future
     from pointsman._plan import Plan
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+@overload
+def run(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
+@overload
+def run(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
+def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call `fn` and return its value. A coroutine function is run to its end.
 
     Raises
@@ -30,15 +35,17 @@ def run(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         If `fn` is a coroutine function and this thread's event loop is running: `await` it there.
 
     """
-    if _is_coroutine_function(fn):
-        outcome: T = _run_coroutine(fn, args, kwargs)
-        return outcome
+    if is_async(fn):
+        return _run_coroutine(fn, args, kwargs)
     check_callable(fn)
-    value: T = fn(*args, **kwargs)
-    return value
+    return fn(*args, **kwargs)
 
 
-def submit(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+@overload
+def submit(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+@overload
+def submit(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Start a call in the background and return its future.
 
     Never raises for its data: what cannot be run or cannot travel is an error in the future.
@@ -109,9 +116,9 @@ def map(  # noqa: A001 - the standard name and the documented options
         address=address,
     )
     if not progress:
-        return _flatten(Run(job).stream())
+        return _flatten(_begin(job).stream())
     total = job.source.left()
-    running = Run(job)
+    running = _begin(job)
     return _flatten(_shown(running, total))
 
 
@@ -195,7 +202,7 @@ def execute(
         address=address,
     )
     total = job.source.left()
-    running = Run(job, plan)
+    running = _begin(job, plan)
     results: list[T] = []
     shown = False
     for values in _shown(running, total) if progress else running.stream():
@@ -246,7 +253,7 @@ def optimize(
     )
     once = iter(data) is data
     kept = job.source.keep() if once else []
-    running = Run(job)
+    running = _begin(job)
     if progress_callback is not None:
         progress_callback("measuring", 0.0)
     plan = running.prepare()
@@ -267,7 +274,7 @@ def _terms(
     return Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
 
 
-def _shown(running: Run, total: int | None) -> Iterator[list[Any]]:
+def _shown(running: Any, total: int | None) -> Iterator[list[Any]]:
     from pointsman import _progress
 
     return _progress.counted(running.stream(), running, total)
@@ -284,24 +291,42 @@ def _show(plan: Plan) -> None:
     sys.stderr.write(f"{plan}\n")
 
 
-def _is_coroutine_function(fn: Any) -> bool:
-    code = getattr(fn, "__code__", None)
-    return code is not None and bool(code.co_flags & 0x80)
+def _begin(job: Job, plan: Plan | None = None) -> Run | AsyncRun:
+    """Return what runs a job: coroutines run side by side on a loop, and so are measured and planned otherwise."""
+    if not job.awaits:
+        return Run(job, plan)
+    if plan is not None and plan.backend != "asyncio":
+        from pointsman._job import awaited
+
+        job.function = awaited(job.function)
+        return Run(job, plan)
+    from pointsman._async_run import AsyncRun
+
+    return AsyncRun(job, plan)
 
 
 def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    import asyncio
+    refuse_running_loop(fn)
+    from pointsman import _bridge
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(fn(*args, **kwargs))
+    return _bridge.call(fn, args, kwargs)
+
+
+def refuse_running_loop(fn: Callable[..., Any]) -> None:
+    """Raise if an event loop runs on this thread: to wait for a coroutine here would keep that loop from running it."""
+    from _asyncio import _get_running_loop
+
+    from pointsman._loopside import in_trio
+
+    if _get_running_loop() is None and not in_trio():
+        return
     from pointsman._errors import RunningLoopError
 
     name = name_of(fn)
     message = (
-        f"{name} is a coroutine function and the event loop of this thread is running: "
-        f"write `await {name}(...)` here, or call run() from a plain thread"
+        f"{name} is a coroutine function, and an event loop runs on this thread: run() would have to wait for it in "
+        f"the thread that runs it; write `await pointsman.submit({name}, ...)` or `await {name}(...)` here, or call "
+        f"run() from another thread"
     )
     raise RunningLoopError(message)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._errors import InvalidArgumentError
 from pointsman._executor import Executor
-from pointsman._job import check_callable, name_of
+from pointsman._job import awaited, check_callable, is_async, name_of
 from pointsman.backends._cluster import Cluster, shared
 from pointsman.backends.dask import Scattered, translate
 
@@ -81,6 +81,8 @@ class DaskExecutor(Executor):
             rank = int(kwargs.pop("priority"))
         future: Future[T] = Future()
         name = name_of(fn)
+        if is_async(fn):
+            fn = awaited(fn)
         try:
             sent = [self._scattered.send(value) for value in args]
             named = {key: self._scattered.send(value) for key, value in kwargs.items()}

@@ -17,16 +17,21 @@ if TYPE_CHECKING:
 # More threads than any plan asks for at one time; they end when idle.
 _MOST_THREADS = 1024
 
+# Calls of plain functions that event loops wait for at one time: what anyio allows, too. A thread that waits for a loop
+# of its own does not count.
+_MOST_FOR_LOOPS = 40
+
 _threads: Threads | None = None
+_for_loops: Threads | None = None
 _processes: dict[int, Processes] = {}
 _owner = 0
 
 
 def _check_owner() -> None:
-    global _owner, _threads
+    global _owner, _threads, _for_loops
     if _owner != os.getpid():
         # In a forked child the threads do not exist and the workers belong to the parent.
-        _owner, _threads = os.getpid(), None
+        _owner, _threads, _for_loops = os.getpid(), None, None
         _processes.clear()
 
 
@@ -39,6 +44,17 @@ def threads() -> Threads:
 
         _threads = Threads(_MOST_THREADS, name="pointsman")
     return _threads
+
+
+def threads_for_loops() -> Threads:
+    """The threads that run plain functions for event loops."""
+    global _for_loops  # noqa: PLW0603 - the state of this module
+    _check_owner()
+    if _for_loops is None:
+        from pointsman.backends.threads import Threads
+
+        _for_loops = Threads(_MOST_FOR_LOOPS, name="pointsman-for-loop")
+    return _for_loops
 
 
 def threads_running() -> int:
@@ -69,7 +85,7 @@ def processes_running(threads_each: int = 1) -> int:
 
 def shutdown() -> None:
     """End the program's worker processes and idle threads now instead of at exit; the next job starts new ones."""
-    global _threads  # noqa: PLW0603 - the state of this module
+    global _threads, _for_loops  # noqa: PLW0603 - the state of this module
     _check_owner()
     for pool in _processes.values():
         pool.shutdown(kill=True)
@@ -77,3 +93,6 @@ def shutdown() -> None:
     if _threads is not None:
         _threads.shutdown()
         _threads = None
+    if _for_loops is not None:
+        _for_loops.shutdown()
+        _for_loops = None

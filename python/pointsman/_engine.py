@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from _contextvars import copy_context
+from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ class Run:
         self._lock = threading.Lock()
         self._context = copy_context()
         self._daemon = threading.current_thread().daemon
-        self._running: tuple[list[Any], Iterator[Any]] | None = None
+        self._running: tuple[list[Any] | range, Iterator[Any]] | None = None
         self._early: ThreadRun | ProcessRun | None = None
         self._begun = self._left = 0
         self._start = perf_counter()
@@ -190,6 +191,8 @@ class Run:
         left, wanted = self.job.source.left(), self.job.sample_size
         if wanted is not None:
             return meter.calls >= wanted
+        if meter.unsettled and (left is None or left > 1):
+            return False
         if left is not None and left * meter.mean < _TRIFLE:
             return True
         if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
@@ -198,7 +201,7 @@ class Run:
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
 
-    def _batch(self, items: list[Any], *, look: bool, watched: bool) -> Iterator[list[Any]]:
+    def _batch(self, items: list[Any] | range, *, look: bool, watched: bool) -> Iterator[list[Any]]:
         """Run a batch on this thread and yield its results.
 
         With `look` what it took is measured. With `watched`, a call that lasts is looked at while it runs, and others
@@ -272,7 +275,8 @@ class Run:
         job, source = self.job, self.job.source
         expected = self._mean()
         count = inline.first_count(job, expected)
-        while items := source.take(count, brief=True):
+        take = source.stretch if inline.goes_through_anything(job) else partial(source.take, brief=True)
+        while items := take(count):
             made = 1
             began = perf_counter()
             for results in self._batch(items, look=False, watched=True):
@@ -421,15 +425,19 @@ class Run:
         items, iterator = self._running
         if "processes" not in self._struck and seen.cpu > _BUSY * seen.wall:
             self._prepare_processes()
-        meter.size(items[-1:], [])
+        meter.size(list(items[-1:]), [])
         plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
         hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE
-        if plan.backend == "inline" or hasty:
+        if plan.backend == "inline" or hasty or meter.unsettled:
             return None
         self._left = left + 1
         # What the caller's loop has not reached is anybody's.
-        source.put_back(_native.cut(items, iterator))
+        rest = _native.cut(items, iterator)
+        if type(items) is range:
+            self._running = items[: len(items) - len(rest)], iterator
+        source.put_back(rest)
         self.plan = plan
+        meter.company = plan.backend == "threads"
         return self._open(plan)
 
 

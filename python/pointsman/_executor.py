@@ -9,20 +9,29 @@ import concurrent.futures
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pointsman import _default
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
-from pointsman._executor_checks import check_choices, check_limits, check_workers
-from pointsman._job import CLUSTERS, check_address, check_callable, check_count, name_of
+from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
+from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers, failed_future
+from pointsman._job import (
+    CLUSTERS,
+    awaited,
+    check_address,
+    check_async,
+    check_callable,
+    check_count,
+    name_of,
+)
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
 from pointsman._standing_in import Manager, Worker, check_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
+    from pointsman._async_calls import AsyncCalls
     from pointsman._executor_options import ExecutorOptions
     from pointsman._future import Future
     from pointsman._plan import Record
@@ -56,7 +65,9 @@ class Executor(concurrent.futures.Executor):
         travel to a worker process as any argument: multiprocessing's own queues and locks cannot.
     backend
         "threads" or "processes". "auto" is threads; with `max_workers=None`, functions whose calls have been seen to
-        hold the GIL for long go to worker processes, if that cannot change what they mean.
+        hold the GIL for long go to worker processes, if that cannot change what they mean. Coroutine functions run on
+        one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time if
+        given; under "threads" and "processes" each worker runs them on a loop of its own.
     queue_capacity
         Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
         instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
@@ -147,7 +158,9 @@ class Executor(concurrent.futures.Executor):
         self._submit: Any = None
         # The same, once nothing more needs to be looked at before a call.
         self._quick: Any = None
-        # Calls that went to the program's processes, for `shutdown` to wait for; and those that were dropped when done.
+        # What runs coroutine functions on the background loop, once there was one.
+        self._coroutines: AsyncCalls | None = None
+        # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
         self._elsewhere: list[Any] = []
         self._dropped = [0, 0]
 
@@ -200,12 +213,16 @@ class Executor(concurrent.futures.Executor):
 
         # As the standard library does.
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-        broken = _broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
+        broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
         self._error, self._quick = broken, None
         self._pool.native.break_with(broken)
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    @overload
+    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a call and return its future. Every keyword belongs to `fn`.
 
         Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
@@ -219,21 +236,27 @@ class Executor(concurrent.futures.Executor):
 
         """
         quick = self._quick
-        if quick is not None and not kwargs:
+        code = getattr(fn, "__code__", None)
+        # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
+        if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
             return quick(fn, args)  # type: ignore[no-any-return]
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
         return self._submit_with(fn, args, kwargs, rank)
 
-    def _submit_with(
+    def _submit_with(  # noqa: C901 - one question after the other
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any
     ) -> Future[T]:
         if self._shut_down or self._error is not None:
             self._check_open()
         if not callable(fn):
             check_callable(fn)
-        if self._learns:
+        if check_async(fn, self._asked):
+            if self._asked in ("auto", "asyncio"):
+                return self._submit_to_loop(fn, args, kwargs)
+            fn = awaited(fn)
+        elif self._learns:
             learnt = lookup(fn)
             if learnt is not None and not learnt.is_known:
                 fn = Observed(fn, learnt)
@@ -251,7 +274,7 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return _failed(fn, why)
+            return failed_future(fn, why)
 
     def options(
         self,
@@ -307,7 +330,7 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return _failed(fn, why)
+            return failed_future(fn, why)
 
     def _wait_for_room(self) -> None:
         """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
@@ -324,11 +347,24 @@ class Executor(concurrent.futures.Executor):
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
         future = pool.native.submit(fn, args, kwargs, 2, terms)
+        self._remember(future)
+        return future  # type: ignore[return-value]
+
+    def _submit_to_loop(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Run a coroutine function on the background loop."""
+        if self._coroutines is None:
+            from pointsman._async_calls import AsyncCalls
+
+            self._coroutines = AsyncCalls(self._max_workers if self._chosen else None)
+        future = self._coroutines.submit(fn, args, kwargs)
+        self._remember(future)
+        return future
+
+    def _remember(self, future: Any) -> None:
         with self._lock:
             self._elsewhere.append(future)
             if len(self._elsewhere) > _MOST_KEPT:
                 self._drop_done()
-        return future  # type: ignore[return-value]
 
     def _drop_done(self) -> None:
         kept = []
@@ -407,7 +443,9 @@ class Executor(concurrent.futures.Executor):
             self._backend == "processes"
             or self._learns
             or self._queue_capacity is not None
+            # Somebody wants to see each call: a subclass, or who has replaced the method (tqdm does).
             or type(self).submit is not Executor.submit
+            or "submit" in self.__dict__
         )
 
     def _map_calls(
@@ -531,29 +569,6 @@ class Executor(concurrent.futures.Executor):
     @property
     def _executor_manager_thread(self) -> Manager | None:
         return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)
-
-
-def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
-    """Return the future of a call that could not be sent."""
-    from pointsman._future import Future
-
-    failed: Future[T] = Future()
-    if type(why) is CannotTravelError:
-        placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
-        placed.__cause__ = why.__cause__
-        why = placed
-    failed.set_exception(why)
-    return failed
-
-
-def _broken_pool(message: str) -> PoolBrokenError:
-    """The error of a broken pool, which is also the standard library's."""
-    from concurrent.futures.thread import BrokenThreadPool
-
-    kind: type[PoolBrokenError] = type(
-        "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
-    )
-    return kind(message)
 
 
 def _end_all() -> None:

@@ -1,17 +1,24 @@
-"""What may be asked of an `Executor`, and what of it goes together.
+"""What may be asked of an `Executor`, what of it goes together, and the errors that its calls meet before they run.
 
 Does not know what is done with it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pointsman._errors import InvalidArgumentError, InvalidTypeError
-from pointsman._job import check_count
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
+from pointsman._job import check_count, name_of
 from pointsman._scheduling import WorkStealingScheduler
 
-_BACKENDS = ("auto", "threads", "processes")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pointsman._future import Future
+
+T = TypeVar("T")
+
+_BACKENDS = ("auto", "threads", "processes", "asyncio")
 _ON_WORKER_DEATH = ("replace", "break")
 # Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
 _LEAST_SHARED = 4 << 20
@@ -45,7 +52,7 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
 
 def check_workers(max_workers: Any) -> int | None:
     if isinstance(max_workers, int) and max_workers <= 0:
-        message = f"max_workers must be greater than 0, not {max_workers!r}"
+        message = "max_workers must be greater than 0"
         raise InvalidArgumentError(message)
     return check_count("max_workers", max_workers)
 
@@ -75,3 +82,26 @@ def check_limits(
 
         check_pool(**limits)
     return limits
+
+
+def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:
+    """Return the future of a call that could not be sent."""
+    from pointsman._future import Future
+
+    failed: Future[T] = Future()
+    if type(why) is CannotTravelError:
+        placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
+        placed.__cause__ = why.__cause__
+        why = placed
+    failed.set_exception(why)
+    return failed
+
+
+def broken_pool(message: str) -> PoolBrokenError:
+    """The error of a broken pool, which is also the standard library's."""
+    from concurrent.futures.thread import BrokenThreadPool
+
+    kind: type[PoolBrokenError] = type(
+        "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
+    )
+    return kind(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pointsman._job import check_callable
+from pointsman._job import awaited, check_async, check_callable, on_terms
 from pointsman._learning import may_travel
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class ExecutorOptions:
         """Start a call and return its future."""
         executor, terms = self._executor, self._terms
         check_callable(fn)
+        if check_async(fn, executor._asked):  # noqa: SLF001 - its view
+            if executor._asked in ("auto", "asyncio"):  # noqa: SLF001 - its view
+                return executor.submit(on_terms(fn, terms), *args, **kwargs)  # type: ignore[no-any-return]
+            fn = awaited(fn)
         wrapped = terms.wrap(fn)
         if executor._backend == "processes" and terms.native is not None:  # noqa: SLF001 - its view
             return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view

@@ -10,7 +10,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pointsman import _native
+from pointsman import _loopside, _native
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,7 +60,12 @@ class Future(_Base[T]):
         """Make a future that no executor serves; set its outcome with `set_result` or `set_exception`."""
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait for the outcome in the running asyncio loop; cancelling the waiting task cancels the call."""
+        """Wait for the outcome in a running loop of asyncio or trio; cancelling the waiting task cancels the call."""
+        if _loopside.in_trio():
+            from pointsman._trioside import wait
+
+            value: T = yield from wait(self).__await__()
+            return value
         if not self._is_done_soon() and not self.done():
             global _asyncio  # noqa: PLW0603 - imported once, when first needed
             if _asyncio is None:
@@ -71,11 +76,19 @@ class Future(_Base[T]):
             waiter = loop.create_future()
             bridge = _recent.bridge if _recent.loop() is loop else _bridge(loop)
             if bridge.watch(self, waiter):  # type: ignore[arg-type]
+                come_back = _loopside.leave(loop)
                 try:
                     yield from waiter
                 except _asyncio.CancelledError:
                     self.cancel()
                     raise
+                finally:
+                    come_back()
+        if self.cancelled():
+            from asyncio import CancelledError
+
+            # Another class than the one of `concurrent.futures`, and the one that code in a loop expects.
+            raise CancelledError
         return self.result(0)
 
 

@@ -5,6 +5,7 @@ Does not know plans or backends as code.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _terms
@@ -14,7 +15,7 @@ from pointsman._source import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-BACKENDS = ("auto", "inline", "threads", "processes")
+BACKENDS = ("auto", "inline", "threads", "processes", "asyncio")
 # Engines that an optional package brings.
 CLUSTERS = ("dask",)
 
@@ -36,6 +37,7 @@ class Job:
     __slots__ = (
         "address",
         "asked",
+        "awaits",
         "backend",
         "buffersize",
         "chunksize",
@@ -73,6 +75,12 @@ class Job:
         self.name = name_of(function)
         self.backend = check_backend(backend)
         self.address = check_address(self.backend, address)
+        # Whether the function's calls are coroutines that an event loop runs; other workers take plain functions only.
+        self.awaits = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
+        if self.awaits:
+            self.function = on_terms(function, terms)
+        elif is_async(function):
+            self.function = terms.wrap(awaited(function))
         self.terms = terms
         terms.check(self.backend)
         self.max_workers = check_count("max_workers", max_workers)
@@ -121,15 +129,65 @@ def check_callable(function: Any) -> Any:
             f"pass the function itself, without calling it"
         )
         raise InvalidTypeError(message)
-    code = getattr(function, "__code__", None)
-    # CO_COROUTINE | CO_ASYNC_GENERATOR | CO_ITERABLE_COROUTINE; inspect is dear to import.
-    if code is not None and code.co_flags & 0x380:
+    if _flags(function) & _CO_ASYNC_GENERATOR:
         message = (
-            f"{name_of(function)} is an async function, which no backend here can await; "
-            f"wrap it in a plain one: lambda *args: asyncio.run({name_of(function)}(*args))"
+            f"{name_of(function)} is an asynchronous generator function, whose call has no single result; "
+            f"iterate over it, or decorate it with pointsman.smartasync"
         )
         raise InvalidTypeError(message)
     return function
+
+
+# Of `inspect`, which is dear to import.
+_CO_COROUTINE = 0x80
+_CO_ASYNC_GENERATOR = 0x200
+
+
+def _flags(function: Any) -> int:
+    """The flags of the code that a call of `function` runs; 0 if it has none of its own."""
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        # An object that is called: what its class says.
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - the method itself is wanted
+    flags = getattr(code, "co_flags", 0)
+    return flags if isinstance(flags, int) else 0
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call of `function` gives a coroutine."""
+    # The mark is that of `inspect.markcoroutinefunction`.
+    return bool(_flags(function) & _CO_COROUTINE) or hasattr(function, "_is_coroutine_marker")
+
+
+def check_async(function: Any, backend: str) -> bool:
+    """Whether `function` is a coroutine function; raises if `backend` takes nothing else."""
+    if is_async(function):
+        return True
+    if backend == "asyncio":
+        message = (
+            f"backend='asyncio' runs coroutine functions, and {name_of(function)} is a plain one; "
+            f"define it with `async def`, or use backend='threads'"
+        )
+        raise InvalidTypeError(message)
+    return False
+
+
+def awaited(function: Any) -> Any:
+    """Return a plain function that runs the coroutines of `function` to their end, on a loop of the calling thread."""
+    from pointsman._awaited import Awaited
+
+    return Awaited(function)
+
+
+def on_terms(function: Any, terms: _terms.Terms) -> Any:
+    """Return a coroutine function whose calls keep the terms by themselves, as far as an event loop can."""
+    if terms is _terms.NONE or not (terms.retry_on or terms.timeout):
+        return function
+    from pointsman._awaited import Limited
+
+    return Limited(function, terms.timeout, terms.retries, terms.retry_on)
 
 
 def check_iterable(data: Any, position: int | None) -> None:

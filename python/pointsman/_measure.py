@@ -16,6 +16,10 @@ _idle_probes: list[_native.Probe] = []
 # Looks at a running thread from which on the rate at which the GIL changes hands tells anything; with fewer a single
 # change weighs as much as a habit. Arbitrary between 20 and 100.
 _LOOKS_FOR_FLIP = 40
+# The share of a core from which on other threads count as busy, and the seconds after which they are busy on behalf of
+# the calls: the threads of OpenBLAS spin for 40 ms of CPU time after its import (measured).
+_NESTED = 0.25
+_SPINS = 0.06
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
@@ -25,11 +29,14 @@ class Meter:
     """Adds up what was seen of a function's calls."""
 
     __slots__ = (
+        "_last_look",
         "_queued",
+        "_since",
         "_thread",
         "argument_bytes",
         "calls",
         "cannot_travel",
+        "company",
         "cpu",
         "disturbed",
         "flip",
@@ -38,7 +45,7 @@ class Meter:
         "looked",
         "looked_twice",
         "looking",
-        "other_cpu",
+        "others",
         "pack",
         "probe",
         "result_bytes",
@@ -50,7 +57,13 @@ class Meter:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.wall = self.cpu = self.held = self.other_cpu = self.flip = 0.0
+        self.wall = self.cpu = self.held = self.flip = 0.0
+        # CPU seconds that other threads used per second of the last call, or since the last look at it.
+        self.others = 0.0
+        # Whether helpers of ours run calls in this process, too: what other threads use is theirs then.
+        self.company = False
+        self._since = perf_counter()
+        self._last_look = (0.0, 0.0)
         self.longest = 0.0
         self.squares = 0.0
         self.argument_bytes = self.result_bytes = 0.0
@@ -70,14 +83,16 @@ class Meter:
     def forget(self) -> None:
         """Drop what was seen so far: it was not typical."""
         self.calls = 0
-        self.wall = self.cpu = self.held = self.other_cpu = self.flip = 0.0
+        self.wall = self.cpu = self.held = self.flip = 0.0
         self.longest = self.squares = 0.0
         self.samples.clear()
         self.looked_twice = True
 
     def close(self) -> None:
         """Give the probe back for the next job."""
-        _idle_probes.append(self.probe)
+        # One that still observes was left by a Ctrl-C between its beginning and its end: of no use to the next job.
+        if self.probe.peek() is None:
+            _idle_probes.append(self.probe)
 
     def begin(self, *, look: bool) -> None:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
@@ -85,6 +100,7 @@ class Meter:
             self._thread = get_native_id()
             self._queued = _queued_seconds(self._thread)
         self.disturbed = self.looking = 0.0
+        self._last_look = (0.0, 0.0)
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
@@ -97,6 +113,19 @@ class Meter:
     def _waited_for_a_core(self) -> float:
         """Seconds since `begin` for which the thread was ready to run and others had the cores."""
         return max(0.0, _queued_seconds(self._thread) - self._queued)
+
+    def _hear_others(self, sample: _native.Sample) -> None:
+        """Note what other threads use now: not from the beginning, since a BLAS spins for a while after its import."""
+        wall, other = sample.wall, max(0.0, sample.other_cpu - self.looking)
+        wall_before, other_before = self._last_look
+        self._last_look = (wall, other)
+        if not self.company and wall > wall_before:
+            self.others = max(0.0, other - other_before) / (wall - wall_before)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether other threads compute, and it is too early to say that the calls have them do it."""
+        return self.others > _NESTED and perf_counter() - self._since < _SPINS
 
     def _lost_to_looks(self, sample: _native.Sample) -> float:
         """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
@@ -111,7 +140,7 @@ class Meter:
         self.wall += wall
         self.cpu += sample.cpu
         self.held += sample.held
-        self.other_cpu += max(0.0, sample.other_cpu - self.looking)
+        self._hear_others(sample)
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
@@ -155,7 +184,7 @@ class Meter:
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
             pack=self.pack,
-            other_threads=max(0.0, self.other_cpu / calls),
+            other_threads=self.others * wall,
             flip=self.flip,
             partial=partial,
         )
@@ -167,6 +196,7 @@ class Meter:
     def partial(self, sample: _native.Sample, calls: int, *, partial: bool) -> _native.Observation:
         """Return what is known of a batch that still runs, in its `calls`th call; with `partial` lower bounds."""
         held = sample.held_share * sample.cpu if sample.samples else sample.cpu
+        self._hear_others(sample)
         return _native.Observation(
             calls=calls,
             held=held / calls,
@@ -175,7 +205,7 @@ class Meter:
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
-            other_threads=max(0.0, sample.other_cpu - self.looking) / calls,
+            other_threads=self.others * sample.wall / calls,
             partial=partial,
         )
 

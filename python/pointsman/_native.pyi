@@ -8,17 +8,20 @@ from typing_extensions import disjoint_base
 
 __all__ = [
     "Alarm",
+    "Bridge",
     "Candidate",
     "Decision",
     "FutureCore",
     "Lane",
     "LaunchRequest",
     "LoopBridge",
+    "LoopCall",
     "LoopWaiter",
     "Machine",
     "MapJob",
     "MapResults",
     "Observation",
+    "Port",
     "Probe",
     "ProcessJob",
     "ProcessPool",
@@ -27,9 +30,11 @@ __all__ = [
     "SharedJob",
     "Terms",
     "ThreadPool",
+    "WayOut",
     "ZygoteRegistrar",
     "ZygoteServer",
     "__version__",
+    "call_async",
     "chunk_size",
     "cut",
     "decide",
@@ -39,6 +44,8 @@ __all__ = [
     "open_lanes",
     "probe_method",
     "watch_parent",
+    "worker_resumes",
+    "worker_waits",
     "zygote_descriptors",
 ]
 
@@ -53,7 +60,7 @@ class Alarm:
     def wait(self) -> bool: ...
 
 def interpreter_ends() -> None: ...
-def cut(items: list[Any], iterator: object) -> list[Any]: ...
+def cut(items: list[Any] | range, iterator: object) -> list[Any]: ...
 
 @final
 class SharedBuffer:
@@ -228,6 +235,7 @@ class ZygoteRegistrar:
     def __new__(cls, socket: int) -> ZygoteRegistrar: ...
     def join(self) -> int: ...
 
+@final
 class ZygoteServer:
     def __new__(cls, socket: int, parent: int) -> ZygoteServer: ...
     def next(self) -> LaunchRequest | None: ...
@@ -454,3 +462,46 @@ class Probe:
     def wait_checkpoint(self, seconds: float) -> Sample | None: ...
 
 def probe_method() -> str: ...
+def call_async(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+def worker_waits() -> bool: ...
+def worker_resumes() -> None: ...
+
+@final
+class Bridge:
+    def __new__(
+        cls,
+        event_loop: Any,
+        thread: int,
+        finish: Callable[[Any], Any],
+        whole: Callable[[Any], Any],
+        take_over: Callable[[Any], object],
+    ) -> Bridge: ...
+    def install(self) -> None: ...
+    @staticmethod
+    def uninstall() -> None: ...
+    def run(self, coroutine: Any) -> Any: ...
+
+@final
+class Port:
+    def __new__(
+        cls,
+        future: Any,
+        options: dict[str, Any],
+        ask: Callable[[Callable[[], None]], object],
+        wake: Callable[[], object] | None,
+    ) -> Port: ...
+    def fileno(self) -> int: ...
+    def submit(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def serve(self) -> None: ...
+    def forward(self, future: Any, finished: Any) -> None: ...
+    def drain(self) -> None: ...
+
+@final
+class WayOut:
+    def __new__(cls, function: Callable[..., Any], slow: Callable[..., Any]) -> WayOut: ...
+    def settle(self, code: object) -> None: ...
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+@final
+class LoopCall:
+    def cancel(self) -> bool: ...

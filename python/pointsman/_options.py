@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _api
 from pointsman._errors import InvalidArgumentError
-from pointsman._job import CLUSTERS, check_address, check_backend, check_callable, check_count
+from pointsman._job import CLUSTERS, check_address, check_backend, check_callable, check_count, is_async, on_terms
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from pointsman._executor import Executor
     from pointsman._future import Future
@@ -32,21 +32,33 @@ class Options:
         self._terms = terms
         terms.check(self._backend)
 
-    def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    @overload
+    def run(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
+    @overload
+    def run(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
+    def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call `fn` where the options say and return its value."""
+        if is_async(fn):
+            if self._backend in ("auto", "inline"):
+                return _api.run(on_terms(fn, self._terms), *args, **kwargs)
+            _api.refuse_running_loop(fn)
         if self._backend == "inline" or (self._backend == "auto" and not self._terms.needs_process):
             if self._terms.retry_on:
-                return _api.run(self._terms.wrap(check_callable(fn)), *args, **kwargs)  # type: ignore[no-any-return]
+                return _api.run(self._terms.wrap(check_callable(fn)), *args, **kwargs)
             return _api.run(fn, *args, **kwargs)
         return self.submit(fn, *args, **kwargs).result()
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    @overload
+    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a call where the options say and return its future."""
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)
         backend, terms = self._backend, self._terms
-        if backend == "auto" and terms.needs_process:
+        if backend == "auto" and terms.needs_process and not is_async(fn):
             backend = "processes"
         executor = _executor(backend, self._max_workers, self._name or "", self._address)
         if backend in CLUSTERS:

@@ -125,6 +125,9 @@ def unreadable_arguments(why: BaseException) -> BaseException:
 
 def unpackable_result(value: object, why: BaseException) -> BaseException:
     """The exception of a call whose result cannot be pickled; made in the worker."""
+    if isinstance(why.__cause__, SystemExit):
+        # As if the call had asked for it.
+        return why.__cause__
     error = _errors.CannotTravelError(
         f"{_RESULT}a {type(value).__qualname__}, cannot be pickled: {type(why).__name__}: {why}; "
         f"return plain data, or use backend='threads'"

@@ -172,6 +172,9 @@ class Processes:
                 while (pool := this()) is not None and not pool._closed:  # noqa: SLF001 - this class
                     del pool
                     native.collect(0.2)
+                # What a closed pool still runs is waited for, too.
+                while not native.join(0.0):
+                    native.collect(0.2)
                 native.collect(0.0)
 
             self._collector = threading.Thread(target=collect, name="pointsman-collector", daemon=True)

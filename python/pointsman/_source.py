@@ -72,6 +72,15 @@ class Source:
             return items
         return self._pull(count, brief=brief)
 
+    def stretch(self, count: int) -> list[Any] | range:
+        """Take up to `count` inputs as `take` does briefly; those of a range stay one: it is cheaper to go through."""
+        if type(self._sequence) is not range or self._back or self._error is not None or self._kept is not None:
+            return self.take(count, brief=True)
+        items = self._sequence[self._taken : self._taken + count]
+        self._taken += len(items)
+        self._ended = len(items) < count
+        return items
+
     def _pull(self, count: int, *, brief: bool) -> list[Any]:
         if self._error is not None:
             error, self._error, self._ended = self._error, None, True

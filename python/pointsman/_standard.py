@@ -73,9 +73,16 @@ class StandardProcesses:
         self._broken: BaseException | None = None
         self._waiting: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
         self._pool: ProcessPoolExecutor | None = None
+        self._over = False
         _register(self)
 
+    def pause(self) -> None:
+        """Let a daemon thread go no further once the program has ended: nobody wants what it would say."""
+        if self._over and threading.current_thread().daemon:
+            threading.Event().wait()
+
     def _started(self) -> ProcessPoolExecutor:
+        self.pause()
         with self._lock:
             if self.closed:
                 message = "cannot schedule new futures after shutdown"
@@ -219,6 +226,7 @@ class StandardProcesses:
     def end(self) -> None:
         """End with the program."""
         interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+        self._over = True
         self.shutdown(kill=interrupted or not self._patient)
 
 

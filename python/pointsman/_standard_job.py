@@ -133,6 +133,7 @@ class StandardJob:
 
     def take(self) -> tuple[list[Any], BaseException | None]:
         """Return the results that are ready, in order, and the exception that comes after them, if one does."""
+        self._pool.pause()
         values: list[Any] = []
         while self._chunks:
             chunk = self._chunks[0]

@@ -69,7 +69,8 @@ class Terms:
 
     def check(self, backend: str) -> None:
         """Raise `InvalidArgumentError` if this backend cannot keep the terms."""
-        if backend in ("auto", "processes"):
+        # A loop takes coroutines only, which can be stopped where they wait.
+        if backend in ("auto", "processes", "asyncio"):
             return
         reason = None
         if self.timeout is not None and backend != "threads":

@@ -28,7 +28,7 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
     file = BytesIO()
     try:
         Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
-    except Exception as why:
+    except (Exception, SystemExit) as why:
         from pointsman._errors import CannotTravelError
 
         message = (
@@ -43,7 +43,7 @@ def dumps_anyway(value: object) -> bytes:
     """Pickles by reference if that will do on the other side, else by value."""
     try:
         pickled: bytes = dumps(value, 5)
-    except Exception:  # noqa: BLE001 - whatever stops plain pickle, cloudpickle may manage
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever stops plain pickle, cloudpickle may manage
         return dumps_by_value(value)
     if b"__main__" in pickled:
         return dumps_by_value(value)
@@ -70,7 +70,7 @@ def _culprit(value: object) -> str:
 
     try:
         by_value(value)
-    except Exception:  # noqa: BLE001 - that it fails is the answer
+    except (Exception, SystemExit):  # noqa: BLE001 - that it fails is the answer
         return f"a {type(value).__qualname__}"
     return ""
 

@@ -6,18 +6,24 @@
 //!   Python code; so an item is either the loop's or handed back, never both.
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PySlice};
 
-/// Removes from `items` what `iterator`, an iterator over that list, has not yet given out, and returns it.
+/// Removes from `items`, a list or a range, what `iterator`, an iterator over it, has not yet given out, and returns it.
+/// A range stays as it is, and its iterator ends.
 ///
 /// The loop that uses the iterator ends after the item that it has. Only for interpreters with a GIL (H1).
 #[pyfunction]
-pub(crate) fn cut<'py>(items: &Bound<'py, PyList>, iterator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+pub(crate) fn cut<'py>(items: &Bound<'py, PyAny>, iterator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = items.py();
     let left: usize = iterator.call_method0(pyo3::intern!(py, "__length_hint__"))?.extract()?;
-    let len = items.len();
+    let len = items.len()?;
     let at = len.saturating_sub(left);
+    let Ok(items) = items.cast::<PyList>() else {
+        iterator.call_method1(pyo3::intern!(py, "__setstate__"), (len,))?;
+        let rest = items.get_item(PySlice::new(py, at.try_into()?, len.try_into()?, 1))?;
+        return py.get_type::<PyList>().call1((rest,));
+    };
     let rest = items.get_slice(at, len);
     items.set_slice(at, len, PyList::empty(py).as_any())?;
-    Ok(rest)
+    Ok(rest.into_any())
 }

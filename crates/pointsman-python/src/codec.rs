@@ -286,8 +286,9 @@ impl<'a> Reader<'a> {
         Self { bytes, load }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// Bytes that have not been read.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len()
     }
 
     fn take(&mut self, len: usize) -> PyResult<&'a [u8]> {

@@ -14,12 +14,21 @@ pub(crate) struct Context(Option<Py<PyAny>>);
 
 impl Context {
     pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Self> {
+        let copy = Self::current_object(py)?;
+        // A call that waits for long in the queue is an object less for the garbage collector to look at.
+        Ok(Self((copy.len()? > 0).then(|| copy.unbind())))
+    }
+
+    /// The same, for those who ask afterwards what has changed in it: there is an object even if it is empty.
+    pub(crate) fn copy_whole(py: Python<'_>) -> PyResult<Self> {
+        Ok(Self(Some(Self::current_object(py)?.unbind())))
+    }
+
+    fn current_object(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         // SAFETY: the thread is attached; the result is a new reference or null with an exception set (X1).
         let raw = unsafe { ffi::PyContext_CopyCurrent() };
         // SAFETY: see the line above (X1).
-        let copy = unsafe { Bound::from_owned_ptr_or_err(py, raw) }?;
-        // A call that waits for long in the queue is an object less for the garbage collector to look at.
-        Ok(Self((copy.len()? > 0).then(|| copy.unbind())))
+        unsafe { Bound::from_owned_ptr_or_err(py, raw) }
     }
 
     /// Takes over a context made by `Context.copy()`, which nobody has entered.
@@ -27,7 +36,8 @@ impl Context {
         Self(Some(context))
     }
 
-    fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    /// The object itself; a new one each time if there is none.
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if let Some(context) = &self.0 {
             return Ok(context.bind(py).clone());
         }
@@ -35,6 +45,27 @@ impl Context {
         let raw = unsafe { ffi::PyContext_New() };
         // SAFETY: see the line above (X1).
         unsafe { Bound::from_owned_ptr_or_err(py, raw) }
+    }
+
+    /// Whether the calling thread's variables have the values that they have in this context.
+    pub(crate) fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
+        self.equals(py, &Self::copy_whole(py)?)
+    }
+
+    /// Whether the variables have the same values in both.
+    pub(crate) fn equals(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+        // Contexts with the same history share their table, and are then compared by identity.
+        self.object(py)?.eq(other.object(py)?)
+    }
+
+    /// A copy of it, as it is now.
+    pub(crate) fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+        let context = self.object(py)?;
+        // SAFETY: the object is a context by X1 and the thread is attached.
+        let raw = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
+        // SAFETY: the call above returns a new reference or null with an exception set (X1).
+        let copy = unsafe { Bound::from_owned_ptr_or_err(py, raw) }?;
+        Ok(Self(Some(copy.unbind())))
     }
 
     /// Calls `work` inside the context.

@@ -384,10 +384,12 @@ impl FutureCore {
 
     fn cancel_plain(slf: &Bound<'_, Self>) -> PyResult<bool> {
         Self::inflate(slf, false)?;
+        // The cell first (F1): callbacks, which the standard method calls, may ask.
+        let Ok(watchers) = slf.get().cell().cancel_pending() else {
+            return Ok(false);
+        };
         let cancelled = standard(slf.py())?.call_method1("cancel", (slf,))?.extract()?;
-        if cancelled && let Ok(watchers) = slf.get().cell().cancel_pending() {
-            Self::tell_others(slf, &watchers);
-        }
+        Self::tell_others(slf, &watchers);
         Ok(cancelled)
     }
 }

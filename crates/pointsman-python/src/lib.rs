@@ -6,6 +6,7 @@
 
 mod alarm;
 mod batch;
+mod bridge;
 mod buffer;
 mod cell;
 mod chunk;
@@ -23,6 +24,7 @@ mod map_job;
 mod outcome;
 mod packing;
 mod planner;
+mod port;
 mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
@@ -46,6 +48,8 @@ mod _native {
     #[pymodule_export]
     use crate::batch::cut;
     #[pymodule_export]
+    use crate::bridge::{Bridge, call_async};
+    #[pymodule_export]
     use crate::buffer::SharedBuffer;
     #[pymodule_export]
     use crate::ending::interpreter_ends;
@@ -58,6 +62,8 @@ mod _native {
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]
+    use crate::port::{LoopCall, Port, WayOut};
+    #[pymodule_export]
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]
     use crate::process_job::ProcessJob;
@@ -68,7 +74,7 @@ mod _native {
     #[pymodule_export]
     use crate::terms::Terms;
     #[pymodule_export]
-    use crate::thread_pool::ThreadPool;
+    use crate::thread_pool::{ThreadPool, worker_resumes, worker_waits};
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]

@@ -189,9 +189,15 @@ impl Hooks for Common {
         self.deaths.fetch_add(1, Ordering::Relaxed);
         let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
         if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
-            self.broken.get_or_init(|| death.clone());
+            let broken = self.broken.get_or_init(|| {
+                let (cause, number) = crate::death::cause(death);
+                Death::never_started(format!(
+                    "the worker process {} died ({cause} {number}), which breaks this executor, as on_worker_death='break' says",
+                    death.pid
+                ))
+            });
             host.set_respawn(false);
-            host.abandon(death.clone());
+            host.abandon(broken.clone());
             host.shutdown(true);
         }
     }
@@ -277,7 +283,8 @@ impl Pool {
         if !self.common.zygote_lost.load(Ordering::Relaxed) || !self.common.zygote_lost.swap(false, Ordering::Relaxed) {
             return;
         }
-        let connected = self.connect.call0(py).and_then(|socket| crate::descriptor::own(socket.extract(py)?));
+        let connected =
+            crate::ending::call(self.connect.bind(py)).and_then(|socket| crate::descriptor::own(socket.extract()?));
         match connected {
             Ok(socket) => self.host.set_zygote(socket),
             Err(error) => self.host.abandon(Death::never_started(error.to_string())),
@@ -324,7 +331,7 @@ impl Pool {
 
     /// Somebody wants to be told of an outcome without waiting for it.
     pub(crate) fn start_collector(&self, py: Python<'_>) -> PyResult<()> {
-        self.start_collector.call0(py).map(|_| ())
+        crate::ending::call(self.start_collector.bind(py)).map(|_| ())
     }
 
     fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {

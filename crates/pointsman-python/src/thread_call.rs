@@ -35,6 +35,8 @@ const HELP_LAST: Duration = Duration::from_millis(10);
 pub(crate) const SPIN: Duration = Duration::from_micros(50);
 /// How long a caller that has its outcome lets the worker let go of the interpreter, which costs less than to queue for it.
 const LET_GO: Duration = Duration::from_micros(3);
+/// How long a caller keeps the interpreter for a worker to wake, while others press for it. About what a wake takes.
+const AT_THE_DOOR: Duration = Duration::from_micros(40);
 
 /// What is to be called.
 pub(crate) struct Inputs {
@@ -155,13 +157,23 @@ impl ThreadCall {
         let short = far && pool.calls_are_short();
         // Relaxed: tells workers that they need not wait for the interpreter; wrong, it costs some microseconds.
         pool.waiting.fetch_add(1, Ordering::Relaxed);
-        let waited = if short && detached(py, || self.spin()) {
+        if pool.is_pressed() {
+            // With the interpreter still held: a worker that queues for it now is there when it is let go of.
+            spin(AT_THE_DOOR, false, || pool.attached.load(Ordering::Relaxed) > 0);
+        }
+        let waited = if short && self.spin_detached(py) {
             Ok(true)
         } else {
             future::wait_sliced(py, deadline, |limit| self.cell.wait(limit))
         };
         pool.waiting.fetch_sub(1, Ordering::Relaxed);
         waited
+    }
+
+    fn spin_detached(&self, py: Python<'_>) -> bool {
+        let (settled, came) = detached(py, || (self.spin(), Instant::now()));
+        self.pool.waited(came.elapsed());
+        settled
     }
 
     fn spin(&self) -> bool {
@@ -196,7 +208,7 @@ impl Origin for ThreadCall {
             return false;
         }
         self.pool.waiting.fetch_add(1, Ordering::Relaxed);
-        let settled = detached(py, || self.spin());
+        let settled = self.spin_detached(py);
         self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
         settled
     }

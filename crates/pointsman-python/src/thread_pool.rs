@@ -26,7 +26,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 use crate::cell::Stage;
 use crate::clock;
 use crate::context::Context;
-use crate::ending::detached;
+use crate::ending::{self, detached};
 use crate::future::{self, FutureCore, Origin as _};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
@@ -39,6 +39,12 @@ const SHORT: Duration = Duration::from_micros(40);
 /// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
 const COURTESY: Duration = Duration::from_micros(5);
 
+/// A wait for the interpreter that only a thread of others explains: ours let go of it within microseconds, or are in a
+/// call. Arbitrary between that and the 5 ms after which the interpreter makes a thread let go.
+const PRESSING: Duration = Duration::from_micros(500);
+/// Waits after which the pressure is taken to be over, if none of them was long. A wrong guess costs 5 ms, and caution costs
+/// some 20 us for each call: 500 makes the two equal.
+const PRESSED_FOR: usize = 500;
 /// Nanoseconds between two moments for which an event loop stops; 20 times as long as such a moment.
 const GLANCE_EVERY: u64 = 1_000_000;
 
@@ -70,6 +76,8 @@ pub(crate) struct Shared {
     /// The cores on which a caller and a worker were seen last, to know how to spin.
     caller_core: AtomicUsize,
     worker_core: AtomicUsize,
+    /// More than 0 while others than our threads hold the interpreter: then whoever needs it must queue for it early.
+    pressed: AtomicUsize,
     /// Nanoseconds since the start before which no event loop looks again whether a call is done soon.
     glance_after: AtomicU64,
     /// Whether a worker looks for jobs at this moment: one is enough.
@@ -152,9 +160,28 @@ impl Shared {
         self.counters.mean.store(mean - mean / 8 + time / 8, Ordering::Relaxed);
     }
 
-    /// Whether it is worth spinning for a call, or for the next one.
+    /// Notes how long a thread has waited for the interpreter.
+    pub(crate) fn waited(&self, time: Duration) {
+        // Relaxed: a hint.
+        if time > PRESSING {
+            self.pressed.store(PRESSED_FOR, Ordering::Relaxed);
+        } else {
+            let pressed = self.pressed.load(Ordering::Relaxed);
+            if pressed > 0 {
+                self.pressed.store(pressed - 1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether threads that are not ours press for the interpreter.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it is worth spinning for a call, or for the next one. Not while other threads press for the interpreter: who
+    /// spins is not in its queue.
     pub(crate) fn calls_are_short(&self) -> bool {
-        Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
+        !self.is_pressed() && Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
     }
 
     /// Notes where a caller is; whether a worker was seen on the same core.
@@ -178,7 +205,7 @@ impl Shared {
 
     /// Starts one more thread, whose place in the queue's count is taken already.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        let started = self.start_worker.call0(py);
+        let started = ending::call(self.start_worker.bind(py));
         if started.is_err() {
             self.queue.remove_worker();
         }
@@ -340,8 +367,8 @@ impl Shared {
         Instant::now()
     }
 
-    /// Waits detached for the next job (T2).
-    fn next(&self, worker: usize, patience: Duration) -> Taken<Job> {
+    /// Waits detached for the next job (T2); and when it came.
+    fn next(&self, worker: usize, patience: Duration) -> (Taken<Job>, Instant) {
         // Relaxed, as the others here: what they tell is when to spin.
         self.attached.fetch_sub(1, Ordering::Relaxed);
         let mut together = false;
@@ -355,11 +382,12 @@ impl Shared {
         let taken = self.queue.search(worker, patience);
         if let Taken::Job(Job::Call(call)) = &taken
             && call.cell.stage() == Stage::Pending
+            && !self.is_pressed()
         {
             spin(COURTESY, together, || self.waiting.load(Ordering::Relaxed) > 0);
         }
         self.attached.fetch_add(1, Ordering::Relaxed);
-        taken
+        (taken, Instant::now())
     }
 
     fn serve(self: &Arc<Self>, py: Python<'_>, worker: usize, patience: Duration) -> bool {
@@ -368,12 +396,13 @@ impl Shared {
             let job = match self.queue.take_or_search(worker) {
                 Some(job) => job,
                 None => match detached(py, || self.next(worker, patience)) {
-                    Taken::Job(job) => {
+                    (Taken::Job(job), came) => {
                         now = Instant::now();
+                        self.waited(now - came);
                         job
                     }
-                    Taken::Surplus => return true,
-                    Taken::Closed => return false,
+                    (Taken::Surplus, _) => return true,
+                    (Taken::Closed, _) => return false,
                 },
             };
             now = self.run(py, job, now);
@@ -424,6 +453,34 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     )))
 }
 
+/// The pool whose worker this thread is; others it only helps.
+fn home() -> Option<Arc<Shared>> {
+    SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
+}
+
+/// Says that this thread is about to wait for something that may need its pool: while it does, another may take its place.
+/// Returns whether it is a worker at all; if so, `worker_resumes` must follow.
+#[pyfunction]
+pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
+    let Some(pool) = home() else { return Ok(false) };
+    if pool.queue.step_out()
+        && let Err(error) = pool.start(py)
+        && pool.queue.workers() == 0
+    {
+        pool.queue.step_in();
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Says that this thread, which waited, goes on.
+#[pyfunction]
+pub(crate) fn worker_resumes() {
+    if let Some(pool) = home() {
+        pool.queue.step_in();
+    }
+}
+
 fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
     let checked =
         function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
@@ -460,6 +517,7 @@ impl ThreadPool {
                 looking: AtomicBool::new(false),
                 caller_core: AtomicUsize::new(usize::MAX),
                 worker_core: AtomicUsize::new(usize::MAX),
+                pressed: AtomicUsize::new(0),
                 glance_after: AtomicU64::new(0),
                 sharing: Mutex::default(),
                 maps: Mutex::default(),

@@ -113,6 +113,9 @@ impl Lane {
                 ClaimOutcome::Idle => py.detach(|| guest.claim()),
             };
             let Some(claim) = claim else { return Ok(true) };
+            // A Ctrl-C that came while nothing ran is nobody's: heard here, where the handler ignores it, and not in the
+            // first call that runs Python code again.
+            py.check_signals()?;
             served += u64::from(claim.calls);
             run(py, &mut guest, claim, &mut functions, &mut scratch)?;
         }
@@ -141,16 +144,15 @@ fn run(
     // Of a single call nobody asks what CPU time it took, and that clock is a system call.
     let clocked = claim.calls > 1;
     let (began, cpu_began) = (Instant::now(), if clocked { clock::thread_cpu() } else { 0.0 });
-    let calls = claim.calls - claim.first;
+    let (first, calls) = (claim.first, claim.calls - claim.first);
     let prepared = function_of(py, guest, &claim, functions).and_then(|function| {
-        let inputs = inputs_of(py, guest, &claim).map_err(|error| unreadable(py, error))?;
+        let inputs = inputs_of(py, guest, claim).map_err(|error| unreadable(py, error))?;
         Ok((function, inputs))
     });
-    drop(claim.payload);
     match prepared {
-        Ok((function, inputs)) => {
+        Ok((function, mut inputs)) => {
             for call in 0..calls {
-                let result = inputs.call(py, &function, (claim.first + call) as usize);
+                let result = inputs.call(py, guest, &function, (first + call) as usize);
                 let result = result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
                 reply(py, guest, result, scratch)?;
             }
@@ -192,38 +194,77 @@ fn function_of<'py>(
     Ok(function)
 }
 
-/// The decoded inputs of a claim.
+/// The inputs of a claim.
 enum Inputs<'py> {
     Single(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
-    Items { items: Vec<Bound<'py, PyAny>>, star: bool },
+    Items {
+        items: Vec<Bound<'py, PyAny>>,
+        star: bool,
+    },
+    /// Each is decoded when its call comes: large ones one after the other take the same warm memory, all at once they
+    /// would take fresh pages each time. `at` is where the input numbered `next` begins.
+    Stream {
+        payload: ClaimedPayload,
+        at: usize,
+        next: usize,
+        star: bool,
+    },
 }
 
 impl<'py> Inputs<'py> {
-    fn call(&self, py: Python<'py>, function: &Bound<'py, PyAny>, index: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn call(
+        &mut self,
+        py: Python<'py>,
+        guest: &Guest,
+        function: &Bound<'py, PyAny>,
+        index: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
         match self {
-            Self::Single(args, kwargs) => function.call(args, kwargs.as_ref()),
+            Self::Single(args, kwargs) => function.call(&*args, kwargs.as_ref()),
             Self::Items { items, star } => {
                 let item =
                     items.get(index).ok_or_else(|| PyValueError::new_err("a chunk has fewer inputs than calls"))?;
-                if *star {
-                    let args = item.cast_exact::<PyTuple>().cloned().map_or_else(
-                        |_| py.import("builtins")?.getattr("tuple")?.call1((item,))?.cast_into().map_err(PyErr::from),
-                        Ok,
-                    )?;
-                    function.call1(args)
-                } else {
-                    function.call1((item,))
-                }
+                call_on(py, function, item, *star)
             }
+            Self::Stream { payload, at, next, star } => loop {
+                let (bytes, load) = (bytes_of(payload), GuestLoad(guest));
+                let mut reader = Reader::new(bytes.get(*at..).unwrap_or_default(), &load);
+                let item = reader.value(py).map_err(|error| unreadable(py, error))?;
+                (*at, *next) = (bytes.len() - reader.left(), *next + 1);
+                // Those before it have been run elsewhere.
+                if *next > index {
+                    break call_on(py, function, &item, *star);
+                }
+            },
         }
     }
 }
 
-fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: &Claim) -> PyResult<Inputs<'py>> {
-    let bytes = match &claim.payload {
+fn call_on<'py>(
+    py: Python<'py>,
+    function: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    star: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !star {
+        return function.call1((item,));
+    }
+    let args = item.cast_exact::<PyTuple>().cloned().map_or_else(
+        |_| py.import("builtins")?.getattr("tuple")?.call1((item,))?.cast_into().map_err(PyErr::from),
+        Ok,
+    )?;
+    function.call1(args)
+}
+
+fn bytes_of(payload: &ClaimedPayload) -> &[u8] {
+    match payload {
         ClaimedPayload::Inline(bytes) => bytes.as_slice(),
         ClaimedPayload::Block(view) => view.as_slice(),
-    };
+    }
+}
+
+fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: Claim) -> PyResult<Inputs<'py>> {
+    let bytes = bytes_of(&claim.payload);
     let load = GuestLoad(guest);
     let mut reader = Reader::new(bytes, &load);
     let mode = reader.byte()?;
@@ -235,11 +276,8 @@ fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: &Claim) -> PyResult<Inp
             Inputs::Single(args, Some(kwargs))
         }
         ITEMS => {
-            let mut items = Vec::with_capacity(claim.calls as usize);
-            while !reader.is_empty() {
-                items.push(reader.value(py)?);
-            }
-            Inputs::Items { items, star }
+            let at = bytes.len() - reader.left();
+            Inputs::Stream { payload: claim.payload, at, next: 0, star }
         }
         ITEMS_PICKLED => Inputs::Items { items: reader.value(py)?.cast_into::<PyList>()?.iter().collect(), star },
         _ => return Err(PyValueError::new_err("a task of no known mode")),

@@ -289,6 +289,21 @@ impl<T> Queue<T> {
         true
     }
 
+    /// Uncounts a worker that is about to wait for something else, so that another may take its place; whether one must
+    /// be started for it, which is then counted.
+    pub fn step_out(&self) -> bool {
+        let mut state = self.lock();
+        state.workers = state.workers.saturating_sub(1);
+        let needed = state.lines.len() > state.parked + state.searching && state.workers < state.limits.workers;
+        state.workers += usize::from(needed);
+        needed
+    }
+
+    /// Counts a worker again that had stepped out. There may be more than the limit then, until one has nothing to do.
+    pub fn step_in(&self) {
+        self.lock().workers += 1;
+    }
+
     /// Uncounts a worker that could not be started or ended on its own.
     pub fn remove_worker(&self) {
         let mut state = self.lock();

@@ -20,15 +20,15 @@ LATE = 5 * _BATCH_SECONDS
 # Seconds of work in a batch of a lazy map, whose consumer may stop at any result.
 _LAZY_BATCH_SECONDS = 0.001
 # Results are touched twice, when they are made and when they are handed on: the second time they should still be in the
-# core's cache. Between 4,000 and 30,000 the tiny row of benches/decision.py does not change.
-_MOST_PER_BATCH = 8192
+# core's cache. Each batch costs some 20 us. Between 30,000 and 130,000 benches/decision.py shows no difference (tiny).
+_MOST_PER_BATCH = 32768
 # Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
 MOST_LAZY = 64
 
 
 def run_batch(
     function: Callable[..., Any],
-    items: list[Any],
+    items: list[Any] | range,
     iterator: Iterator[Any],
     results: list[Any],
     *,
@@ -64,6 +64,11 @@ def run_batch(
         message = f"{getattr(function, '__qualname__', function)!r} raised StopIteration"
         raise RuntimeError(message)
     return results
+
+
+def goes_through_anything(job: Job) -> bool:
+    """Whether `run_batch` makes no difference between a list and a range that may be cut short."""
+    return type(job.function) is FunctionType and not (job.lazy or job.keep_going or job.source.star)
 
 
 def first_count(job: Job, mean: float | None) -> int:

@@ -171,6 +171,10 @@ _SATURATED = 0.8
 _MUCH = 2.0
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
+# Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known;
+# and the most inputs that may be ahead of the results. Arbitrary: from a millisecond on the hand-over costs nothing.
+_WINDOW_SECONDS = 0.002
+_MOST_AHEAD = 8192
 
 
 def _computing(plan: Plan) -> float | None:
@@ -197,6 +201,8 @@ class ThreadRun:
         self._pool = _default.threads().native
         self._eager = source.sized and not job.lazy
         self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)
+        self._least = self._window
+        self._widens = job.buffersize is None and not self._eager
         self._helpers = 0
         self._wanted = plan.max_workers - 1 if self._shares else plan.max_workers
         self._closed = self._closed_early = False
@@ -212,7 +218,14 @@ class ThreadRun:
         if self._eager:
             # What says its length may be wrong: only the end of it is the end.
             return self._source.left() or 1
-        return min(self._window - self._shared.figures()[2], self._window if self._source.sized else 1)
+        if not self._source.sized:
+            return min(self._window - self._shared.figures()[2], 1)
+        if self._widens:
+            calls, wall, _cpu, _longest = self._shared.observed()
+            if calls:
+                useful = int(_WINDOW_SECONDS * (self._wanted + 1) * calls / max(wall, 1e-9))
+                self._window = max(self._least, min(useful, _MOST_AHEAD))
+        return self._window - self._shared.figures()[2]
 
     def start(self) -> None:
         """Hand out inputs, and see that enough threads take part."""

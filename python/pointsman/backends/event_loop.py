@@ -1,0 +1,220 @@
+"""One background event loop for the coroutines of all jobs, and streams of calls on it with a limit each.
+
+Does not know plans or the planner, or in which order results are wanted.
+
+Invariants:
+    L1. Everything that a `Stream` has but `wake` is touched on the loop's thread only.
+    L2. A call that was pushed is reported once: finished, or cancelled.
+    L3. The loop ends before the interpreter does: what is left on it is cancelled and awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _bridge
+from pointsman._climb import Climb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+
+# Calls at a time at most, however throughput rises, and the share of the files that may be open that they may have:
+# most calls that wait wait for a connection each.
+_MOST = 4096
+_FILES_SHARE = 0.5
+# Seconds without any call finished after which calls that wait may be what those that run wait for.
+_STALL = 1.0
+
+
+class _Loop:
+    """The background loop and its thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop._pointsman_release = _release  # type: ignore[attr-defined]  # noqa: SLF001 - read by `_loopside.wait`
+        self.thread = threading.Thread(target=self._run, name="pointsman-loop", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            _bridge.close_loop(self.loop)
+
+    def end(self) -> None:
+        """Stop the loop and wait until it is closed in order."""
+        if self.thread.is_alive() and threading.current_thread() is not self.thread:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join()
+
+
+_background: _Loop | None = None
+_owner = 0
+_starting = threading.Lock()
+
+
+def background() -> asyncio.AbstractEventLoop:
+    """The loop; it is started when first needed, and anew in a forked child."""
+    global _background, _owner
+    with _starting:
+        if _background is None or _owner != os.getpid() or not _background.thread.is_alive():
+            first = _background is None
+            _background, _owner = _Loop(), os.getpid()
+            if first:
+                _bridge.before_exit(end)
+    return _background.loop
+
+
+def end() -> None:
+    """End the loop now instead of at exit; the next job starts another."""
+    global _background  # noqa: PLW0603 - the state of this module
+    if _background is not None and _owner == os.getpid():
+        _background.end()
+        _background = None
+
+
+def most_calls() -> int:
+    """Calls that may run at a time at most on this machine."""
+    try:
+        import resource
+    except ImportError:
+        return _MOST
+    files, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if files == resource.RLIM_INFINITY else max(1, min(_MOST, int(files * _FILES_SHARE)))
+
+
+class Call:
+    """One call: what makes its coroutine, and who is told of its end."""
+
+    __slots__ = ("began", "cancelled", "context", "make", "task", "tell")
+
+    def __init__(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Any]],
+        tell: Callable[[asyncio.Task[Any] | None, BaseException | None], None],
+        context: Context,
+    ) -> None:
+        self.make = make
+        # Called on the loop with the finished task; with None and what was raised if there is no task.
+        self.tell = tell
+        self.context = context
+        self.task: asyncio.Task[Any] | None = None
+        self.cancelled = False
+        self.began = 0.0
+
+
+class Stream:
+    """Calls that run on the loop, so many at a time as the limit says."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None) -> None:
+        self.loop = loop
+        self.climb = Climb(most_calls(), limit)
+        self.waiting: deque[Call] = deque()
+        self.running: set[Call] = set()
+        # Calls that wait for other calls of ours have given their place away.
+        self.away = 0
+        self.finished = 0
+        # Whether calls are begun one in each turn of the loop, so that somebody can look in between.
+        self.one_by_one = False
+        self._watched: asyncio.TimerHandle | None = None
+        self._seen = 0
+
+    # ------------------------------------------------------------------- from any thread
+
+    def push(self, calls: list[Call]) -> None:
+        """Run these calls after those that wait already."""
+        self.loop.call_soon_threadsafe(self._push, calls)
+
+    def cancel(self, call: Call) -> None:
+        """Cancel a call, whether it runs or waits."""
+        self.loop.call_soon_threadsafe(self._cancel, call)
+
+    # ------------------------------------------------------------------- on the loop
+
+    def _push(self, calls: list[Call]) -> None:
+        self.waiting.extend(calls)
+        self._start()
+
+    def _start(self) -> None:
+        while self.waiting and len(self.running) - self.away < self.climb.limit:
+            call = self.waiting.popleft()
+            if call.cancelled:
+                continue
+            call.began = perf_counter()
+            try:
+                coroutine = call.context.run(call.make)
+                call.task = self.loop.create_task(coroutine, context=call.context)
+            except BaseException as error:  # noqa: BLE001 - it is the call's outcome
+                self.finished += 1
+                call.tell(None, error)
+                continue
+            self.running.add(call)
+            _calls[call.task] = self
+            call.task.add_done_callback(partial(self._ended, call))
+            if self.one_by_one:
+                if self.waiting:
+                    self.loop.call_soon(self._start)
+                break
+        if self.waiting:
+            if self._watched is None:
+                self._seen = self.finished
+                self._watched = self.loop.call_later(_STALL, self._look)
+        else:
+            self.climb.starved()
+
+    def _ended(self, call: Call, _task: asyncio.Task[Any]) -> None:
+        self.running.discard(call)
+        self.finished += 1
+        task = call.task
+        if task is not None:
+            _calls.pop(task, None)
+        self.climb.finished(perf_counter())
+        call.tell(task, None)
+        self._start()
+
+    def _cancel(self, call: Call) -> None:
+        if call.task is not None:
+            call.task.cancel()
+        elif not call.cancelled:
+            call.cancelled = True
+            call.tell(None, None)
+
+    def _look(self) -> None:
+        """See whether anything has finished since the last look while calls wait."""
+        self._watched = None
+        if self.waiting:
+            if self.finished == self._seen:
+                self.climb.stalled()
+            self._start()
+
+    def leave(self) -> Callable[[], None]:
+        """Give the place of a running call away until what is returned is called."""
+        self.away += 1
+        self.loop.call_soon(self._start)
+
+        def come_back() -> None:
+            self.away -= 1
+
+        return come_back
+
+
+# The stream of each task that runs a call, on the loop's thread.
+_calls: dict[asyncio.Task[Any], Stream] = {}
+
+
+def _release() -> Callable[[], None]:
+    task = asyncio.current_task()
+    stream = _calls.get(task) if task is not None else None
+    return stream.leave() if stream is not None else _nothing
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,78 @@
+"""Ctrl-C at any moment, again and again: one KeyboardInterrupt each, and the workers usable or gone.
+
+What it does not know: where in the library the signal arrives; chance decides, hence several times.
+"""
+
+import os
+import signal
+
+import psutil
+import pytest
+
+import functions
+import pointsman
+from fixtures import SOON, alive, family, program, wait_until
+from pointsman._measure import Meter
+
+pytestmark = pytest.mark.timeout(120)
+
+DOES = {
+    "submit": "futures = [executor.submit(functions.square, n) for n in range(2_000_000)]",
+    "submit large": "futures = [executor.submit(len, bytes(300_000)) for n in range(2_000_000)]",
+    "map": "list(executor.map(functions.square, range(5_000_000)))",
+    "lazy map": "sum(pointsman.map(functions.square, itertools.count(), backend='processes'))",
+    "execute": "pointsman.execute(functions.spin, range(10**7), backend='processes')",
+    "result": "executor.submit(functions.sleep_long, 1).result()",
+    "as_completed": "list(executor.as_completed([executor.submit(functions.sleep_long, 1)]))",
+}
+
+
+@pytest.mark.parametrize("what", DOES)
+@pytest.mark.parametrize("to", ["the program", "its group"])
+def test_each_ctrl_c_is_one_keyboard_interrupt_and_the_workers_stay_usable(what, to, tmp_path):
+    source = f"""
+import functions, itertools, pointsman, sys
+
+def use():
+    {DOES[what]}
+
+for n in range(4):
+    executor = pointsman.Executor(2, backend="processes")
+    executor.submit(functions.square, 1).result()
+    interrupted = 0
+    print("ready", flush=True)
+    try:
+        use()
+    except KeyboardInterrupt:
+        interrupted += 1
+    executor.shutdown(wait=False, cancel_futures=True)
+    with pointsman.Executor(1, backend="processes") as fresh:
+        assert fresh.submit(functions.square, 5).result() == 25
+    assert sum(pointsman.execute(functions.square, range(50), backend="processes")) == 40425
+    print("interrupted", interrupted, flush=True)
+import os
+os._exit(0) if "long" in {DOES[what]!r} else None
+"""
+    with program(tmp_path, source) as running:
+        for n in range(4):
+            assert running.line() == "ready"
+            wait_until(lambda: False, 0.15 + 0.13 * n)
+            (os.kill if to == "the program" else os.killpg)(running.pid, signal.SIGINT)
+
+            line = running.line()
+            assert line == "interrupted 1", running.wait(SOON).err
+        processes = family(running.pid)
+        ended = running.wait(2 * SOON)
+
+        assert (ended.code, ended.err) == (0, "")
+        assert wait_until(lambda: not any(alive(process) for process in processes if psutil.pid_exists(process.pid)))
+
+
+def test_a_measurement_that_a_ctrl_c_cut_short_does_not_spoil_the_next_job():
+    # As when the signal arrives between the beginning of a measurement and the block that ends it.
+    for _ in range(3):
+        meter = Meter()
+        meter.begin(look=True)
+        meter.close()
+
+    assert pointsman.execute(functions.square, range(100)) == [n * n for n in range(100)]

@@ -1,0 +1,90 @@
+"""Memory of workers and of what is shared with them: little when idle, given back after use.
+
+What it does not know: what the memory is used for.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import functions
+import pointsman
+from fixtures import wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def private(pid):
+    """Bytes that belong to a process alone: what would be free if it ended."""
+    return psutil.Process(pid).memory_full_info().uss
+
+
+def bare_interpreter():
+    """Private bytes of an interpreter that does nothing."""
+    idle = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        idle.stdout.readline()
+        return private(idle.pid)
+    finally:
+        idle.communicate(b"\n")
+
+
+def test_an_idle_worker_has_little_more_private_memory_than_a_bare_interpreter():
+    bare = bare_interpreter()
+    with pointsman.Executor(2, backend="processes") as made:
+        # A built-in: what a call imports is its own.
+        assert [made.submit(abs, n).result(functions.PATIENCE) for n in range(200)][-1] == 199
+        workers = [private(pid) for pid in made._pool.native.pids()]
+
+    assert len(workers) == 2
+    assert max(workers) <= 1.3 * bare
+
+
+def shared(made):
+    """Bytes of shared memory in use by all pools of this process."""
+    held = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if "memfd:pointsman" in os.readlink(f"/proc/self/fd/{name}"):
+                held += os.stat(f"/proc/self/fd/{name}").st_blocks * 512
+        except OSError:
+            continue
+    return held
+
+
+def test_shared_memory_grows_with_need_and_is_given_back_when_idle():
+    with pointsman.Executor(1, backend="processes") as made:
+        made.submit(functions.square, 1).result(functions.PATIENCE)
+        before = shared(made)
+        data = bytes(50 << 20)
+        futures = [made.submit(functions.same, data) for _ in range(2)]
+        assert all(len(future.result(functions.PATIENCE)) == len(data) for future in futures)
+        grown = shared(made)
+        del futures
+
+        assert grown > before + (50 << 20)
+        # Three idle seconds; another call wakes the worker, which tidies up when it has been idle as long.
+        assert wait_until(lambda: shared(made) < before + (10 << 20), 20)
+
+
+def test_a_pool_that_was_shut_down_holds_no_arguments_any_more():
+    before = shared(None)
+    made = pointsman.Executor(1, backend="processes")
+    assert made.submit(len, bytes(80 << 20)).result(functions.PATIENCE) == 80 << 20
+    made.shutdown()
+
+    assert wait_until(lambda: shared(made) < before + (10 << 20))
+
+
+def test_a_ring_that_is_full_makes_workers_wait_and_loses_nothing():
+    with pointsman.Executor(2, backend="processes", shared_memory=8 << 20) as made:
+        futures = [made.submit(bytes, 20_000) for _ in range(3000)]
+        time.sleep(0.3)
+
+        assert sum(len(future.result(functions.PATIENCE)) for future in futures) == 3000 * 20_000

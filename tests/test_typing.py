@@ -1,0 +1,54 @@
+"""What `tests/typing` says of the public types is what mypy and pyright find.
+
+What it does not know: the types themselves.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pointsman
+
+FOLDER = Path(__file__).parent / "typing"
+
+
+def check(*command):
+    package = Path(pointsman.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True, text=True, timeout=110, check=False, cwd=FOLDER,
+        env={**os.environ, "MYPYPATH": str(package)},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_mypy_agrees(tmp_path):
+    pytest.importorskip("mypy")
+
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nstrict = true\n[mypy-pointsman.*]\nignore_errors = true\nfollow_imports = silent\n")
+
+    code, said = check("mypy", "--cache-dir", str(tmp_path / "cache"), "--config-file", str(config), str(FOLDER))
+
+    assert code == 0, said
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(importlib.util.find_spec("pyright") is None, reason="pyright is not installed: pip install pyright")
+def test_pyright_agrees(tmp_path):
+    package = Path(pointsman.__file__).parents[1]
+    project = tmp_path / "pyrightconfig.json"
+    project.write_text(
+        f'{{"include": ["{os.path.relpath(FOLDER, tmp_path)}"], "extraPaths": ["{package}"], "typeCheckingMode": "strict"}}'
+    )
+
+    code, said = check("pyright", "--pythonpath", sys.executable, "--project", str(project))
+    if "node" in said and "error" not in said:
+        pytest.skip(f"pyright could not start: {said[-200:]}")
+
+    assert code == 0, said
