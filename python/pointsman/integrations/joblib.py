@@ -252,8 +252,9 @@ def _call(batch: Callable[[], Any]) -> Any:
     try:
         return batch()
     except RecursionError as error:
-        # What it was raised from may be nested too deeply to be pickled.
-        raise RecursionError(*error.args) from None
+        arguments = error.args
+    # Anew, and not in the clause: what it was raised from may be nested too deeply to be pickled.
+    raise RecursionError(*arguments)
 
 
 def _forget() -> None:
