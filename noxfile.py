@@ -199,6 +199,38 @@ def standard(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def joblib(session: nox.Session) -> None:
+    """Run joblib's own tests of `Parallel`, those of the installed package, on our backend."""
+    _install_wheel(session, "cli", "joblib")
+    _install(session, "test")
+    # Away from the tree, whose pytest settings are not joblib's.
+    with session.chdir(session.create_tmp()):
+        session.run(
+            "python", "-m", "pytest", "-p", "joblib_plugin", "--pyargs", "joblib.test.test_parallel",
+            "--timeout", "120", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests" / "compat")},
+        )  # fmt: skip
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into docs/_build, with warnings as errors."""
+    _install_wheel(session, "cli", "joblib")
+    _install(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session(default=False)
+def workflows(session: nox.Session) -> None:
+    """Lint the GitHub workflows with zizmor, and with actionlint where it is installed."""
+    _install(session, "workflows")
+    session.run("zizmor", "--offline", "--pedantic", ".github")
+    if shutil.which("actionlint") is None:
+        session.log("SKIPPED: actionlint is not installed (github.com/rhysd/actionlint)")
+    else:
+        session.run("actionlint", external=True)
+
+
+@nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Run the long forms of the fault tests: a storm of kills, 200 ends of each kind, and ten minutes of pools."""
     _install_wheel(session, "cli")

@@ -68,6 +68,8 @@ def map(  # noqa: A001 - the standard name and the documented options
     kill_on_cancel: bool = False,
     prefer_threads_for_io: bool = True,
     auto_adjust_for_nested_parallelism: bool = True,
+    progress: bool = False,
+    address: str | None = None,
 ) -> Iterator[T]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
@@ -78,7 +80,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     iterables
         The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes" do as they say.
+        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -103,6 +105,10 @@ def map(  # noqa: A001 - the standard name and the documented options
     auto_adjust_for_nested_parallelism
         Calls that keep several cores busy with threads of their own (BLAS, OpenMP) run on as many threads as there are
         cores left for each.
+    progress
+        Show a bar in a terminal or a notebook; elsewhere nothing.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
 
     """
     job = Job(
@@ -117,8 +123,13 @@ def map(  # noqa: A001 - the standard name and the documented options
         prefer_threads=prefer_threads_for_io,
         nested=auto_adjust_for_nested_parallelism,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
+        address=address,
     )
-    return _flatten(_begin(job).stream())
+    if not progress:
+        return _flatten(_begin(job).stream())
+    total = job.source.left()
+    running = _begin(job)
+    return _flatten(_shown(running, total))
 
 
 def execute(
@@ -141,7 +152,9 @@ def execute(
     prefer_threads_for_io: bool = True,
     auto_adjust_for_nested_parallelism: bool = True,
     return_optimization_result: bool = False,
+    progress: bool = False,
     progress_callback: Callable[[str, float], object] | None = None,
+    address: str | None = None,
 ) -> Any:
     """Return the list of `func(item)` for every item of `data`, run wherever that is fastest.
 
@@ -150,7 +163,7 @@ def execute(
     func, data
         The function and its inputs. Each input is computed exactly once.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes" do as they say.
+        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -185,8 +198,12 @@ def execute(
         cores left for each; the plan warns, with the figure.
     return_optimization_result
         Return the pair of the results and the plan.
+    progress
+        Show a bar in a terminal or a notebook; elsewhere nothing.
     progress_callback
         Called on this thread with a phase ("measuring", "running", "done") and the share of the calls finished.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
 
     Raises
     ------
@@ -206,12 +223,13 @@ def execute(
         prefer_threads=prefer_threads_for_io,
         nested=auto_adjust_for_nested_parallelism,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
+        address=address,
     )
     total = job.source.left()
     running = _begin(job, plan)
     results: list[T] = []
     shown = False
-    for values in running.stream():
+    for values in _shown(running, total) if progress else running.stream():
         results += values
         if progress_callback is not None:
             progress_callback(
@@ -284,6 +302,12 @@ def _terms(
     kill_on_cancel: bool,
 ) -> Terms:
     return Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
+
+
+def _shown(running: Any, total: int | None) -> Iterator[list[Any]]:
+    from pointsman import _progress
+
+    return _progress.counted(running.stream(), running, total)
 
 
 def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:

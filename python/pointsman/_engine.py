@@ -184,6 +184,8 @@ class Run:
             from pointsman._machine import facts
 
             return _said(job, "processes", job.max_workers or max(1, math.ceil(facts().cores)))
+        if job.backend == "dask":
+            return _said(job, "dask", job.max_workers or 0)
         if job.backend == "threads" and job.max_workers is not None:
             return _said(job, "threads", job.max_workers)
         if job.backend == "inline" or job.max_workers == 1:
@@ -406,12 +408,16 @@ class Run:
             except OSError as why:
                 self._struck["processes"] = f"no process can be started: {why}"
 
-    def _open(self, plan: Plan) -> ThreadRun | ProcessRun:
+    def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
         """Make the run of a plan that is not inline."""
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
             return ThreadRun(self.job, plan, self._context, daemon=self._daemon)
+        if plan.backend == "dask":
+            from pointsman.backends.dask import DaskRun
+
+            return DaskRun(self.job, plan)
         from pointsman.backends.processes import ProcessRun
 
         # While a batch runs its inputs come before those that are left.

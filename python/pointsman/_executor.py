@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
-from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers
-from pointsman._job import awaited, check_async, check_callable, check_count, name_of
+from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers, failed_future
+from pointsman._job import (
+    CLUSTERS,
+    awaited,
+    check_address,
+    check_async,
+    check_callable,
+    check_count,
+    name_of,
+)
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
@@ -82,8 +90,18 @@ class Executor(concurrent.futures.Executor):
         Bytes that arguments and results on their way may take at most. What finds no room waits; a single call's
         arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
         POINTSMAN_SHARED_MEMORY says, else as much as is needed.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which `shutdown` closes.
 
     """
+
+    def __new__(cls, *_args: Any, **options: Any) -> Executor:  # noqa: PYI034 - another class for clusters
+        """Choose the class that drives the backend."""
+        if cls is Executor and options.get("backend") in CLUSTERS:
+            from pointsman._dask_executor import DaskExecutor
+
+            return object.__new__(DaskExecutor)
+        return object.__new__(cls)
 
     def __init__(
         self,
@@ -101,7 +119,9 @@ class Executor(concurrent.futures.Executor):
         max_tasks_per_child: int | None = None,
         memory_limit: int | None = None,
         shared_memory: int | None = None,
+        address: str | None = None,
     ) -> None:
+        check_address(backend, address)
         if not isinstance(thread_name_prefix, str):
             thread_name_prefix, mp_context = "", thread_name_prefix
         self._mp_context = check_context(mp_context)
@@ -259,7 +279,7 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return _failed(fn, why)
+            return failed_future(fn, why)
 
     def options(
         self,
@@ -315,7 +335,7 @@ class Executor(concurrent.futures.Executor):
             self._check_open()
             raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return _failed(fn, why)
+            return failed_future(fn, why)
 
     def _wait_for_room(self) -> None:
         """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
@@ -405,7 +425,7 @@ class Executor(concurrent.futures.Executor):
         self._check_open()
         arguments, star, sized = _mapping.arguments_of(iterables)
         if self._maps_by_submit():
-            if size > 1 and self._backend == "processes":
+            if size > 1 and self._backend != "threads":
                 fn, star = _mapping.Chunked(fn), False  # type: ignore[assignment]
                 chunked = _mapping.chunks(zip(*iterables, strict=False), size)
                 ahead = -(-ahead // size) if ahead else None
@@ -554,19 +574,6 @@ class Executor(concurrent.futures.Executor):
     @property
     def _executor_manager_thread(self) -> Manager | None:
         return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)
-
-
-def _failed(fn: Callable[..., T], why: Exception) -> Future[T]:
-    """Return the future of a call that could not be sent."""
-    from pointsman._future import Future
-
-    failed: Future[T] = Future()
-    if type(why) is CannotTravelError:
-        placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
-        placed.__cause__ = why.__cause__
-        why = placed
-    failed.set_exception(why)
-    return failed
 
 
 def _end_all() -> None:

@@ -1,15 +1,22 @@
-"""What may be asked of an `Executor`, and what of it goes together.
+"""What may be asked of an `Executor`, what of it goes together, and the errors that its calls meet before they run.
 
 Does not know what is done with it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pointsman._errors import InvalidArgumentError, InvalidTypeError, PoolBrokenError
-from pointsman._job import check_count
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
+from pointsman._job import check_count, name_of
 from pointsman._scheduling import WorkStealingScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pointsman._future import Future
+
+T = TypeVar("T")
 
 _BACKENDS = ("auto", "threads", "processes", "asyncio")
 _ON_WORKER_DEATH = ("replace", "break")
@@ -75,6 +82,19 @@ def check_limits(
 
         check_pool(**limits)
     return limits
+
+
+def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:
+    """Return the future of a call that could not be sent."""
+    from pointsman._future import Future
+
+    failed: Future[T] = Future()
+    if type(why) is CannotTravelError:
+        placed = CannotTravelError(f"a call of {name_of(fn)}: {why}")
+        placed.__cause__ = why.__cause__
+        why = placed
+    failed.set_exception(why)
+    return failed
 
 
 def broken_pool(message: str) -> PoolBrokenError:

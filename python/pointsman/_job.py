@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 BACKENDS = ("auto", "inline", "threads", "processes", "asyncio")
+# Engines that an optional package brings.
+CLUSTERS = ("dask",)
 
 # Seconds of work in one chunk at most, unless the caller says otherwise: long enough that handing it out costs nothing,
 # short enough that a busy worker does not hold the end up. The seed's default.
@@ -33,6 +35,7 @@ class Job:
     """
 
     __slots__ = (
+        "address",
         "asked",
         "awaits",
         "backend",
@@ -70,12 +73,14 @@ class Job:
         prefer_threads: bool = True,
         nested: bool = True,
         terms: _terms.Terms = _terms.NONE,
+        address: str | None = None,
     ) -> None:
         # What the user gave, and what is called in its place.
         self.asked = check_callable(function)
         self.function = terms.wrap(function)
         self.name = name_of(function)
         self.backend = check_backend(backend)
+        self.address = check_address(self.backend, address)
         # Whether the function's calls are coroutines that an event loop runs; other workers take plain functions only.
         self.awaits = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
         if self.awaits:
@@ -231,7 +236,20 @@ def check_switch(name: str, value: Any) -> bool:
 
 def check_backend(backend: Any) -> str:
     """Return the name of a known backend."""
-    if backend in BACKENDS:
+    if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
-    message = f"backend must be one of {', '.join(map(repr, BACKENDS))}, not {backend!r}"
+    message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"
     raise InvalidArgumentError(message)
+
+
+def check_address(backend: str, address: Any) -> str | None:
+    """Return the address of a cluster, if the backend is one."""
+    if address is None:
+        return None
+    if backend not in CLUSTERS:
+        message = f"address= is of a cluster: add backend='dask', or leave it out for {backend!r}"
+        raise InvalidArgumentError(message)
+    if not isinstance(address, str):
+        message = f"address must be a string like 'tcp://host:8786', not {address!r}"
+        raise InvalidTypeError(message)
+    return address

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _api
 from pointsman._errors import InvalidArgumentError
-from pointsman._job import check_backend, check_callable, check_count, is_async, on_terms
+from pointsman._job import CLUSTERS, check_address, check_backend, check_callable, check_count, is_async, on_terms
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ T = TypeVar("T")
 class Options:
     """`run`, `submit`, `map` and `execute` with fixed options."""
 
-    def __init__(self, backend: str, max_workers: int | None, name: str | None, terms: Terms) -> None:
+    def __init__(
+        self, backend: str, max_workers: int | None, name: str | None, terms: Terms, address: str | None = None
+    ) -> None:
         self._backend = check_backend(backend)
+        self._address = check_address(self._backend, address)
         self._max_workers = check_count("max_workers", max_workers)
         self._name = name
         self._terms = terms
@@ -57,7 +60,9 @@ class Options:
         backend, terms = self._backend, self._terms
         if backend == "auto" and terms.needs_process and not is_async(fn):
             backend = "processes"
-        executor = _executor(backend, self._max_workers, self._name or "")
+        executor = _executor(backend, self._max_workers, self._name or "", self._address)
+        if backend in CLUSTERS:
+            return executor.submit(terms.wrap(check_callable(fn)), *args, **kwargs)
         if terms.native is None:
             return executor.submit(fn, *args, **kwargs)
         from pointsman._executor_options import ExecutorOptions
@@ -76,6 +81,7 @@ class Options:
         terms = self._terms
         return {
             "backend": self._backend,
+            "address": self._address,
             "max_workers": self._max_workers,
             "timeout": terms.timeout,
             "retries": terms.retries,
@@ -85,17 +91,30 @@ class Options:
 
 
 # One executor for each set of options that was used, so that a view costs nothing to make.
-_executors: dict[tuple[int, str, int | None, str], Executor] = {}
+_executors: dict[tuple[int, str, int | None, str, str | None], Executor] = {}
 
 
-def _executor(backend: str, max_workers: int | None, name: str) -> Executor:
+def _executor(backend: str, max_workers: int | None, name: str, address: str | None = None) -> Executor:
     # A forked child has none of its parent's workers.
-    key = (os.getpid(), backend, max_workers, name)
+    key = (os.getpid(), backend, max_workers, name, address)
     if key not in _executors:
         from pointsman._executor import Executor
 
+        if backend in CLUSTERS:
+            return _on_cluster(max_workers, name, address)
         _executors[key] = Executor(max_workers, name, backend=backend)
     return _executors[key]
+
+
+def _on_cluster(max_workers: int | None, name: str, address: str | None) -> Executor:
+    """The executor of the program's cluster, which is not closed but with the program."""
+    from pointsman._dask_executor import shared_executor
+
+    if name:
+        message = "name= is the prefix of threads' names, which those of a dask cluster do not take"
+        raise InvalidArgumentError(message)
+    executor: Executor = shared_executor(max_workers, address)
+    return executor
 
 
 def options(
@@ -107,13 +126,14 @@ def options(
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
     kill_on_cancel: bool = False,
+    address: str | None = None,
 ) -> Options:
     """Return a view with `run`, `submit`, `map` and `execute` that use these options.
 
     Parameters
     ----------
     backend
-        "auto", "inline", "threads" or "processes".
+        "auto", "inline", "threads", "processes" or "dask".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     name
@@ -130,6 +150,8 @@ def options(
         same worker. `TimeoutError` covers calls that `timeout` stopped.
     kill_on_cancel
         `Future.cancel` stops a call that runs, and leaving a `map` early stops those that run for it.
+    address
+        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
 
     Raises
     ------
@@ -137,4 +159,6 @@ def options(
         If the backend cannot do what is asked for.
 
     """
-    return Options(backend, max_workers, name, Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel))
+    return Options(
+        backend, max_workers, name, Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel), address
+    )

@@ -1,4 +1,4 @@
-"""The command line: `demo`, `optimize`, `execute`, `validate`, `doctor`, one file each.
+"""The command line: `demo`, `optimize`, `execute`, `validate`, `doctor`, `guide`, one file each.
 
 What it does not know: how anything is measured, decided or run. It calls the public API and prints.
 
@@ -14,6 +14,7 @@ import pointsman
 from .demo import demo
 from .doctor import doctor
 from .execute import execute
+from .guide import guide
 from .optimize import optimize
 from .validate import validate
 
@@ -24,5 +25,5 @@ def commands() -> None:
     """Decides where Python calls should run, and runs them there."""
 
 
-for command in (demo, optimize, execute, validate, doctor):
+for command in (demo, optimize, execute, validate, doctor, guide):
     commands.add_command(command)
