@@ -32,6 +32,7 @@ mod process_job;
 mod process_origin;
 mod process_pool;
 mod sealed;
+mod serving;
 mod shared_job;
 mod sizes;
 mod terms;
@@ -70,11 +71,13 @@ mod _native {
     #[pymodule_export]
     use crate::process_pool::ProcessPool;
     #[pymodule_export]
+    use crate::serving::{worker_resumes, worker_waits};
+    #[pymodule_export]
     use crate::shared_job::SharedJob;
     #[pymodule_export]
     use crate::terms::Terms;
     #[pymodule_export]
-    use crate::thread_pool::{ThreadPool, worker_resumes, worker_waits};
+    use crate::thread_pool::ThreadPool;
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use pointsman_shm::{BlockRef, Host};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyType};
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::codec;
-use crate::process_pool::{HostStore, Task};
+use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, HostStore, Task};
 
 /// A function as the workers know it.
 #[derive(Debug)]
@@ -102,4 +102,25 @@ fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
         }
     }
     Ok(found.is(function))
+}
+
+/// Packs the arguments of one call.
+pub(crate) fn encode_call(
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+    out: &mut Vec<u8>,
+    store: &mut HostStore<'_>,
+) -> PyResult<()> {
+    let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
+    if kwargs.is_none() {
+        out.push(CALL_PLAIN);
+        if codec::encode_plain(args.as_any(), out, store) {
+            return Ok(());
+        }
+        out.clear();
+    }
+    let py = args.py();
+    out.push(CALL_PICKLED);
+    let both = (args, kwargs.map_or_else(|| PyDict::new(py), Clone::clone)).into_pyobject(py)?;
+    codec::encode_pickled(both.as_any(), out, store)
 }

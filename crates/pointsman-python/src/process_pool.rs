@@ -25,7 +25,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::{Cell, Outcome};
 use crate::chunk::Chunk;
-use crate::codec::{self, Store};
+use crate::codec::Store;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
 pub(crate) use crate::packing::Function;
@@ -476,7 +476,7 @@ impl ProcessPool {
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
-        encode_call(args, kwargs, &mut payload, &mut store)?;
+        packing::encode_call(args, kwargs, &mut payload, &mut store)?;
         let cell = Arc::new(Cell::new());
         let origin = ProcessOrigin {
             cell: cell.clone(),
@@ -579,24 +579,4 @@ pub(crate) fn invalid(message: String) -> PyErr {
         let class = py.import("pointsman._errors").and_then(|module| module.getattr("InvalidArgumentError"));
         class.and_then(|class| class.call1((message,))).map_or_else(|error| error, PyErr::from_value)
     })
-}
-
-fn encode_call(
-    args: &Bound<'_, PyTuple>,
-    kwargs: Option<&Bound<'_, PyDict>>,
-    out: &mut Vec<u8>,
-    store: &mut HostStore<'_>,
-) -> PyResult<()> {
-    let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
-    if kwargs.is_none() {
-        out.push(CALL_PLAIN);
-        if codec::encode_plain(args.as_any(), out, store) {
-            return Ok(());
-        }
-        out.clear();
-    }
-    let py = args.py();
-    out.push(CALL_PICKLED);
-    let both = (args, kwargs.map_or_else(|| PyDict::new(py), Clone::clone)).into_pyobject(py)?;
-    codec::encode_pickled(both.as_any(), out, store)
 }

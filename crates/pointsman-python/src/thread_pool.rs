@@ -12,7 +12,6 @@
 //! - T1. A worker holds no lock of ours while it runs a call.
 //! - T2. A worker stays attached to the interpreter while there are jobs, and has let go of it while it waits for one.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +29,8 @@ use crate::ending::{self, detached};
 use crate::future::{self, FutureCore, Origin as _};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
+use crate::serving;
+pub(crate) use crate::serving::{depth, help_any, served, serving};
 use crate::shared_job::SharedJob;
 use crate::thread_call::{Inputs, SPIN, ThreadCall};
 
@@ -93,46 +94,6 @@ pub(crate) struct Shared {
     began: Instant,
 }
 
-struct Serving {
-    pool: Arc<Shared>,
-    worker: Option<usize>,
-}
-
-thread_local! {
-    /// The pools whose calls this thread is running, innermost last.
-    static SERVING: RefCell<Vec<Serving>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How many calls this thread is running, one inside the other; 0 on a thread that is no worker.
-pub(crate) fn depth() -> usize {
-    SERVING.with_borrow(Vec::len)
-}
-
-/// The pool whose call this thread is running.
-pub(crate) fn served() -> Option<Arc<Shared>> {
-    SERVING.with_borrow(|serving| serving.last().map(|serving| serving.pool.clone()))
-}
-
-/// Marks this thread as one that serves `pool` while `work` runs.
-pub(crate) fn serving<R>(pool: &Arc<Shared>, worker: Option<usize>, work: impl FnOnce() -> R) -> R {
-    let worker = worker.or_else(|| pool.worker_here());
-    SERVING.with_borrow_mut(|serving| serving.push(Serving { pool: pool.clone(), worker }));
-    let result = work();
-    SERVING.with_borrow_mut(Vec::pop);
-    result
-}
-
-/// Runs a queued call of the pool that this thread serves, or of `other`; false if there is none.
-pub(crate) fn help_any(py: Python<'_>, other: &Arc<Shared>) -> bool {
-    for pool in served().iter().chain([other]) {
-        if let Some(job) = pool.queue.try_take(pool.worker_here()) {
-            serving(pool, None, || pool.run(py, job, Instant::now()));
-            return true;
-        }
-    }
-    false
-}
-
 static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 impl Shared {
@@ -146,9 +107,7 @@ impl Shared {
 
     /// This thread's number among the workers of this pool, if it is one.
     pub(crate) fn worker_here(self: &Arc<Self>) -> Option<usize> {
-        SERVING.with_borrow(|serving| {
-            serving.iter().rev().find(|serving| Arc::ptr_eq(&serving.pool, self)).and_then(|serving| serving.worker)
-        })
+        serving::worker_of(self)
     }
 
     /// Notes that a call has run for `time`.
@@ -204,7 +163,7 @@ impl Shared {
     }
 
     /// Starts one more thread, whose place in the queue's count is taken already.
-    fn start(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn start(&self, py: Python<'_>) -> PyResult<()> {
         let started = ending::call(self.start_worker.bind(py));
         if started.is_err() {
             self.queue.remove_worker();
@@ -453,34 +412,6 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     )))
 }
 
-/// The pool whose worker this thread is; others it only helps.
-fn home() -> Option<Arc<Shared>> {
-    SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
-}
-
-/// Says that this thread is about to wait for something that may need its pool: while it does, another may take its place.
-/// Returns whether it is a worker at all; if so, `worker_resumes` must follow.
-#[pyfunction]
-pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
-    let Some(pool) = home() else { return Ok(false) };
-    if pool.queue.step_out()
-        && let Err(error) = pool.start(py)
-        && pool.queue.workers() == 0
-    {
-        pool.queue.step_in();
-        return Err(error);
-    }
-    Ok(true)
-}
-
-/// Says that this thread, which waited, goes on.
-#[pyfunction]
-pub(crate) fn worker_resumes() {
-    if let Some(pool) = home() {
-        pool.queue.step_in();
-    }
-}
-
 fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
     let checked =
         function.py().import("pointsman._job").and_then(|job| job.call_method1("check_callable", (function,)));
@@ -618,7 +549,7 @@ impl ThreadPool {
 
     /// Whether the calling thread is running a call of this pool.
     fn serves_current_thread(&self) -> bool {
-        SERVING.with_borrow(|serving| serving.iter().any(|serving| Arc::ptr_eq(&serving.pool, &self.shared)))
+        serving::serves(&self.shared)
     }
 
     /// Counts out a worker that ended before its loop, or could not start.

@@ -1,0 +1,93 @@
+//! Which pools' calls a thread is running: it helps them while it waits, and gives its place away.
+//!
+//! # Does not know
+//!
+//! What calls are, or how a pool runs them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::prelude::*;
+
+use crate::thread_pool::Shared;
+
+struct Serving {
+    pool: Arc<Shared>,
+    worker: Option<usize>,
+}
+
+thread_local! {
+    /// The pools whose calls this thread is running, innermost last.
+    static SERVING: RefCell<Vec<Serving>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many calls this thread is running, one inside the other; 0 on a thread that is no worker.
+pub(crate) fn depth() -> usize {
+    SERVING.with_borrow(Vec::len)
+}
+
+/// The pool whose call this thread is running.
+pub(crate) fn served() -> Option<Arc<Shared>> {
+    SERVING.with_borrow(|serving| serving.last().map(|serving| serving.pool.clone()))
+}
+
+/// Marks this thread as one that serves `pool` while `work` runs.
+pub(crate) fn serving<R>(pool: &Arc<Shared>, worker: Option<usize>, work: impl FnOnce() -> R) -> R {
+    let worker = worker.or_else(|| pool.worker_here());
+    SERVING.with_borrow_mut(|serving| serving.push(Serving { pool: pool.clone(), worker }));
+    let result = work();
+    SERVING.with_borrow_mut(Vec::pop);
+    result
+}
+
+/// Runs a queued call of the pool that this thread serves, or of `other`; false if there is none.
+pub(crate) fn help_any(py: Python<'_>, other: &Arc<Shared>) -> bool {
+    for pool in served().iter().chain([other]) {
+        if let Some(job) = pool.queue.try_take(pool.worker_here()) {
+            serving(pool, None, || pool.run(py, job, Instant::now()));
+            return true;
+        }
+    }
+    false
+}
+
+/// This thread's number among the workers of `pool`, if it is one.
+pub(crate) fn worker_of(pool: &Arc<Shared>) -> Option<usize> {
+    SERVING.with_borrow(|serving| {
+        serving.iter().rev().find(|serving| Arc::ptr_eq(&serving.pool, pool)).and_then(|serving| serving.worker)
+    })
+}
+
+/// Whether this thread is running a call of `pool`.
+pub(crate) fn serves(pool: &Arc<Shared>) -> bool {
+    SERVING.with_borrow(|serving| serving.iter().any(|serving| Arc::ptr_eq(&serving.pool, pool)))
+}
+
+/// The pool whose worker this thread is; others it only helps.
+fn home() -> Option<Arc<Shared>> {
+    SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
+}
+
+/// Says that this thread is about to wait for something that may need its pool: while it does, another may take its place.
+/// Returns whether it is a worker at all; if so, `worker_resumes` must follow.
+#[pyfunction]
+pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
+    let Some(pool) = home() else { return Ok(false) };
+    if pool.queue.step_out()
+        && let Err(error) = pool.start(py)
+        && pool.queue.workers() == 0
+    {
+        pool.queue.step_in();
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Says that this thread, which waited, goes on.
+#[pyfunction]
+pub(crate) fn worker_resumes() {
+    if let Some(pool) = home() {
+        pool.queue.step_in();
+    }
+}
