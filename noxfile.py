@@ -108,7 +108,9 @@ def types(session: nox.Session) -> None:
     if any((ROOT / "tests" / "typing").glob("*.py")):
         session.run("mypy", "tests/typing")
         # The same checker as pyright, whole in one wheel: pyright fetches itself from npm.
-        session.run("basedpyright", "--level", "error", "tests/typing")
+        session.run(
+            "basedpyright", "--level", "error", "--pythonpath", str(Path(session.bin) / "python"), "tests/typing"
+        )
     # Away from the tree, or the stub would be looked for beside sources that have no compiled module.
     with session.chdir(session.create_tmp()):
         session.run("python", "-m", "mypy.stubtest", "pointsman._native")
