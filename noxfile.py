@@ -81,10 +81,10 @@ def _need(session: nox.Session, tool: str, component: str) -> None:
         session.error(f"{tool} is missing: rustup component add {component}")
 
 
-def _test(session: nox.Session) -> None:
+def _test(session: nox.Session, *arguments: str) -> None:
     _install_wheel(session, "cli")
     _install(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *(session.posargs or arguments))
 
 
 @nox.session
@@ -141,10 +141,21 @@ def _crates_to_test(session: nox.Session) -> list[str]:
     return [argument for crate in PURE_CRATES for argument in ("-p", crate)]
 
 
+# Tests that take long and ask about other packages, or the machine, rather than the interpreter.
+ON_ONE_INTERPRETER = (
+    "faults/test_long_forms",
+    "test_dask",
+    "test_examples",
+    "test_joblib",
+    "test_real_programs",
+    "test_standard_processes",
+)
+
+
 @nox.session(python=OTHERS)
 def tests_elsewhere(session: nox.Session) -> None:
     """Run pytest on the installed wheel, on every other interpreter that this machine has."""
-    _test(session)
+    _test(session, *(f"--ignore=tests/{name}.py" for name in ON_ONE_INTERPRETER))
 
 
 @nox.session

@@ -39,6 +39,9 @@ pub(super) struct Tally {
     last: Option<bool>,
 }
 
+/// Where chance gives fewer changes than this, how many there were tells nothing. Arbitrary between 2 and 10.
+const LEAST_CHANGES: f64 = 4.0;
+
 impl Tally {
     pub(super) fn look(&mut self, presence: Presence, held: bool, threads: u32) {
         self.samples += 1;
@@ -77,7 +80,7 @@ impl Tally {
     pub(super) fn flip(&self) -> f64 {
         let share = self.running.plus(self.just_ran).share().unwrap_or(0.0);
         let expected = 2.0 * share * (1.0 - share) * f64::from(self.pairs);
-        if expected > 0.0 { f64::from(self.changes) / expected } else { 0.0 }
+        if expected >= LEAST_CHANGES { f64::from(self.changes) / expected } else { 0.0 }
     }
 }
 
