@@ -53,6 +53,37 @@ struct State {
     wall: f64,
     cpu: f64,
     longest: f64,
+    watch: Option<Watch>,
+    /// Whether calls have come to compute, so that threads are the wrong place: nothing more is claimed.
+    turned: bool,
+}
+
+/// Watches for calls that waited when they were measured, and come to compute.
+struct Watch {
+    /// Seconds that a call was measured to compute.
+    expected: f64,
+    since: Instant,
+    calls: u32,
+    cpu: f64,
+}
+
+/// Seconds and calls between two looks at whether calls have turned, the share of a core that they must compute for, and
+/// how many times what was measured. Arbitrary: long enough that a few odd calls do not count.
+const TURN_SECONDS: f64 = 0.05;
+const TURN_CALLS: u32 = 4;
+const SATURATED: f64 = 0.8;
+const MUCH: f64 = 2.0;
+
+impl Watch {
+    /// Whether calls compute for much longer than was measured, and the GIL has become the limit.
+    fn has_turned(&mut self, calls: u32, cpu: f64) -> bool {
+        let (elapsed, fresh, computed) = (self.since.elapsed().as_secs_f64(), calls - self.calls, cpu - self.cpu);
+        if elapsed < TURN_SECONDS || fresh < TURN_CALLS {
+            return false;
+        }
+        (self.since, self.calls, self.cpu) = (Instant::now(), calls, cpu);
+        computed > SATURATED * elapsed && computed > MUCH * self.expected * f64::from(fresh)
+    }
 }
 
 impl State {
@@ -82,7 +113,7 @@ impl SharedJob {
             // What a call raises is in its slot; a helper thread has nobody else to tell.
             let _ = self.run_until(py, None);
             let mut state = self.lock();
-            if state.closed || state.failed {
+            if state.closed || state.failed || state.turned {
                 return;
             }
             if state.items.is_empty() {
@@ -101,7 +132,7 @@ impl SharedJob {
 
     fn claim(&self, out: &mut Vec<Py<PyAny>>) -> usize {
         let mut state = self.lock();
-        if state.failed {
+        if state.failed || state.turned {
             return 0;
         }
         let mean = if state.calls == 0 { CLAIM_SECONDS } else { state.wall / f64::from(state.calls) };
@@ -189,6 +220,8 @@ impl SharedJob {
         state.wall += wall;
         state.cpu += cpu;
         state.longest = state.longest.max(wall / f64::from(count.max(1)));
+        let (calls, cpu) = (state.calls, state.cpu);
+        state.turned |= state.watch.as_mut().is_some_and(|watch| watch.has_turned(calls, cpu));
         let mut left_over = VecDeque::new();
         if failed && (done_all < claimed || !self.keep_going) {
             state.failed = true;
@@ -308,6 +341,21 @@ impl SharedJob {
     fn figures(&self) -> (usize, usize, usize, bool) {
         let state = self.lock();
         (state.items.len(), state.running, state.results.len(), state.finished())
+    }
+
+    /// Claims nothing more once calls compute for much longer than `expected` seconds and the GIL has become the limit.
+    ///
+    /// Looked for at the end of calls, by whoever ran them: the caller's thread may not get the GIL for long then.
+    fn watch(&self, expected: f64) {
+        let mut state = self.lock();
+        let (calls, cpu) = (state.calls, state.cpu);
+        state.watch = Some(Watch { expected, since: Instant::now(), calls, cpu });
+    }
+
+    /// Whether [`SharedJob::watch`] has seen that.
+    #[getter]
+    fn turned(&self) -> bool {
+        self.lock().turned
     }
 
     /// (calls, wall seconds, CPU seconds, longest mean of a claim) over all calls so far.

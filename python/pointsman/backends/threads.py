@@ -159,16 +159,11 @@ def _end_all() -> None:
     _machine.flush()
 
 
-# Seconds that the caller runs calls between two looks at what calls cost by now.
-_LOOK = 0.02
 # Threads beyond which adapting does not go by itself. Arbitrary: a plan may ask for more.
 _MOST_ADAPTED = 128
-# Seconds and calls between two looks at whether calls have turned, the share of a core that they must compute for, and
-# how many times what was measured. Arbitrary: long enough that a few odd calls do not count.
-_TURN = 0.05
-_TURN_CALLS = 4
-_SATURATED = 0.8
-_MUCH = 2.0
+# Threads that one look at a waiting call may start: later calls may be different, and a call that has begun on a thread
+# stays there. Each later look, and the first results, may double them. Arbitrary between 16 and 64.
+_FIRST_WAVE = 32
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
 # Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known;
@@ -209,9 +204,12 @@ class ThreadRun:
         # Only calls that mostly wait: threads that compute gain nothing from company.
         waits = plan.workload in {"io-bound", "mixed"} and self._shares and self._eager
         self._adapts = plan.workload == "io-bound" and waits and job.max_workers is None
+        if self._adapts and plan.observation is not None and plan.observation.calls <= 1:
+            self._wanted = min(self._wanted, _FIRST_WAVE - 1)
         # Calls that waited when they were measured may come to compute: then threads are the wrong place.
-        self._expected = _computing(plan) if waits and job.backend == "auto" else None
-        self._seen = (perf_counter(), 0, 0.0)
+        expected = _computing(plan) if waits and job.backend == "auto" else None
+        if expected is not None:
+            self._shared.watch(expected)
 
     def _room(self) -> int:
         """Inputs to take now."""
@@ -245,7 +243,10 @@ class ThreadRun:
 
     def grow(self, plan: Plan) -> None:
         """Let more threads take part, as a later plan says."""
-        self._wanted = max(self._wanted, plan.max_workers - 1 if self._shares else plan.max_workers)
+        wanted = plan.max_workers - 1 if self._shares else plan.max_workers
+        if self._adapts:
+            wanted = min(wanted, 2 * self._wanted + 1)
+        self._wanted = max(self._wanted, wanted)
         self.start()
 
     def _adapt(self) -> None:
@@ -258,23 +259,10 @@ class ThreadRun:
             return
         useful = min(_MOST_ADAPTED, int(wall / max(cpu, wall / _MOST_ADAPTED)))
         if useful > self._wanted:
-            self._wanted = useful
+            self._wanted = min(useful, 2 * self._wanted + 1)
             self.start()
         elif calls >= 2 * (self._wanted + 1):
             self._adapts = False
-
-    def _has_turned(self) -> bool:
-        """Whether calls have come to compute for much longer than was measured, and the GIL has become the limit."""
-        if self._expected is None:
-            return False
-        then, calls_then, cpu_then = self._seen
-        now = perf_counter()
-        calls, _wall, cpu, _longest = self._shared.observed()
-        fresh, computed = calls - calls_then, cpu - cpu_then
-        if now - then < _TURN or fresh < _TURN_CALLS:
-            return False
-        self._seen = (now, calls, cpu)
-        return computed > _SATURATED * (now - then) and computed > _MUCH * self._expected * fresh
 
     def growable(self) -> int:
         """Calls that more threads could speed up: all that are not finished, or 0 when each has a thread."""
@@ -293,10 +281,10 @@ class ThreadRun:
             while True:
                 self.start()
                 if self._shares:
-                    watches = self._adapts or self._expected is not None
-                    shared.run(None if self._eager and not watches else _LOOK if self._eager else 0.0)
+                    # While threads are still to be added, a look after each of its own calls.
+                    shared.run(0.0 if self._adapts or not self._eager else None)
                     self._adapt()
-                    if not self._closed_early and self._has_turned():
+                    if not self._closed_early and shared.turned:
                         self._closed_early = True
                         self._source.put_back(self.give_back())
                 values, raised = shared.take()
