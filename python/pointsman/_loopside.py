@@ -18,7 +18,7 @@ from pointsman import _native
 if TYPE_CHECKING:
     import concurrent.futures
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from contextvars import Context
 
 T = TypeVar("T")
@@ -148,16 +148,6 @@ def arriving(future: concurrent.futures.Future[T], loop: AbstractEventLoop) -> A
     waiting.call = future
     future.add_done_callback(partial(port_of(loop).forward, waiting))
     return waiting
-
-
-def leave(loop: AbstractEventLoop) -> Callable[[], None]:
-    """On our own loop, let another call have the place of one that waits for it; returns what takes that back."""
-    release: Callable[[], Callable[[], None]] | None = getattr(loop, "_pointsman_release", None)
-    return _nothing if release is None else release()
-
-
-def _nothing() -> None:
-    pass
 
 
 def in_trio() -> bool:

@@ -1,7 +1,7 @@
 """The native core. Private: use the functions of `pointsman`."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, final
 
 from typing_extensions import disjoint_base
@@ -14,9 +14,7 @@ __all__ = [
     "FutureCore",
     "Lane",
     "LaunchRequest",
-    "LoopBridge",
     "LoopCall",
-    "LoopWaiter",
     "Machine",
     "MapJob",
     "MapResults",
@@ -82,17 +80,8 @@ class FutureCore:
     def set_result(self, result: Any) -> None: ...
     def set_exception(self, exception: BaseException | None) -> None: ...
     def _inflate(self) -> None: ...
-    def _is_done_soon(self) -> bool: ...
+    def __await__(self) -> Generator[Any, None, Any]: ...
     def _fail(self, error: BaseException) -> bool: ...
-
-@final
-class LoopBridge:
-    def __new__(cls, call_soon_threadsafe: Callable[..., Any]) -> LoopBridge: ...
-    def watch(self, future: FutureCore, waiter: object) -> bool: ...
-    def flush(self) -> None: ...
-
-@final
-class LoopWaiter: ...
 
 @final
 class MapJob:

@@ -22,9 +22,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use crate::awaiting::{self, Awaiting};
+use crate::bridge;
 use crate::cell::{Cell, Outcome, Stage};
 use crate::ending::detached;
-use crate::event_loop::LoopWaiter;
 use crate::outcome;
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
@@ -105,6 +106,7 @@ impl Origin for Orphan {
 
 static FUTURE_TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static STANDARD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static WAIT_IN_TRIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STANDARD.import(py, "concurrent.futures", "Future")
@@ -119,12 +121,12 @@ pub(crate) fn make(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_
     Ok(future)
 }
 
-/// Tells a watcher of its outcome: a mirrored future, or an event loop's waiter. What a callback of the user's raises is
+/// Tells a watcher of its outcome: a mirrored future, or a wait in an event loop. What a callback of the user's raises is
 /// reported by the standard future itself.
 pub(crate) fn tell(py: Python<'_>, watcher: &Py<PyAny>) {
     let watcher = watcher.bind(py);
-    let told = match watcher.cast_exact::<LoopWaiter>() {
-        Ok(waiter) => waiter.get().tell(py),
+    let told = match watcher.cast_exact::<Awaiting>() {
+        Ok(awaiting) => Awaiting::arrive(awaiting),
         Err(_) => watcher.cast::<FutureCore>().map_err(PyErr::from).and_then(FutureCore::mirror),
     };
     if let Err(error) = told {
@@ -159,7 +161,7 @@ impl FutureCore {
 
     /// Whether the call is finished or cancelled.
     fn done(slf: &Bound<'_, Self>) -> bool {
-        Self::stage_now(slf) >= Stage::Cancelled as u8
+        Self::is_settled(slf)
     }
 
     /// Whether the call runs now.
@@ -219,10 +221,17 @@ impl FutureCore {
         slf.get().origin().fail(slf.py(), error)
     }
 
-    /// Whether the call is done, or is after a moment in which others run; for event loops, where waiting costs more.
-    fn _is_done_soon(slf: &Bound<'_, Self>) -> bool {
-        let origin = slf.get().origin();
-        origin.cell().is_settled() || origin.glance(slf.py())
+    /// Waits for the outcome in a running loop of asyncio or trio; cancelling the waiting task cancels the call.
+    fn __await__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if bridge::in_trio(py)? {
+            return WAIT_IN_TRIO
+                .import(py, "pointsman._trioside", "wait")?
+                .call1((slf,))?
+                .call_method0("__await__")
+                .map(Bound::unbind);
+        }
+        Ok(Py::new(py, Awaiting::new(slf.clone().unbind()))?.into_any())
     }
 
     /// Makes the standard part, for those who read it directly.
@@ -287,6 +296,25 @@ impl FutureCore {
         }
         origin.watch(slf.py(), true)?;
         Ok(true)
+    }
+
+    /// Whether the call is done, or is after a moment in which others run; for event loops, where waiting costs more.
+    pub(crate) fn is_done_soon(slf: &Bound<'_, Self>) -> bool {
+        Self::is_settled(slf) || slf.get().origin().glance(slf.py())
+    }
+
+    pub(crate) fn is_settled(slf: &Bound<'_, Self>) -> bool {
+        Self::stage_now(slf) >= Stage::Cancelled as u8
+    }
+
+    /// The outcome of a settled call, as code in an event loop expects it.
+    pub(crate) fn outcome_for_loop(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if slf.get().cell().stage() == Stage::Cancelled {
+            // Another class than the one of `concurrent.futures`.
+            return Err(PyErr::from_value(awaiting::cancelled(py)?.call0()?));
+        }
+        Self::outcome(slf)?.map_err(|error| PyErr::from_value(error.into_bound(py)))
     }
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {

@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "PyO3's signatures take extracted arguments by value")]
 
 mod alarm;
+mod awaiting;
 mod batch;
 mod bridge;
 mod buffer;
@@ -16,7 +17,6 @@ mod context;
 mod death;
 mod descriptor;
 mod ending;
-mod event_loop;
 mod future;
 mod growth;
 mod instance;
@@ -54,8 +54,6 @@ mod _native {
     use crate::buffer::SharedBuffer;
     #[pymodule_export]
     use crate::ending::interpreter_ends;
-    #[pymodule_export]
-    use crate::event_loop::{LoopBridge, LoopWaiter};
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]

@@ -12,8 +12,9 @@
 //! # Invariants
 //!
 //! - P1. Every outcome that is put in is handed to its future by exactly one `drain`, on the loop's thread.
-//! - P2. Whoever puts something into an empty list of arrivals wakes the loop after that; so the drain that follows a wake
-//!   finds what was put in before it.
+//! - P2. Whoever puts something into an empty list of arrivals wakes the loop after that, and the wake is taken back only
+//!   with the last of them: while something has arrived, a drain will follow. Also one of a loop that is turned inside a
+//!   drain, by a task that it goes on with.
 //! - P3. No Python code runs, and no Python object is dropped, while a lock is held.
 //! - P4. A call is begun by the one who takes its body out, and so is run once or cancelled, never both.
 //! - P5. While calls wait, a thread that serves is running or has been asked for.
@@ -26,8 +27,10 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::awaiting::Awaiting;
 use crate::bridge;
 use crate::context::Context;
 use crate::ending::detached;
@@ -37,7 +40,16 @@ use crate::future;
 /// A sleeping thread takes about 20 us to wake (FEASIBILITY A); what comes later than twice that gains little.
 const LINGER: Duration = Duration::from_micros(50);
 
-struct Arrival {
+/// What has come back to the loop.
+enum Arrival {
+    Outcome(Arrived),
+    /// A future that a task awaits is done.
+    Wake(Py<Awaiting>),
+}
+
+static PORT_OF: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+struct Arrived {
     future: Py<PyAny>,
     /// None for a call that was cancelled elsewhere.
     outcome: Option<PyResult<Py<PyAny>>>,
@@ -58,7 +70,7 @@ struct Waiting {
 #[pyclass(module = "pointsman._native", frozen, weakref)]
 pub(crate) struct Port {
     waiting: Mutex<Waiting>,
-    arrived: Mutex<Vec<Arrival>>,
+    arrived: Mutex<VecDeque<Arrival>>,
     bell: Bell,
     /// `ask(serve)` sees to it that a thread calls `serve`.
     ask: Py<PyAny>,
@@ -148,32 +160,21 @@ impl Port {
     fn forward(&self, py: Python<'_>, future: Py<PyAny>, finished: &Bound<'_, PyAny>) -> PyResult<()> {
         let cancelled = finished.call_method0(intern!(py, "cancelled"))?.is_truthy()?;
         let outcome = (!cancelled).then(|| finished.call_method0(intern!(py, "result")).map(Bound::unbind));
-        self.put(py, Arrival { future, outcome, changed: None })
+        self.put(py, Arrival::Outcome(Arrived { future, outcome, changed: None }))
     }
 
-    /// Gives every future that something has arrived for its outcome. Called on the loop's thread.
+    /// Gives every future its outcome that has arrived, and goes on with every task. Called on the loop's thread.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        self.bell.silence();
-        let arrived = std::mem::take(&mut *lock(&self.arrived));
-        for Arrival { future, outcome, changed } in arrived {
-            let future = future.bind(py);
-            if let Some((before, after)) = changed {
-                future.setattr(intern!(py, "changed"), (before.object(py)?, after.object(py)?))?;
+        let gathered = lock(&self.arrived).len();
+        if gathered > 1 {
+            self.bell.ring_on(py)?;
+        }
+        for _ in 0..gathered {
+            match self.next_arrival() {
+                Some(Arrival::Outcome(arrived)) => arrived.hand_over(py)?,
+                Some(Arrival::Wake(awaiting)) => Awaiting::wake(awaiting.bind(py))?,
+                None => break,
             }
-            let told = match outcome {
-                None => future.call_method0(intern!(py, "cancel")),
-                Some(Ok(value)) => future.call_method1(intern!(py, "set_result"), (value,)),
-                Some(Err(error)) => {
-                    let error = presentable(py, error).into_value(py);
-                    future.call_method1(intern!(py, "set_exception"), (error,))
-                }
-            };
-            if let Err(error) = told
-                && !future.call_method0(intern!(py, "done"))?.is_truthy()?
-            {
-                return Err(error);
-            }
-            // Otherwise it was cancelled meanwhile, and nobody waits for it.
         }
         Ok(())
     }
@@ -183,8 +184,40 @@ impl Port {
     }
 }
 
+impl Arrived {
+    fn hand_over(self, py: Python<'_>) -> PyResult<()> {
+        let future = self.future.bind(py);
+        if let Some((before, after)) = self.changed {
+            future.setattr(intern!(py, "changed"), (before.object(py)?, after.object(py)?))?;
+        }
+        let told = match self.outcome {
+            None => future.call_method0(intern!(py, "cancel")),
+            Some(Ok(value)) => future.call_method1(intern!(py, "set_result"), (value,)),
+            Some(Err(error)) => {
+                let error = presentable(py, error).into_value(py);
+                future.call_method1(intern!(py, "set_exception"), (error,))
+            }
+        };
+        // Otherwise it was cancelled meanwhile, and nobody waits for it.
+        match told {
+            Err(error) if !future.call_method0(intern!(py, "done"))?.is_truthy()? => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The port of a loop, made when it is first asked for.
+pub(crate) fn of<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Port>> {
+    let py = event_loop.py();
+    let port = match event_loop.getattr_opt(intern!(py, "_pointsman_port"))? {
+        Some(port) => port,
+        None => PORT_OF.import(py, "pointsman._loopside", "port_of")?.call1((event_loop,))?,
+    };
+    Ok(port.cast_into()?)
+}
+
 /// An exception that a future of asyncio takes: a `StopIteration` would end whoever awaits it without a word.
-fn presentable(py: Python<'_>, error: PyErr) -> PyErr {
+pub(crate) fn presentable(py: Python<'_>, error: PyErr) -> PyErr {
     if !error.is_instance_of::<PyStopIteration>(py) {
         return error;
     }
@@ -235,16 +268,29 @@ impl Port {
             function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py))).map(Bound::unbind)
         });
         let changed = if context.equals(py, &before)? { None } else { Some((before, context)) };
-        self.put(py, Arrival { future, outcome: Some(outcome), changed })
+        self.put(py, Arrival::Outcome(Arrived { future, outcome: Some(outcome), changed }))
     }
 
     fn put(&self, py: Python<'_>, arrival: Arrival) -> PyResult<()> {
         let first = {
             let mut arrived = lock(&self.arrived);
-            arrived.push(arrival);
+            arrived.push_back(arrival);
             arrived.len() == 1
         };
         if first { self.bell.ring(py) } else { Ok(()) }
+    }
+
+    /// Has the loop go on with a task whose future is done.
+    pub(crate) fn wake(&self, py: Python<'_>, awaiting: Py<Awaiting>) -> PyResult<()> {
+        self.put(py, Arrival::Wake(awaiting))
+    }
+
+    fn next_arrival(&self) -> Option<Arrival> {
+        let mut arrived = lock(&self.arrived);
+        if arrived.len() <= 1 {
+            self.bell.silence();
+        }
+        arrived.pop_front()
     }
 }
 
@@ -384,6 +430,11 @@ impl Bell {
                 Ok(())
             }
         }
+    }
+
+    /// Sees to it that the loop comes again for what it has not taken. A descriptor stays rung until it is silenced.
+    fn ring_on(&self, py: Python<'_>) -> PyResult<()> {
+        if matches!(self, Self::Function(_)) { self.ring(py) } else { Ok(()) }
     }
 
     fn silence(&self) {

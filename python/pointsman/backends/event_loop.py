@@ -38,7 +38,7 @@ class _Loop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.loop._pointsman_release = _release  # type: ignore[attr-defined]  # noqa: SLF001 - read by `_loopside.wait`
+        self.loop._pointsman_release = _release  # type: ignore[attr-defined]  # noqa: SLF001 - read where a future is awaited
         self.thread = threading.Thread(target=self._run, name="pointsman-loop", daemon=True)
         self.thread.start()
 
