@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
+from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
 from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers, failed_future
 from pointsman._job import (
@@ -48,7 +48,7 @@ _numbers = iter(range(1 << 62))
 _ending = False
 
 
-class Executor(concurrent.futures.Executor):
+class Executor(_native.ExecutorCore, concurrent.futures.Executor):
     """Runs calls in the background and hands out futures.
 
     Parameters
@@ -100,8 +100,8 @@ class Executor(concurrent.futures.Executor):
         if cls is Executor and options.get("backend") in CLUSTERS:
             from pointsman._dask_executor import DaskExecutor
 
-            return object.__new__(DaskExecutor)
-        return object.__new__(cls)
+            return super().__new__(DaskExecutor)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -156,8 +156,7 @@ class Executor(concurrent.futures.Executor):
         self._error: BaseException | None = None
         self._pool: Any = None
         self._submit: Any = None
-        # The same, once nothing more needs to be looked at before a call.
-        self._quick: Any = None
+        self._shorten(None)
         # What runs coroutine functions on the background loop, once there was one.
         self._coroutines: AsyncCalls | None = None
         # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
@@ -182,7 +181,7 @@ class Executor(concurrent.futures.Executor):
                     made.shutdown(wait=False)
             self._submit = self._pool.native.submit
             if self._backend == "threads" and not self._learns:
-                self._quick = self._submit
+                self._shorten(self._pool.native)
             return self._submit
 
     def _start_threads(self) -> Any:
@@ -220,31 +219,21 @@ class Executor(concurrent.futures.Executor):
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
         broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
-        self._error, self._quick = broken, None
+        self._error = broken
+        self._shorten(None)
         self._pool.native.break_with(broken)
 
-    @overload
-    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
-    @overload
-    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call and return its future. Every keyword belongs to `fn`.
+    if TYPE_CHECKING:
+        # The method itself is native.
 
-        Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
+        @overload
+        def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+        @overload
+        def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]: ...
 
-        Raises
-        ------
-        InvalidTypeError
-            If `fn` is not callable.
-        RuntimeError
-            After `shutdown`; `PoolBrokenError` if the workers cannot be started.
-
-        """
-        quick = self._quick
-        code = getattr(fn, "__code__", None)
-        # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
-        if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
-            return quick(fn, args)  # type: ignore[no-any-return]
+    def _submit_looking(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a call of which more must be known than that its function is a plain one."""
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
@@ -530,7 +519,8 @@ class Executor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
         with self._lock:
-            self._shut_down, self._quick = True, None
+            self._shut_down = True
+            self._shorten(None)
             pool = self._pool
         if pool is not None:
             pool.shutdown(wait=wait, cancel=cancel_futures)
@@ -581,7 +571,8 @@ def _end_all() -> None:
     global _ending  # noqa: PLW0603 - once per process
     _ending = True
     for executor in list(_all):
-        executor._shut_down, executor._quick = True, None  # noqa: SLF001 - this module
+        executor._shut_down = True  # noqa: SLF001 - this module
+        executor._shorten(None)  # noqa: SLF001 - this module
 
 
 # Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.

@@ -139,7 +139,7 @@ def _ask(serve: Any) -> None:
     """Let a thread serve a port."""
     from pointsman import _default
 
-    _default.threads_for_loops().native.submit(serve, ())
+    _default.threads_for_loops().native.submit(serve, ())  # type: ignore[unused-awaitable]  # nobody waits for it
 
 
 def arriving(future: concurrent.futures.Future[T], loop: AbstractEventLoop) -> Arriving[T]:

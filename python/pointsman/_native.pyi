@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
@@ -11,6 +11,7 @@ __all__ = [
     "Bridge",
     "Candidate",
     "Decision",
+    "ExecutorCore",
     "FutureCore",
     "Lane",
     "LaunchRequest",
@@ -67,6 +68,12 @@ class SharedBuffer:
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @disjoint_base
+class ExecutorCore:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+    def _shorten(self, pool: ThreadPool | None) -> None: ...
+
+@disjoint_base
 class FutureCore:
     def __new__(cls, *_args: Any, **_kwargs: Any) -> FutureCore: ...
     def result(self, timeout: float | None = None) -> Any: ...
@@ -82,6 +89,8 @@ class FutureCore:
     def _inflate(self) -> None: ...
     def __await__(self) -> Generator[Any, None, Any]: ...
     def _fail(self, error: BaseException) -> bool: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
 
 @final
 class MapJob:

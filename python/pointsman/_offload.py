@@ -52,7 +52,7 @@ class Offload:
                 return going
             function = going or function
         if loop is None:
-            return _default.threads_for_loops().native.submit(function, args, kwargs)  # type: ignore[return-value]
+            return _default.threads_for_loops().native.submit(function, args, kwargs)
         return port_of(loop).submit(function, args, kwargs)  # type: ignore[no-any-return]
 
     def _consider(

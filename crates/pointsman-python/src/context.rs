@@ -9,8 +9,14 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::calling;
+
 /// A copy of the context variables of the thread that made it; `None` when it has none, and a new one will do.
 pub(crate) struct Context(Option<Py<PyAny>>);
+
+/// An empty context that a worker uses for one call after the other, as long as nobody sets a variable in it or keeps it.
+#[derive(Default)]
+pub(crate) struct Spare(Option<Py<PyAny>>);
 
 impl Context {
     pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Self> {
@@ -68,9 +74,35 @@ impl Context {
         Ok(Self(Some(copy.unbind())))
     }
 
+    /// The same as [`Context::run`], with the worker's spare context if there are no variables.
+    pub(crate) fn run_with<R>(
+        &self,
+        py: Python<'_>,
+        spare: &mut Spare,
+        work: impl FnOnce() -> PyResult<R>,
+    ) -> PyResult<R> {
+        if self.0.is_some() {
+            return self.run(py, work);
+        }
+        let context = match spare.0.take() {
+            Some(context) => context.into_bound(py),
+            None => self.object(py)?,
+        };
+        let result = Self::enter(&context, work);
+        // Nobody else can have it when this is the only reference.
+        if calling::references(&context) == 1 && context.len()? == 0 {
+            spare.0 = Some(context.unbind());
+        }
+        result
+    }
+
     /// Calls `work` inside the context.
     pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-        let context = self.object(py)?;
+        Self::enter(&self.object(py)?, work)
+    }
+
+    fn enter<R>(context: &Bound<'_, PyAny>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        let py = context.py();
         // SAFETY: the object is a context by X1 and the thread is attached.
         if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
             return Err(PyErr::fetch(py));

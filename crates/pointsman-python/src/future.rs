@@ -11,6 +11,8 @@
 //!
 //! - F1. The cell is the truth. The standard part, once made, is told of the outcome exactly once.
 //! - F2. Waiting detaches from the interpreter and returns at least every [`SLICE`] to look for signals.
+//! - F3. The garbage collector looks at a future from the moment at which it may be part of a cycle: when it has a standard
+//!   part, an attribute of the user's, or an outcome that may refer to others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,7 +28,9 @@ use crate::awaiting::{self, Awaiting};
 use crate::bridge;
 use crate::cell::{Cell, Outcome, Stage};
 use crate::ending::detached;
+use crate::instance;
 use crate::outcome;
+use crate::thread_call::ThreadCall;
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -37,6 +41,8 @@ pub(crate) trait Origin: Send + Sync {
     fn cell(&self) -> &Cell;
     /// Waits until the call is settled or the deadline has passed. Called attached; detaches while it waits.
     fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool>;
+    /// Runs the call of `future` on this thread, which is about to wait for it, if that is allowed.
+    fn run_here(&self, _future: &Bound<'_, FutureCore>) {}
     /// Waits for a moment if the call is likely to be done in it; whether it is.
     fn glance(&self, _py: Python<'_>) -> bool {
         false
@@ -65,8 +71,15 @@ pub(crate) trait Origin: Send + Sync {
 /// The native half of `pointsman.Future`.
 #[pyclass(module = "pointsman._native", subclass, frozen)]
 pub(crate) struct FutureCore {
-    origin: OnceLock<Arc<dyn Origin>>,
+    source: OnceLock<Source>,
     inflated: AtomicBool,
+}
+
+/// Where the call runs.
+enum Source {
+    /// On threads; the call lies in the future itself, which the queue holds.
+    Threads(ThreadCall),
+    Elsewhere(Arc<dyn Origin>),
 }
 
 /// A future that no pool serves: whoever made it sets its outcome.
@@ -114,10 +127,21 @@ fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 
 /// Makes a `pointsman.Future` of a call.
 pub(crate) fn make(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
+    made(py, Source::Elsewhere(origin))
+}
+
+/// Makes a `pointsman.Future` that holds a call on threads.
+pub(crate) fn make_holding(py: Python<'_>, call: ThreadCall) -> PyResult<Bound<'_, FutureCore>> {
+    let future = made(py, Source::Threads(call))?;
+    instance::untrack(&future);
+    Ok(future)
+}
+
+fn made(py: Python<'_>, source: Source) -> PyResult<Bound<'_, FutureCore>> {
     let class = FUTURE_TYPE.import(py, "pointsman._future", "Future")?;
-    let future = crate::instance::bare(class)?.cast_into::<FutureCore>()?;
+    let future = instance::bare(class)?.cast_into::<FutureCore>()?;
     // A fresh object has none yet, so this cannot fail.
-    let _ = future.get().origin.set(origin);
+    let _ = future.get().source.set(source);
     Ok(future)
 }
 
@@ -139,7 +163,7 @@ impl FutureCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { origin: OnceLock::new(), inflated: AtomicBool::new(false) }
+        Self { source: OnceLock::new(), inflated: AtomicBool::new(false) }
     }
 
     /// Returns the call's value, or raises what it raised.
@@ -218,7 +242,7 @@ impl FutureCore {
 
     /// Gives the future an exception though its call may run on; False if it is done already.
     fn _fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
-        slf.get().origin().fail(slf.py(), error)
+        Self::fail(slf, error)
     }
 
     /// Waits for the outcome in a running loop of asyncio or trio; cancelling the waiting task cancels the call.
@@ -252,7 +276,7 @@ impl FutureCore {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(origin) = self.origin.get() else {
+        let Some(origin) = self.known() else {
             return Ok(());
         };
         // The mirror is not visited: a pool that runs the call refers to the cell, too, and will tell it.
@@ -264,14 +288,45 @@ impl FutureCore {
     }
 
     fn __clear__(&self) {
-        let cell = self.origin.get().map(|origin| origin.cell());
+        let cell = self.known().map(Origin::cell);
         drop(cell.filter(|cell| cell.is_settled()).and_then(Cell::take));
+    }
+
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        instance::track(slf);
+        instance::set_attribute(slf, name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        instance::set_attribute(slf, name, None)
+    }
+}
+
+impl Source {
+    fn origin(&self) -> &dyn Origin {
+        match self {
+            Self::Threads(call) => call,
+            Self::Elsewhere(origin) => &**origin,
+        }
     }
 }
 
 impl FutureCore {
     fn origin(&self) -> &dyn Origin {
-        &**self.origin.get_or_init(|| Arc::new(Orphan(Cell::new())))
+        self.source.get_or_init(|| Source::Elsewhere(Arc::new(Orphan(Cell::new())))).origin()
+    }
+
+    /// The same, if it is known by now.
+    fn known(&self) -> Option<&dyn Origin> {
+        self.source.get().map(Source::origin)
+    }
+
+    /// The call, if it runs on threads.
+    pub(crate) fn thread_call(&self) -> Option<&ThreadCall> {
+        match self.source.get() {
+            Some(Source::Threads(call)) => Some(call),
+            _ => None,
+        }
     }
 
     fn cell(&self) -> &Cell {
@@ -286,6 +341,12 @@ impl FutureCore {
             return origin.cell().stage() as u8;
         }
         stage as u8
+    }
+
+    /// Gives the call an outcome though it may run on; false where that cannot be done, or it has one.
+    pub(crate) fn fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
+        instance::track(slf);
+        slf.get().origin().fail(slf.py(), error)
     }
 
     /// Has `waiter` told of the outcome; false when it is there already.
@@ -319,6 +380,9 @@ impl FutureCore {
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let origin = slf.get().origin();
+        if !origin.cell().is_settled() {
+            origin.run_here(slf);
+        }
         if origin.cell().is_settled() || origin.wait(slf.py(), deadline_after(timeout)?)? {
             Ok(())
         } else {
@@ -364,6 +428,7 @@ impl FutureCore {
         if this.inflated.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        instance::track(slf);
         standard(py)?.call_method1("__init__", (slf,))?;
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
@@ -425,8 +490,9 @@ impl FutureCore {
 impl Drop for FutureCore {
     fn drop(&mut self) {
         // Nobody else looks at the outcome, but others may keep the cell for some time.
-        let cell = self.origin.get().map(|origin| origin.cell());
-        drop(cell.filter(|cell| cell.is_settled()).and_then(Cell::take));
+        if let Some(Source::Elsewhere(origin)) = self.source.get() {
+            drop(Some(origin.cell()).filter(|cell| cell.is_settled()).and_then(Cell::take));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod awaiting;
 mod batch;
 mod bridge;
 mod buffer;
+mod calling;
 mod cell;
 mod chunk;
 mod clock;
@@ -17,6 +18,7 @@ mod context;
 mod death;
 mod descriptor;
 mod ending;
+mod executor;
 mod future;
 mod growth;
 mod instance;
@@ -54,6 +56,8 @@ mod _native {
     use crate::buffer::SharedBuffer;
     #[pymodule_export]
     use crate::ending::interpreter_ends;
+    #[pymodule_export]
+    use crate::executor::ExecutorCore;
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]

@@ -22,7 +22,7 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::context::Context;
+use crate::context::{Context, Spare};
 use crate::ending::detached;
 use crate::future;
 use crate::thread_pool::{self, Shared, ThreadPool, refuse_coroutine};
@@ -184,7 +184,7 @@ impl MapJob {
     /// Runs calls that are more urgent than those of a map.
     fn let_pass(&self, py: Python<'_>) {
         while let Some(job) = self.pool.queue.try_take_before(Priority::Normal) {
-            self.pool.run(py, job, Instant::now());
+            self.pool.run(py, job, Instant::now(), &mut Spare::default());
         }
     }
 

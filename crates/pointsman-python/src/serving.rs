@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 
+use crate::context::Spare;
 use crate::thread_pool::Shared;
 
 struct Serving {
@@ -45,7 +46,7 @@ pub(crate) fn serving<R>(pool: &Arc<Shared>, worker: Option<usize>, work: impl F
 pub(crate) fn help_any(py: Python<'_>, other: &Arc<Shared>) -> bool {
     for pool in served().iter().chain([other]) {
         if let Some(job) = pool.queue.try_take(pool.worker_here()) {
-            serving(pool, None, || pool.run(py, job, Instant::now()));
+            serving(pool, None, || pool.run(py, job, Instant::now(), &mut Spare::default()));
             return true;
         }
     }

@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use pointsman_scheduler::spin;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
+use crate::calling::Call;
 use crate::cell::{Cell, Outcome, Stage};
-use crate::context::Context;
+use crate::context::{Context, Spare};
 use crate::ending::detached;
-use crate::future::{self, Origin};
+use crate::future::{self, FutureCore, Origin};
+use crate::instance;
 use crate::thread_pool::{self, Shared, refuse_coroutine};
 
 /// How deep a waiting worker runs other calls on its own stack. Arbitrary: each level takes a few of Python's 1000 frames.
@@ -40,9 +41,7 @@ const AT_THE_DOOR: Duration = Duration::from_micros(40);
 
 /// What is to be called.
 pub(crate) struct Inputs {
-    pub(crate) function: Py<PyAny>,
-    pub(crate) args: Py<PyTuple>,
-    pub(crate) kwargs: Option<Py<PyDict>>,
+    pub(crate) call: Call,
     pub(crate) context: Context,
 }
 
@@ -64,38 +63,53 @@ impl ThreadCall {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Runs the call unless it was cancelled or somebody else runs it. It began at `began`; returns when it ended.
-    pub(crate) fn run(&self, py: Python<'_>, began: Instant) -> Instant {
-        if !self.cell.begin() {
+    /// Runs the call of `future` unless it was cancelled or somebody else runs it. It began at `began`; returns when it
+    /// ended.
+    pub(crate) fn run(future: &Bound<'_, FutureCore>, began: Instant, spare: &mut Spare) -> Instant {
+        let py = future.py();
+        let Some(this) = future.get().thread_call().filter(|call| call.cell.begin()) else {
             return began;
-        }
-        let counters = &self.pool.counters;
+        };
+        let counters = &this.pool.counters;
         // Relaxed throughout: counters publish nothing but themselves; the cell's Release store orders them (C3).
         counters.pending.fetch_sub(1, Ordering::Relaxed);
-        let Some(inputs) = self.take_inputs() else {
+        let Some(inputs) = this.take_inputs() else {
             return began;
         };
         counters.running.fetch_add(1, Ordering::Relaxed);
-        let function = inputs.function.bind(py);
-        let result = inputs
-            .context
-            .run(py, || function.call(inputs.args.bind(py), inputs.kwargs.as_ref().map(|kwargs| kwargs.bind(py))));
-        let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
+        let result = inputs.context.run_with(py, spare, || inputs.call.make(py));
+        let result =
+            result.and_then(|value| refuse_coroutine(&value, inputs.call.function(py)).map(|()| value.unbind()));
         let ended = Instant::now();
-        self.pool.spent(ended.saturating_duration_since(began));
+        this.pool.spent(ended.saturating_duration_since(began));
         counters.running.fetch_sub(1, Ordering::Relaxed);
         let (outcome, counter) = match result {
-            Ok(value) => (Outcome::Value(value), &counters.completed),
-            Err(error) => (Outcome::Raised(error.into_value(py).into_any()), &counters.failed),
+            Ok(value) => {
+                if instance::may_refer(value.bind(py)) {
+                    instance::track(future);
+                }
+                (Outcome::Value(value), &counters.completed)
+            }
+            Err(error) => {
+                instance::track(future);
+                (Outcome::Raised(error.into_value(py).into_any()), &counters.failed)
+            }
         };
         counter.fetch_add(1, Ordering::Relaxed);
         // Before whoever waits for the outcome goes on: it may look whether the arguments are gone.
         drop(inputs);
-        let (_, watchers) = self.cell.settle(outcome);
+        let (_, watchers) = this.cell.settle(outcome);
         for watcher in watchers {
             future::tell(py, &watcher);
         }
         ended
+    }
+
+    /// Cancels the call of a future if nobody has begun it.
+    pub(crate) fn withdraw_from(future: &Bound<'_, FutureCore>) {
+        if let Some(call) = future.get().thread_call() {
+            call.withdraw(future.py());
+        }
     }
 
     /// Cancels the call if nobody has begun it.
@@ -125,7 +139,7 @@ impl ThreadCall {
             if thread_pool::depth() < MAX_DEPTH {
                 for pool in pools {
                     if let Some(job) = pool.queue.try_take(pool.worker_here()) {
-                        thread_pool::serving(pool, None, || pool.run(py, job, Instant::now()));
+                        thread_pool::serving(pool, None, || pool.run(py, job, Instant::now(), &mut Spare::default()));
                         helped = true;
                         break;
                     }
@@ -192,14 +206,13 @@ impl Origin for ThreadCall {
         &self.cell
     }
 
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+    fn run_here(&self, future: &Bound<'_, FutureCore>) {
         if self.on_caller && self.cell.stage() == Stage::Pending {
-            let pool = &self.pool;
-            thread_pool::serving(pool, None, || self.run(py, Instant::now()));
-            if self.cell.is_settled() {
-                return Ok(true);
-            }
+            thread_pool::serving(&self.pool, None, || Self::run(future, Instant::now(), &mut Spare::default()));
         }
+    }
+
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
         if thread_pool::depth() == 0 { self.idle(py, deadline) } else { self.help(py, deadline) }
     }
 
@@ -243,8 +256,8 @@ impl Origin for ThreadCall {
 
     fn describe(&self, py: Python<'_>) -> String {
         let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let function = inputs.as_ref().map(|inputs| inputs.function.clone_ref(py));
+        let function = inputs.as_ref().map(|inputs| inputs.call.function(py).clone());
         drop(inputs);
-        function.map_or_else(String::new, |function| future::name_of(function.bind(py)))
+        function.map_or_else(String::new, |function| future::name_of(&function))
     }
 }

@@ -22,11 +22,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use crate::calling::Call;
 use crate::cell::Stage;
 use crate::clock;
-use crate::context::Context;
+use crate::context::{Context, Spare};
 use crate::ending::{self, detached};
-use crate::future::{self, FutureCore, Origin as _};
+use crate::future::{self, FutureCore};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
 use crate::serving;
@@ -50,7 +51,7 @@ const PRESSED_FOR: usize = 500;
 const GLANCE_EVERY: u64 = 1_000_000;
 
 pub(crate) enum Job {
-    Call(Arc<ThreadCall>),
+    Call(Py<FutureCore>),
     Share(Py<SharedJob>, Context),
     Map(Py<MapJob>),
 }
@@ -237,6 +238,24 @@ impl Shared {
         }
     }
 
+    /// Queues a call and returns its future.
+    pub(crate) fn submit<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        inputs: Inputs,
+        priority: Priority,
+        on_caller: bool,
+    ) -> PyResult<Bound<'py, FutureCore>> {
+        let future = future::make_holding(py, ThreadCall::new(self.clone(), inputs, on_caller))?;
+        match self.post(py, priority, Job::Call(future.clone().unbind())) {
+            Ok(()) => Ok(future),
+            Err(error) => {
+                ThreadCall::withdraw_from(&future);
+                Err(error)
+            }
+        }
+    }
+
     fn posted(&self, py: Python<'_>, posted: Posted<Job>) -> PyResult<()> {
         match posted {
             Posted::QueuedNeedsWorker => match self.start(py) {
@@ -296,9 +315,9 @@ impl Shared {
     }
 
     /// Runs a job that is begun at `now`; returns when it ended.
-    pub(crate) fn run(&self, py: Python<'_>, job: Job, now: Instant) -> Instant {
+    pub(crate) fn run(&self, py: Python<'_>, job: Job, now: Instant, spare: &mut Spare) -> Instant {
         match job {
-            Job::Call(call) => return call.run(py, now),
+            Job::Call(call) => return ThreadCall::run(call.bind(py), now, spare),
             Job::Map(map) => {
                 let served = map.get().serve(py);
                 MapJob::leave(&map, py);
@@ -340,7 +359,7 @@ impl Shared {
         }
         let taken = self.queue.search(worker, patience);
         if let Taken::Job(Job::Call(call)) = &taken
-            && call.cell.stage() == Stage::Pending
+            && call.get().thread_call().is_some_and(|call| call.cell.stage() == Stage::Pending)
             && !self.is_pressed()
         {
             spin(COURTESY, together, || self.waiting.load(Ordering::Relaxed) > 0);
@@ -351,6 +370,7 @@ impl Shared {
 
     fn serve(self: &Arc<Self>, py: Python<'_>, worker: usize, patience: Duration) -> bool {
         let mut now = Instant::now();
+        let mut spare = Spare::default();
         loop {
             let job = match self.queue.take_or_search(worker) {
                 Some(job) => job,
@@ -364,7 +384,7 @@ impl Shared {
                     (Taken::Closed, _) => return false,
                 },
             };
-            now = self.run(py, job, now);
+            now = self.run(py, job, now, &mut spare);
             self.look(py, now);
         }
     }
@@ -474,20 +494,10 @@ impl ThreadPool {
         if !function.is_callable() {
             return Err(not_callable(&function));
         }
-        let inputs = Inputs {
-            function: function.unbind(),
-            args: args.unbind(),
-            kwargs: kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind),
-            context: Context::copy_current(py)?,
-        };
-        let call = Arc::new(ThreadCall::new(self.shared.clone(), inputs, on_caller));
-        let future = future::make(py, call.clone())?;
-        let posted = self.shared.post(py, Priority::from_rank(priority), Job::Call(call.clone()));
-        if let Err(error) = posted {
-            call.withdraw(py);
-            return Err(error);
-        }
-        Ok(future)
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
+        let call = Call::Many { function: function.unbind(), args: args.unbind(), kwargs };
+        let inputs = Inputs { call, context: Context::copy_current(py)? };
+        self.shared.submit(py, inputs, Priority::from_rank(priority), on_caller)
     }
 
     /// Asks one more thread to take part in a job of many calls, with the variables of a context of its own.
@@ -511,7 +521,7 @@ impl ThreadPool {
     fn close(&self, py: Python<'_>, discard: bool) {
         for job in self.shared.queue.close(discard) {
             match job {
-                Job::Call(call) => drop(call.withdraw(py)),
+                Job::Call(call) => ThreadCall::withdraw_from(call.bind(py)),
                 Job::Map(map) => {
                     map.get().stop(None);
                     MapJob::leave(&map, py);
@@ -536,7 +546,7 @@ impl ThreadPool {
     fn break_with(&self, py: Python<'_>, error: Py<PyAny>) {
         for job in self.shared.queue.close(true) {
             match job {
-                Job::Call(call) => drop(call.fail(py, error.clone_ref(py))),
+                Job::Call(call) => drop(FutureCore::fail(call.bind(py), error.clone_ref(py))),
                 Job::Map(map) => {
                     map.get().stop(Some(error.clone_ref(py)));
                     MapJob::leave(&map, py);

@@ -1,0 +1,86 @@
+//! Holds a function with its arguments until it is called, and reads what a function's code says. One of the files that may
+//! use `unsafe`.
+//!
+//! # Invariants
+//!
+//! - A1. The first `count` of a few arguments are there, and stay while they are borrowed.
+#![allow(unsafe_code, reason = "the interpreter's cheapest ways to call and to compare are C interfaces")]
+
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+/// The flag of code that makes coroutines.
+const COROUTINE: u32 = 0x80;
+
+/// Arguments that need no tuple: that would be one more object for the garbage collector to look at while a call waits.
+const FEW: usize = 3;
+
+/// A function and its arguments.
+pub(crate) enum Call {
+    Few { function: Py<PyAny>, args: [Option<Py<PyAny>>; FEW], count: usize },
+    Many { function: Py<PyAny>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>> },
+}
+
+impl Call {
+    /// Of a tuple with the function first.
+    pub(crate) fn leading(leading: &Bound<'_, PyTuple>, function: Bound<'_, PyAny>) -> Self {
+        let (function, count) = (function.unbind(), leading.len() - 1);
+        if count > FEW {
+            return Self::Many { function, args: leading.get_slice(1, count + 1).unbind(), kwargs: None };
+        }
+        let mut args = [const { None }; FEW];
+        for (place, item) in args.iter_mut().zip(leading.iter_borrowed().skip(1)) {
+            *place = Some(item.to_owned().unbind());
+        }
+        Self::Few { function, args, count }
+    }
+
+    pub(crate) fn function<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
+        match self {
+            Self::Few { function, .. } | Self::Many { function, .. } => function.bind(py),
+        }
+    }
+
+    /// Makes the call.
+    pub(crate) fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Few { function, args, count } => {
+                // An optional reference is a pointer, null for none.
+                let first = args.as_ptr().cast::<*mut ffi::PyObject>();
+                // SAFETY: that many arguments lie there, and are held until the call returns (A1).
+                let raw = unsafe { ffi::PyObject_Vectorcall(function.as_ptr(), first, *count, std::ptr::null_mut()) };
+                // SAFETY: the call returns a new reference, or null with an exception set.
+                unsafe { Bound::from_owned_ptr_or_err(py, raw) }
+            }
+            Self::Many { function, args, kwargs } => {
+                function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
+            }
+        }
+    }
+}
+
+/// The code of a function written in Python; `None` for everything else.
+pub(crate) fn code_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: the object is alive; the check reads its type.
+    if unsafe { ffi::PyFunction_Check(function.as_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: the object is a function, by the lines above; the reference is borrowed.
+    let code = unsafe { ffi::PyFunction_GetCode(function.as_ptr()) };
+    // SAFETY: the function holds its code, and is alive.
+    unsafe { Bound::from_borrowed_ptr_or_opt(function.py(), code) }
+}
+
+/// Whether calls of this code are no coroutines.
+pub(crate) fn is_plain(code: &Bound<'_, PyAny>) -> bool {
+    let flags = code.getattr(intern!(code.py(), "co_flags")).and_then(|flags| flags.extract::<u32>());
+    flags.is_ok_and(|flags| flags & COROUTINE == 0)
+}
+
+/// How many references there are to an object.
+pub(crate) fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: the object is alive.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
