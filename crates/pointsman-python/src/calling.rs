@@ -61,6 +61,14 @@ impl Call {
     }
 }
 
+/// Calls `function` with one argument.
+pub(crate) fn call_one<'py>(function: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both objects are alive until the call returns.
+    let raw = unsafe { ffi::PyObject_CallOneArg(function.as_ptr(), argument.as_ptr()) };
+    // SAFETY: the call returns a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(function.py(), raw) }
+}
+
 /// The code of a function written in Python; `None` for everything else.
 pub(crate) fn code_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     // SAFETY: the object is alive; the check reads its type.
@@ -83,4 +91,11 @@ pub(crate) fn is_plain(code: &Bound<'_, PyAny>) -> bool {
 pub(crate) fn references(object: &Bound<'_, PyAny>) -> isize {
     // SAFETY: the object is alive.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// Whether an object's type is just this.
+pub(crate) fn is_of_type(object: &Bound<'_, PyAny>, kind: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the object is alive, and has a type.
+    let own = unsafe { ffi::Py_TYPE(object.as_ptr()) };
+    own.cast() == kind.as_ptr()
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "PyO3's signatures take extracted arguments by value")]
 
 mod alarm;
+mod attached;
 mod awaiting;
 mod batch;
 mod bridge;
@@ -34,6 +35,7 @@ mod process_job;
 mod process_origin;
 mod process_pool;
 mod sealed;
+mod segment;
 mod serving;
 mod shared_job;
 mod sizes;
@@ -88,6 +90,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         use pyo3::types::PyModuleMethods;
+        crate::attached::quicken(module.py());
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of one `Executor.map` on threads: inputs in a row, results in a row, and a cursor in each.
+//! The calls of one `Executor.map` on threads: inputs in a row, results in their places, and a cursor in each.
 //!
 //! Each thread that takes part is one job of the pool's queue (a *share*), which runs inputs until none is left. Compared
 //! with a future for each call this saves all that nobody can see.
@@ -12,8 +12,11 @@
 //! - M1. An input is taken once, by one thread, and only when that thread is about to run it: none waits behind another.
 //! - M2. No Python code runs, and no Python object is dropped, while a lock is held.
 //! - M3. While inputs are left and the job is not stopped, a share is posted or being served.
+//! - M4. Whoever is about to sleep says, attached, for which result it does, and then looks whether it is there; whoever
+//!   settles a call does that attached, and then looks whether somebody sleeps for it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,21 +25,20 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use crate::attached::Attached;
+use crate::calling;
 use crate::context::{Context, Spare};
 use crate::ending::detached;
 use crate::future;
+use crate::segment::{Segment, Settled};
 use crate::thread_pool::{self, Shared, ThreadPool, refuse_coroutine};
 
 /// Calls between two looks at the clock, of calls that take less than a microsecond or so.
 const LOOK_CALLS: u32 = 64;
 /// How long a worker that waits for a result sleeps before it looks for something to run again.
 const HELP_EVERY: Duration = Duration::from_millis(1);
-
-enum Slot {
-    Waiting,
-    Value(Py<PyAny>),
-    Raised(Py<PyAny>),
-}
+/// Nobody sleeps.
+const NOBODY: usize = usize::MAX;
 
 /// What the results of inputs are that were left out.
 #[derive(Default)]
@@ -45,46 +47,6 @@ enum Stopped {
     No,
     Cancelled,
     Failed(Py<PyAny>),
-}
-
-#[derive(Default)]
-struct State {
-    items: VecDeque<Py<PyAny>>,
-    results: VecDeque<Slot>,
-    /// Index of the first of `results`, and of the first of `items`.
-    first: usize,
-    next: usize,
-    shares: usize,
-    running: usize,
-    /// Somebody sleeps until the first result is there.
-    sleeping: bool,
-    stopped: Stopped,
-    completed: u64,
-    failed: u64,
-    spent: Duration,
-}
-
-impl State {
-    /// Stores a result. Whether the sleeper must be woken, and the result back if nobody wants it.
-    fn settle(&mut self, index: usize, slot: Slot, spent: Duration) -> (bool, Option<Slot>) {
-        match slot {
-            Slot::Raised(_) => self.failed += 1,
-            _ => self.completed += 1,
-        }
-        self.spent += spent;
-        self.running -= 1;
-        let Some(at) = index.checked_sub(self.first) else {
-            return (false, Some(slot));
-        };
-        let unwanted = match self.results.get_mut(at) {
-            Some(place) => {
-                *place = slot;
-                None
-            }
-            None => Some(slot),
-        };
-        (at == 0 && std::mem::replace(&mut self.sleeping, false), unwanted)
-    }
 }
 
 /// What an executor's figures say of a map.
@@ -97,6 +59,58 @@ pub(crate) struct Figures {
     pub(crate) spent: Duration,
 }
 
+#[derive(Default)]
+struct State {
+    /// Segments with inputs that nobody has claimed, and perhaps some without.
+    open: VecDeque<Arc<Segment>>,
+    /// Segments whose results have not all been taken.
+    unread: VecDeque<Arc<Segment>>,
+    pushed: usize,
+    shares: usize,
+    stopped: Stopped,
+    /// No result will be taken any more.
+    closed: bool,
+    /// Of segments that are gone.
+    gone: Figures,
+    /// What the pool has been told of.
+    told: Figures,
+    spent: Duration,
+}
+
+impl State {
+    /// The first segment that has an input left.
+    fn open(&mut self) -> Option<Arc<Segment>> {
+        while self.open.front().is_some_and(|segment| segment.unclaimed() == 0) {
+            self.open.pop_front();
+        }
+        self.open.front().cloned()
+    }
+
+    fn unclaimed(&self) -> usize {
+        self.open.iter().map(|segment| segment.unclaimed()).sum()
+    }
+
+    /// Takes a segment off the list whose results have all been taken, and keeps its figures.
+    fn forget(&mut self, segment: &Segment) {
+        let (_, completed, failed) = segment.figures();
+        self.gone.completed += completed;
+        self.gone.failed += failed;
+    }
+
+    fn figures(&self) -> Figures {
+        let mut sum = Figures { queued: self.unclaimed(), spent: self.spent - self.told.spent, ..self.gone };
+        for segment in &self.unread {
+            let (running, completed, failed) = segment.figures();
+            sum.running += running;
+            sum.completed += completed;
+            sum.failed += failed;
+        }
+        sum.completed -= self.told.completed;
+        sum.failed -= self.told.failed;
+        sum
+    }
+}
+
 #[pyclass(module = "pointsman._native", frozen)]
 pub(crate) struct MapJob {
     function: Py<PyAny>,
@@ -105,6 +119,8 @@ pub(crate) struct MapJob {
     pool: Arc<Shared>,
     state: Mutex<State>,
     changed: Condvar,
+    /// The result for which somebody sleeps.
+    wanted: AtomicUsize,
 }
 
 impl MapJob {
@@ -113,72 +129,75 @@ impl MapJob {
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        let state = self.lock();
-        Figures {
-            queued: state.items.len(),
-            running: state.running,
-            completed: state.completed,
-            failed: state.failed,
-            spent: state.spent,
-        }
+        self.lock().figures()
     }
 
-    /// Stores a result and takes the next input (M1).
-    fn turn(&self, done: Option<(usize, Slot)>, spent: Duration) -> Option<(usize, Py<PyAny>)> {
-        let mut state = self.lock();
-        let (wake, unwanted) = done.map_or((false, None), |(index, slot)| state.settle(index, slot, spent));
-        let item = state.items.pop_front();
-        let taken = item.map(|item| {
-            state.running += 1;
-            state.next += 1;
-            (state.next - 1, item)
-        });
-        drop(state);
-        if wake {
-            self.changed.notify_all();
-        }
-        drop(unwanted);
-        taken
-    }
-
-    fn call(&self, py: Python<'_>, item: Py<PyAny>) -> Slot {
-        let function = self.function.bind(py);
+    fn call(&self, input: Bound<'_, PyAny>) -> Settled {
+        let function = self.function.bind(input.py());
         let result = if self.star {
-            item.bind(py).cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
+            input.cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
         } else {
-            function.call1((item,))
+            calling::call_one(function, &input)
         };
         match result.and_then(|value| refuse_coroutine(&value, function).map(|()| value)) {
-            Ok(value) => Slot::Value(value.unbind()),
-            Err(error) => Slot::Raised(error.into_value(py).into_any()),
+            Ok(value) => Settled::Value(value.unbind()),
+            Err(error) => Settled::Raised(error.into_value(function.py()).into_any()),
+        }
+    }
+
+    /// Runs the input in a place that was claimed.
+    fn run(&self, py: Python<'_>, segment: &Segment, at: usize) {
+        segment.settle(py, at, self.call(segment.input(py, at)));
+        // SeqCst: pairs with `wait_for`; what orders the two is the interpreter (M4).
+        if self.wanted.load(Ordering::SeqCst) == segment.first + at {
+            drop(self.lock());
+            self.changed.notify_all();
         }
     }
 
     /// Runs inputs until none is left: the body of a share.
-    pub(crate) fn serve(&self, py: Python<'_>) -> PyResult<()> {
+    fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let context = self.context.bind(py).call_method0(pyo3::intern!(py, "copy"))?;
         Context::adopt(context.unbind()).run(py, || {
             let mut began = Instant::now();
             let (mut calls, mut look_at) = (0_u32, 1_u32);
-            let mut turn = self.turn(None, Duration::ZERO);
-            while let Some((index, item)) = turn {
-                let slot = self.call(py, item);
-                calls += 1;
-                let mut spent = Duration::ZERO;
-                if calls >= look_at {
-                    let now = Instant::now();
-                    spent = now - began;
-                    look_at = if spent < calls * Duration::from_micros(1) { LOOK_CALLS } else { 1 };
-                    (calls, began) = (0, now);
-                    self.pool.look(py, now);
-                }
-                turn = self.turn(Some((index, slot)), spent);
-                if turn.is_some() && self.pool.queue.looks_urgent() {
-                    self.let_pass(py);
+            loop {
+                let open = self.lock().open();
+                let Some(segment) = open else { return Ok(()) };
+                while let Some(at) = segment.claim() {
+                    self.run(py, &segment, at);
+                    calls += 1;
+                    if calls >= look_at {
+                        let now = Instant::now();
+                        let spent = now - began;
+                        look_at = if spent < calls * Duration::from_micros(1) { LOOK_CALLS } else { 1 };
+                        (calls, began) = (0, now);
+                        self.lock().spent += spent;
+                        self.pool.look(py, now);
+                    }
+                    if self.pool.queue.looks_urgent() {
+                        self.let_pass(py);
+                    }
                 }
             }
-            Ok(())
         })
+    }
+
+    /// Serves until there is nothing left to do for this share, which ends.
+    pub(crate) fn serve_until_left(&self, py: Python<'_>, slf: &Py<Self>) -> PyResult<()> {
+        let mut served = Ok(());
+        loop {
+            if served.is_ok() {
+                served = self.serve(py);
+            }
+            if served.is_err() {
+                // Without a context nothing can be run: nobody shall wait for it.
+                self.stop(py, None);
+            }
+            if Self::leave(slf, py) {
+                return served;
+            }
+        }
     }
 
     /// Runs calls that are more urgent than those of a map.
@@ -193,95 +212,106 @@ impl MapJob {
         self.lock().shares += 1;
     }
 
-    /// A share has ended; the last one of a job whose inputs are gone takes it off the pool's list.
-    pub(crate) fn leave(slf: &Py<Self>, py: Python<'_>) {
+    /// Ends a share that has found no input, unless there is one by now (M3); whether it has ended. The last one takes the
+    /// job off the pool's list.
+    pub(crate) fn leave(slf: &Py<Self>, py: Python<'_>) -> bool {
         let this = slf.get();
         let mut state = this.lock();
+        if matches!(state.stopped, Stopped::No) && state.open().is_some() {
+            return false;
+        }
         state.shares -= 1;
-        let over = state.shares == 0 && state.items.is_empty();
-        let figures =
-            Figures { completed: state.completed, failed: state.failed, spent: state.spent, ..Figures::default() };
-        if over {
-            (state.completed, state.failed, state.spent) = (0, 0, Duration::ZERO);
+        if state.shares > 0 {
+            return true;
         }
+        let mut dropped = VecDeque::new();
+        if state.closed {
+            dropped = std::mem::take(&mut state.unread);
+            for segment in &dropped {
+                state.forget(segment);
+            }
+        }
+        let figures = state.figures();
+        state.told.completed += figures.completed;
+        state.told.failed += figures.failed;
+        state.told.spent += figures.spent;
         drop(state);
-        if over {
-            this.pool.forget_map(py, slf, figures);
-        }
+        drop(dropped);
+        this.pool.forget_map(py, slf, figures);
+        true
     }
 
     /// Runs no further input; their results will be `error`, or a cancellation.
-    pub(crate) fn stop(&self, error: Option<Py<PyAny>>) {
+    pub(crate) fn stop(&self, py: Python<'_>, error: Option<Py<PyAny>>) {
         let mut state = self.lock();
-        let left = std::mem::take(&mut state.items);
+        let left = std::mem::take(&mut state.open);
         let stopped = error.map_or(Stopped::Cancelled, Stopped::Failed);
         let unwanted = match state.stopped {
             Stopped::No => std::mem::replace(&mut state.stopped, stopped),
             _ => stopped,
         };
         drop(state);
-        drop((left, unwanted));
+        for segment in left {
+            segment.leave_out(py);
+        }
+        drop(unwanted);
+        drop(self.lock());
         self.changed.notify_all();
     }
 
-    /// Moves the results that are ready to `ready`.
-    fn collect(&self, ready: &mut VecDeque<Slot>) {
+    /// The segment with the next results, when those of `before` have all been taken.
+    fn unread(&self, before: Option<Arc<Segment>>) -> Option<Arc<Segment>> {
         let mut state = self.lock();
-        let settled = state.results.iter().take_while(|slot| !matches!(slot, Slot::Waiting)).count();
-        ready.extend(state.results.drain(..settled));
-        state.first += settled;
+        if let Some(before) = before
+            && state.unread.front().is_some_and(|front| Arc::ptr_eq(front, &before))
+        {
+            state.unread.pop_front();
+            state.forget(&before);
+        }
+        state.unread.front().cloned()
     }
 
-    /// Whether there is nothing more to wait for: all results have been taken, or the next one will never come.
-    fn end(&self, py: Python<'_>) -> Option<PyResult<()>> {
-        let state = self.lock();
-        if state.results.is_empty() {
-            return Some(Ok(()));
-        }
-        if state.first < state.next {
-            // It runs still.
-            return None;
-        }
-        let error = match &state.stopped {
-            Stopped::No => return None,
-            Stopped::Cancelled => None,
+    /// What is raised for an input that was left out.
+    fn why_left_out(&self, py: Python<'_>) -> PyErr {
+        let failed = match &self.lock().stopped {
             Stopped::Failed(error) => Some(error.clone_ref(py)),
+            _ => None,
         };
-        drop(state);
         let cancelled = || py.import("concurrent.futures").and_then(|module| module.getattr("CancelledError")?.call0());
-        Some(Err(match error.map_or_else(cancelled, |error| Ok(error.into_bound(py))) {
+        match failed.map_or_else(cancelled, |error| Ok(error.into_bound(py))) {
             Ok(error) => PyErr::from_value(error),
             Err(error) => error,
-        }))
+        }
     }
 
-    /// Waits until the first result is there, or the job is stopped.
-    fn wait(&self, limit: Duration) -> bool {
-        let ready = |state: &State| {
-            let left_out = !matches!(state.stopped, Stopped::No) && state.first >= state.next;
-            !matches!(state.results.front(), Some(Slot::Waiting)) || left_out
-        };
-        let mut state = self.lock();
-        if ready(&state) {
+    /// Says for which result somebody is about to sleep (M4).
+    fn wait_for(&self, index: usize) {
+        // SeqCst: pairs with the load in `run`; what orders the two is the interpreter (M4).
+        self.wanted.store(index, Ordering::SeqCst);
+    }
+
+    /// Sleeps until a result is there, or will never be.
+    fn wait(&self, segment: &Segment, at: usize, limit: Duration) -> bool {
+        let state = self.lock();
+        if segment.is_ready(at) {
             return true;
         }
-        state.sleeping = true;
         let (state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
-        ready(&state)
+        drop(state);
+        segment.is_ready(at)
     }
 
     /// Runs an input, or another queued call, on a worker that waits for a result; false when there is nothing to run.
     fn help(&self, py: Python<'_>) -> bool {
-        if let Some((index, item)) = self.turn(None, Duration::ZERO) {
-            let began = Instant::now();
-            let slot = thread_pool::serving(&self.pool, None, || self.call(py, item));
-            let spent = began.elapsed();
-            // One at a time: what it waits for may be there.
-            let unwanted = self.lock().settle(index, slot, spent);
-            drop(unwanted);
-            return true;
-        }
-        thread_pool::help_any(py, &self.pool)
+        let open = self.lock().open();
+        let Some((segment, at)) = open.and_then(|segment| segment.claim().map(|at| (segment, at))) else {
+            return thread_pool::help_any(py, &self.pool);
+        };
+        let began = Instant::now();
+        // One at a time: what it waits for may be there.
+        thread_pool::serving(&self.pool, None, || self.run(py, &segment, at));
+        self.lock().spent += began.elapsed();
+        true
     }
 }
 
@@ -290,20 +320,30 @@ impl MapJob {
     /// A map of `function` on the threads of `pool`; with `star`, each input holds the arguments of a call.
     #[new]
     fn new(pool: &ThreadPool, function: Py<PyAny>, star: bool, context: Py<PyAny>) -> Self {
-        Self { function, star, context, pool: pool.shared.clone(), state: Mutex::default(), changed: Condvar::new() }
+        let (pool, state) = (pool.shared.clone(), Mutex::default());
+        Self { function, star, context, pool, state, changed: Condvar::new(), wanted: AtomicUsize::new(NOBODY) }
     }
 
-    /// Adds inputs at the end, and sees that enough threads take part.
-    fn push(slf: &Bound<'_, Self>, items: &Bound<'_, PyList>) -> PyResult<()> {
+    /// Adds inputs at the end, and sees that enough threads take part. The list is the job's from then on.
+    fn push(slf: &Bound<'_, Self>, items: Bound<'_, PyList>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        let items: Vec<_> = items.iter().map(Bound::unbind).collect();
+        if items.is_empty() {
+            return Ok(());
+        }
         let most = this.pool.queue.most_workers();
         let mut state = this.lock();
+        let segment = Arc::new(Segment::new(state.pushed, items));
+        state.pushed += segment.len();
+        state.unread.push_back(segment.clone());
+        if !matches!(state.stopped, Stopped::No) {
+            drop(state);
+            segment.leave_out(py);
+            return Ok(());
+        }
         let first = state.shares == 0;
-        state.results.extend(std::iter::repeat_with(|| Slot::Waiting).take(items.len()));
-        state.items.extend(items);
-        let wanted = state.items.len().min(most).saturating_sub(state.shares);
+        state.open.push_back(segment);
+        let wanted = state.unclaimed().min(most).saturating_sub(state.shares);
         state.shares += wanted;
         drop(state);
         if first && wanted > 0 {
@@ -318,23 +358,20 @@ impl MapJob {
         Ok(())
     }
 
-    /// Results that have not been taken.
-    fn left(&self) -> usize {
-        self.lock().results.len()
-    }
-
     /// An iterator over the results; each must be there within `timeout` seconds from now.
     #[pyo3(signature = (timeout=None))]
     fn results(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MapResults> {
         let deadline = future::deadline_after(timeout)?;
-        Ok(MapResults { job: slf, deadline, taking: Mutex::default() })
+        Ok(MapResults { job: slf, deadline, taking: Attached::default() })
     }
 }
 
 #[derive(Default)]
 struct Taking {
-    ready: VecDeque<Slot>,
+    segment: Option<Arc<Segment>>,
+    at: usize,
     begun: bool,
+    closed: bool,
 }
 
 /// Yields the results of a map in order.
@@ -342,24 +379,53 @@ struct Taking {
 pub(crate) struct MapResults {
     job: Py<MapJob>,
     deadline: Option<Instant>,
-    taking: Mutex<Taking>,
+    taking: Attached<Taking>,
 }
 
 impl MapResults {
-    fn taking(&self) -> MutexGuard<'_, Taking> {
-        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait(&self, py: Python<'_>) -> PyResult<bool> {
+    fn wait(&self, py: Python<'_>, segment: &Segment, at: usize) -> PyResult<bool> {
         let job = self.job.get();
+        job.wait_for(segment.first + at);
         if thread_pool::depth() == 0 {
-            return future::wait_sliced(py, self.deadline, |limit| job.wait(limit));
+            return future::wait_sliced(py, self.deadline, |limit| job.wait(segment, at, limit));
         }
         if !job.help(py) {
-            detached(py, || job.wait(HELP_EVERY));
+            detached(py, || job.wait(segment, at, HELP_EVERY));
             py.check_signals()?;
         }
         Ok(self.deadline.is_none_or(|deadline| Instant::now() < deadline))
+    }
+
+    /// The next result if it is there, or where to wait for it; `None` at the end.
+    fn take(&self, py: Python<'_>) -> Option<Result<Settled, (Arc<Segment>, usize)>> {
+        self.taking.with(py, |taking| {
+            taking.begun = true;
+            if taking.closed {
+                return None;
+            }
+            if taking.segment.as_ref().is_none_or(|segment| taking.at == segment.len()) {
+                taking.at = 0;
+                taking.segment = self.job.get().unread(taking.segment.take());
+            }
+            let segment = taking.segment.as_ref()?;
+            match segment.take(py, taking.at) {
+                Some(settled) => {
+                    taking.at += 1;
+                    Some(Ok(settled))
+                }
+                None => Some(Err((segment.clone(), taking.at))),
+            }
+        })
+    }
+
+    /// The next result, if it is a value that is there: what most calls of `__next__` are for.
+    pub(crate) fn quick(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.taking.with(py, |taking| {
+            let segment = taking.segment.as_ref().filter(|segment| taking.at < segment.len())?;
+            let value = segment.take_value(py, taking.at)?;
+            taking.at += 1;
+            Some(value)
+        })
     }
 }
 
@@ -370,63 +436,65 @@ impl MapResults {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let job = self.job.get();
         loop {
-            let mut taking = self.taking();
-            taking.begun = true;
-            if taking.ready.is_empty() {
-                job.collect(&mut taking.ready);
-            }
-            match taking.ready.pop_front() {
-                Some(Slot::Value(value)) => return Ok(Some(value)),
-                Some(Slot::Raised(error)) => {
-                    drop(taking);
-                    self.close();
+            let (segment, at) = match self.take(py) {
+                None => return Ok(None),
+                Some(Ok(Settled::Value(value))) => return Ok(Some(value)),
+                Some(Ok(Settled::Raised(error))) => {
+                    self.close(py);
                     return Err(PyErr::from_value(error.into_bound(py)));
                 }
-                Some(Slot::Waiting) | None => drop(taking),
+                Some(Err(place)) => place,
+            };
+            if segment.is_left_out(at) {
+                return Err(self.job.get().why_left_out(py));
             }
-            if let Some(end) = job.end(py) {
-                return end.map(|()| None);
-            }
-            match self.wait(py) {
+            match self.wait(py, &segment, at) {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.close();
+                    self.close(py);
                     return Err(PyTimeoutError::new_err(()));
                 }
                 Err(error) => {
-                    self.close();
+                    self.close(py);
                     return Err(error);
                 }
             }
         }
     }
 
-    fn __length_hint__(&self) -> usize {
-        let ready = self.taking().ready.len();
-        ready + self.job.get().left()
+    fn __length_hint__(&self, py: Python<'_>) -> usize {
+        let taken = self.taking.with(py, |taking| taking.at);
+        let unread: usize = self.job.get().lock().unread.iter().map(|segment| segment.len()).sum();
+        unread.saturating_sub(taken)
     }
 
     /// Cancels the calls that have not begun; no further result comes.
-    fn close(&self) {
+    fn close(&self, py: Python<'_>) {
         let job = self.job.get();
-        job.stop(None);
+        job.stop(py, None);
+        drop(self.taking.with(py, |taking| {
+            taking.closed = true;
+            taking.segment.take()
+        }));
         let mut state = job.lock();
-        let left = std::mem::take(&mut state.results);
-        // What runs on finds no place for its result.
-        state.first = usize::MAX;
+        state.closed = true;
+        // What runs on puts its result there still; the last share drops it.
+        let left: Vec<_> = state.unread.iter().cloned().collect();
         drop(state);
-        let ready = std::mem::take(&mut self.taking().ready);
-        drop((left, ready));
+        for segment in left {
+            segment.discard(py);
+        }
     }
 }
 
 impl Drop for MapResults {
     fn drop(&mut self) {
         // Like a generator's: one that was never asked for a result lets the calls run.
-        if self.taking().begun {
-            self.close();
-        }
+        Python::attach(|py| {
+            if self.taking.with(py, |taking| taking.begun) {
+                self.close(py);
+            }
+        });
     }
 }

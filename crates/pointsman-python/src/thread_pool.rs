@@ -22,7 +22,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::calling::Call;
+use crate::calling::{self, Call};
 use crate::cell::Stage;
 use crate::clock;
 use crate::context::{Context, Spare};
@@ -319,8 +319,7 @@ impl Shared {
         match job {
             Job::Call(call) => return ThreadCall::run(call.bind(py), now, spare),
             Job::Map(map) => {
-                let served = map.get().serve(py);
-                MapJob::leave(&map, py);
+                let served = map.get().serve_until_left(py, &map);
                 if let Err(error) = served {
                     error.write_unraisable(py, None);
                 }
@@ -420,8 +419,7 @@ fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
 
 /// A coroutine object as a result means that nobody will ever run it.
 pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = value.py();
-    if !value.get_type().is(COROUTINE.import(py, "types", "CoroutineType")?) {
+    if !calling::is_of_type(value, COROUTINE.import(value.py(), "types", "CoroutineType")?) {
         return Ok(());
     }
     value.call_method0("close")?;
@@ -523,7 +521,7 @@ impl ThreadPool {
             match job {
                 Job::Call(call) => ThreadCall::withdraw_from(call.bind(py)),
                 Job::Map(map) => {
-                    map.get().stop(None);
+                    map.get().stop(py, None);
                     MapJob::leave(&map, py);
                 }
                 Job::Share(..) => {}
@@ -548,7 +546,7 @@ impl ThreadPool {
             match job {
                 Job::Call(call) => drop(FutureCore::fail(call.bind(py), error.clone_ref(py))),
                 Job::Map(map) => {
-                    map.get().stop(Some(error.clone_ref(py)));
+                    map.get().stop(py, Some(error.clone_ref(py)));
                     MapJob::leave(&map, py);
                 }
                 Job::Share(..) => {}
@@ -586,7 +584,7 @@ impl ThreadPool {
     fn stop_maps(&self, py: Python<'_>, error: Option<&Py<PyAny>>) {
         let maps: Vec<_> = self.shared.maps().iter().map(|map| map.clone_ref(py)).collect();
         for map in maps {
-            map.get().stop(error.map(|error| error.clone_ref(py)));
+            map.get().stop(py, error.map(|error| error.clone_ref(py)));
         }
     }
 }
