@@ -40,14 +40,14 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     match results.get().quick(py) {
         Some(value) => value.into_ptr(),
         // Panics are caught there.
-        None => SLOW.get(py).map_or(std::ptr::null_mut(), |slow| {
+        None => SLOW.get().map_or(std::ptr::null_mut(), |slow| {
             // SAFETY: this is the slot that the class was made with.
             unsafe { slow(results.as_ptr()) }
         }),
     }
 }
 
-static SLOW: pyo3::sync::PyOnceLock<ffi::iternextfunc> = pyo3::sync::PyOnceLock::new();
+static SLOW: std::sync::OnceLock<ffi::iternextfunc> = std::sync::OnceLock::new();
 
 /// Puts the quick way into the class.
 pub(crate) fn quicken(py: Python<'_>) {
@@ -55,7 +55,7 @@ pub(crate) fn quicken(py: Python<'_>) {
     // SAFETY: a class of this crate, which nobody uses yet.
     let slow = unsafe { (*class).tp_iternext };
     if let Some(slow) = slow
-        && SLOW.set(py, slow).is_ok()
+        && SLOW.set(slow).is_ok()
     {
         // SAFETY: as above; slots of a class are plain function pointers.
         unsafe { (*class).tp_iternext = Some(next) };

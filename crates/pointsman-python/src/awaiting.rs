@@ -18,16 +18,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTraceback, PyType};
 
 use crate::bridge;
 use crate::future::FutureCore;
+use crate::once::{Once, name};
 use crate::port::{self, Port};
 
-static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static CANCELLED: Once<Py<PyType>> = Once::new();
 
 /// What a task wants to be called when its wait is over, and the context to call it in.
 struct WakeUp {
@@ -84,7 +83,7 @@ impl Awaiting {
         let Some(WakeUp { callback, context }) = wake_up else { return Ok(()) };
         let py = slf.py();
         match context {
-            Some(context) => context.call_method1(py, intern!(py, "run"), (callback, slf))?,
+            Some(context) => context.call_method1(py, name!(py, "run"), (callback, slf))?,
             None => callback.call1(py, (slf,))?,
         };
         Ok(())
@@ -102,7 +101,7 @@ impl Awaiting {
         if !FutureCore::tell_waiter(this.future.bind(py), slf.clone().into_any().unbind())? {
             return Ok(false);
         }
-        if let Some(release) = event_loop.getattr_opt(intern!(py, "_pointsman_release"))? {
+        if let Some(release) = event_loop.getattr_opt(name!(py, "_pointsman_release"))? {
             let come_back = release.call0()?.unbind();
             if let Some(place) = &mut this.lock().place {
                 place.come_back = Some(come_back);
@@ -202,7 +201,7 @@ impl Awaiting {
         self.lock().begun = true;
         self.end(py)?;
         if error.matches(py, cancelled(py)?)? {
-            self.future.call_method0(py, intern!(py, "cancel"))?;
+            self.future.call_method0(py, name!(py, "cancel"))?;
         }
         Err(error)
     }
@@ -247,9 +246,9 @@ impl Awaiting {
         let Some(event_loop) = event_loop else { return Ok(false) };
         let options = PyDict::new(py);
         if let Some(context) = wake_up.context {
-            options.set_item(intern!(py, "context"), context)?;
+            options.set_item(name!(py, "context"), context)?;
         }
-        event_loop.bind(py).call_method(intern!(py, "call_soon"), (wake_up.callback, slf), Some(&options))?;
+        event_loop.bind(py).call_method(name!(py, "call_soon"), (wake_up.callback, slf), Some(&options))?;
         Ok(true)
     }
 

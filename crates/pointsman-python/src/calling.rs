@@ -7,9 +7,10 @@
 #![allow(unsafe_code, reason = "the interpreter's cheapest ways to call and to compare are C interfaces")]
 
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+
+use crate::once::name;
 
 /// The flag of code that makes coroutines.
 const COROUTINE: u32 = 0x80;
@@ -83,7 +84,7 @@ pub(crate) fn code_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, Py
 
 /// Whether calls of this code are no coroutines.
 pub(crate) fn is_plain(code: &Bound<'_, PyAny>) -> bool {
-    let flags = code.getattr(intern!(code.py(), "co_flags")).and_then(|flags| flags.extract::<u32>());
+    let flags = code.getattr(name!(code.py(), "co_flags")).and_then(|flags| flags.extract::<u32>());
     flags.is_ok_and(|flags| flags & COROUTINE == 0)
 }
 

@@ -12,12 +12,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pointsman_scheduler::Priority;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::calling::{self, Call};
 use crate::context::Context;
+use crate::once::name;
 use crate::thread_call::Inputs;
 use crate::thread_pool::{Shared, ThreadPool};
 
@@ -66,7 +66,7 @@ impl ExecutorCore {
             let inputs = Inputs { call: Call::leading(&args, function), context: Context::copy_current(py)? };
             return pool.submit(py, inputs, Priority::Normal, false).map(Bound::into_any);
         }
-        slf.call_method(intern!(py, "_submit_looking"), args, kwargs)
+        slf.call_method(name!(py, "_submit_looking"), args, kwargs)
     }
 
     /// Send plain calls straight to a pool from now on, or with None no more.

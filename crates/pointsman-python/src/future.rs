@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::awaiting::{self, Awaiting};
@@ -29,6 +28,7 @@ use crate::bridge;
 use crate::cell::{Cell, Outcome, Stage};
 use crate::ending::detached;
 use crate::instance;
+use crate::once::{Once, name};
 use crate::outcome;
 use crate::thread_call::ThreadCall;
 
@@ -117,9 +117,9 @@ impl Origin for Orphan {
     }
 }
 
-static FUTURE_TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static STANDARD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static WAIT_IN_TRIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static FUTURE_TYPE: Once<Py<PyType>> = Once::new();
+static STANDARD: Once<Py<PyType>> = Once::new();
+static WAIT_IN_TRIO: Once<Py<PyAny>> = Once::new();
 
 fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STANDARD.import(py, "concurrent.futures", "Future")
@@ -529,7 +529,7 @@ pub(crate) fn wait_sliced(
 /// The name that messages use for a function: its qualified name, else its representation.
 pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
     let py = function.py();
-    let named = function.getattr(pyo3::intern!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
+    let named = function.getattr(name!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
     named.map_or_else(
         |_| function.repr().map_or_else(|_| "a function".into(), |text| text.to_string()),
         |name| name.to_string(),

@@ -30,6 +30,7 @@ use crate::calling;
 use crate::context::{Context, Spare};
 use crate::ending::detached;
 use crate::future;
+use crate::once::name;
 use crate::segment::{Segment, Settled};
 use crate::thread_pool::{self, Shared, ThreadPool, refuse_coroutine};
 
@@ -157,7 +158,7 @@ impl MapJob {
 
     /// Runs inputs until none is left: the body of a share.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        let context = self.context.bind(py).call_method0(pyo3::intern!(py, "copy"))?;
+        let context = self.context.bind(py).call_method0(name!(py, "copy"))?;
         Context::adopt(context.unbind()).run(py, || {
             let mut began = Instant::now();
             let (mut calls, mut look_at) = (0_u32, 1_u32);

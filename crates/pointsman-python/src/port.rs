@@ -25,9 +25,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::awaiting::Awaiting;
@@ -35,6 +33,7 @@ use crate::bridge;
 use crate::context::Context;
 use crate::ending::detached;
 use crate::future;
+use crate::once::{Once, name};
 
 /// How long a thread that has run out of calls looks for the next before it goes to sleep, if the last came that soon.
 /// A sleeping thread takes about 20 us to wake (FEASIBILITY A); what comes later than twice that gains little.
@@ -47,7 +46,7 @@ enum Arrival {
     Wake(Py<Awaiting>),
 }
 
-static PORT_OF: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static PORT_OF: Once<Py<PyAny>> = Once::new();
 
 struct Arrived {
     future: Py<PyAny>,
@@ -116,7 +115,7 @@ impl Port {
             future: future.clone().unbind(),
         };
         let call = Py::new(py, LoopCall { body: Mutex::new(Some(body)) })?;
-        future.setattr(intern!(py, "call"), &call)?;
+        future.setattr(name!(py, "call"), &call)?;
         let ask = {
             let mut waiting = lock(&this.waiting);
             waiting.calls.push_back(call);
@@ -158,8 +157,8 @@ impl Port {
 
     /// Sends the outcome of a finished `concurrent.futures.Future` to `future`.
     fn forward(&self, py: Python<'_>, future: Py<PyAny>, finished: &Bound<'_, PyAny>) -> PyResult<()> {
-        let cancelled = finished.call_method0(intern!(py, "cancelled"))?.is_truthy()?;
-        let outcome = (!cancelled).then(|| finished.call_method0(intern!(py, "result")).map(Bound::unbind));
+        let cancelled = finished.call_method0(name!(py, "cancelled"))?.is_truthy()?;
+        let outcome = (!cancelled).then(|| finished.call_method0(name!(py, "result")).map(Bound::unbind));
         self.put(py, Arrival::Outcome(Arrived { future, outcome, changed: None }))
     }
 
@@ -188,19 +187,19 @@ impl Arrived {
     fn hand_over(self, py: Python<'_>) -> PyResult<()> {
         let future = self.future.bind(py);
         if let Some((before, after)) = self.changed {
-            future.setattr(intern!(py, "changed"), (before.object(py)?, after.object(py)?))?;
+            future.setattr(name!(py, "changed"), (before.object(py)?, after.object(py)?))?;
         }
         let told = match self.outcome {
-            None => future.call_method0(intern!(py, "cancel")),
-            Some(Ok(value)) => future.call_method1(intern!(py, "set_result"), (value,)),
+            None => future.call_method0(name!(py, "cancel")),
+            Some(Ok(value)) => future.call_method1(name!(py, "set_result"), (value,)),
             Some(Err(error)) => {
                 let error = presentable(py, error).into_value(py);
-                future.call_method1(intern!(py, "set_exception"), (error,))
+                future.call_method1(name!(py, "set_exception"), (error,))
             }
         };
         // Otherwise it was cancelled meanwhile, and nobody waits for it.
         match told {
-            Err(error) if !future.call_method0(intern!(py, "done"))?.is_truthy()? => Err(error),
+            Err(error) if !future.call_method0(name!(py, "done"))?.is_truthy()? => Err(error),
             _ => Ok(()),
         }
     }
@@ -209,7 +208,7 @@ impl Arrived {
 /// The port of a loop, made when it is first asked for.
 pub(crate) fn of<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Port>> {
     let py = event_loop.py();
-    let port = match event_loop.getattr_opt(intern!(py, "_pointsman_port"))? {
+    let port = match event_loop.getattr_opt(name!(py, "_pointsman_port"))? {
         Some(port) => port,
         None => PORT_OF.import(py, "pointsman._loopside", "port_of")?.call1((event_loop,))?,
     };
@@ -228,7 +227,7 @@ pub(crate) fn presentable(py: Python<'_>, error: PyErr) -> PyErr {
 
 impl Port {
     fn ask(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let asked = slf.get().ask.bind(slf.py()).call1((slf.getattr(intern!(slf.py(), "serve"))?,));
+        let asked = slf.get().ask.bind(slf.py()).call1((slf.getattr(name!(slf.py(), "serve"))?,));
         if asked.is_err() {
             lock(&slf.get().waiting).asked = false;
         }
@@ -329,10 +328,10 @@ impl WayOut {
             }
             return if kwargs.is_empty() { function.call(args, None) } else { function.call(args, Some(kwargs)) };
         };
-        let code = function.getattr_opt(intern!(py, "__code__"))?;
+        let code = function.getattr_opt(name!(py, "__code__"))?;
         let known = code.is_some_and(|code| lock(&self.settled).as_ref().is_some_and(|settled| settled.is(&code)));
         if known
-            && let Some(port) = event_loop.getattr_opt(intern!(py, "_pointsman_port"))?
+            && let Some(port) = event_loop.getattr_opt(name!(py, "_pointsman_port"))?
             && let Ok(port) = port.cast::<Port>()
         {
             return Port::submit(port, self.function.clone_ref(py), args.clone().unbind(), kwargs.clone());
