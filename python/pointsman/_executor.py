@@ -566,6 +566,10 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)
 
 
+# What its complaints call it.
+Executor._submit_looking.__qualname__ = "Executor.submit"  # noqa: SLF001 - this module
+
+
 def _end_all() -> None:
     """Refuse calls from now on: the pools have run what was submitted, and end with the program."""
     global _ending  # noqa: PLW0603 - once per process

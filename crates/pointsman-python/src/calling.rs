@@ -6,6 +6,7 @@
 //! - A1. The first `count` of a few arguments are there, and stay while they are borrowed.
 #![allow(unsafe_code, reason = "the interpreter's cheapest ways to call and to compare are C interfaces")]
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -25,17 +26,21 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Of a tuple with the function first.
-    pub(crate) fn leading(leading: &Bound<'_, PyTuple>, function: Bound<'_, PyAny>) -> Self {
-        let (function, count) = (function.unbind(), leading.len() - 1);
-        if count > FEW {
-            return Self::Many { function, args: leading.get_slice(1, count + 1).unbind(), kwargs: None };
+    /// Of the function and its arguments, which follow it.
+    pub(crate) fn leading(items: &[Bound<'_, PyAny>]) -> PyResult<Self> {
+        let Some((function, rest)) = items.split_first() else {
+            return Err(PyTypeError::new_err("a function is needed"));
+        };
+        let function = function.clone().unbind();
+        if rest.len() > FEW {
+            let args = PyTuple::new(rest[0].py(), rest)?.unbind();
+            return Ok(Self::Many { function, args, kwargs: None });
         }
         let mut args = [const { None }; FEW];
-        for (place, item) in args.iter_mut().zip(leading.iter_borrowed().skip(1)) {
-            *place = Some(item.to_owned().unbind());
+        for (place, item) in args.iter_mut().zip(rest) {
+            *place = Some(item.clone().unbind());
         }
-        Self::Few { function, args, count }
+        Ok(Self::Few { function, args, count: rest.len() })
     }
 
     pub(crate) fn function<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {

@@ -1,4 +1,5 @@
-//! The native half of `pointsman.Executor`: the shortest way from `submit` to a queue of threads.
+//! The native half of `pointsman.Executor`: the shortest way from `submit` to a queue of threads. One of the files that may
+//! use `unsafe`.
 //!
 //! # Does not know
 //!
@@ -8,15 +9,23 @@
 //!
 //! - Q1. No Python code runs, and no Python object is dropped, while the lock is held.
 //! - Q2. The short way is taken only for calls of which nothing needs to be known: no keywords, and a plain function.
+//! - Q3. The interpreter calls a method attached, with an object of its class and as many arguments as it says, all held.
+//! - Q4. No frame that has something to drop lies below Python code that may wait.
+#![allow(unsafe_code, reason = "PyO3's way into a method costs more than the method, and may not be unwound")]
 
+use std::ffi::CStr;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pointsman_scheduler::Priority;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::calling::{self, Call};
 use crate::context::Context;
+use crate::future::FutureCore;
 use crate::once::name;
 use crate::thread_call::Inputs;
 use crate::thread_pool::{Shared, ThreadPool};
@@ -42,33 +51,6 @@ impl ExecutorCore {
         Self { short: Mutex::default() }
     }
 
-    /// Start a call and return its future. Every keyword belongs to `fn`.
-    ///
-    /// Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
-    ///
-    /// Raises
-    /// ------
-    /// InvalidTypeError
-    ///     If `fn` is not callable.
-    /// RuntimeError
-    ///     After `shutdown`; `PoolBrokenError` if the workers cannot be started.
-    ///
-    #[pyo3(signature = (*args, **kwargs), text_signature = "($self, fn, /, *args, **kwargs)")]
-    fn submit<'py>(
-        slf: &Bound<'py, Self>,
-        args: Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        if kwargs.is_none_or(PyDictMethods::is_empty)
-            && let Some((pool, function)) = slf.get().short_way(&args)
-        {
-            let inputs = Inputs { call: Call::leading(&args, function), context: Context::copy_current(py)? };
-            return pool.submit(py, inputs, Priority::Normal, false).map(Bound::into_any);
-        }
-        slf.call_method(name!(py, "_submit_looking"), args, kwargs)
-    }
-
     /// Send plain calls straight to a pool from now on, or with None no more.
     fn _shorten(&self, pool: Option<&Bound<'_, ThreadPool>>) {
         let pool = pool.map(|pool| pool.get().shared.clone());
@@ -82,10 +64,10 @@ impl ExecutorCore {
         self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The pool for this call, and its function (Q2).
-    fn short_way<'py>(&self, args: &Bound<'py, PyTuple>) -> Option<(Arc<Shared>, Bound<'py, PyAny>)> {
-        let function = args.get_borrowed_item(0).ok()?;
-        let code = calling::code_of(&function)?;
+    /// Queues a call, the function first among `items`; `None` where more must be known (Q2).
+    fn submit<'py>(&self, items: &[Bound<'py, PyAny>]) -> Option<PyResult<Bound<'py, FutureCore>>> {
+        let function = items.first()?;
+        let code = calling::code_of(function)?;
         let short = self.lock();
         let pool = short.pool.clone()?;
         let known = short.plain.as_ref().is_some_and(|plain| plain.is(&code));
@@ -97,6 +79,123 @@ impl ExecutorCore {
             let before = self.lock().plain.replace(code.unbind());
             drop(before);
         }
-        Some((pool, function.to_owned()))
+        let py = function.py();
+        Some(Context::copy_current(py).and_then(|context| {
+            pool.submit(py, Inputs { call: Call::leading(items)?, context }, Priority::Normal, false)
+        }))
     }
+}
+
+/// What the short way has come to.
+#[repr(C)]
+struct Tried {
+    /// The future, or null with an exception set.
+    future: *mut ffi::PyObject,
+    /// The bound method that looks more closely; null if the short way was enough.
+    slow: *mut ffi::PyObject,
+}
+
+/// Tries the short way. Nothing unwinds out of it.
+extern "C" fn attempt(this: *mut ffi::PyObject, items: *const *mut ffi::PyObject, count: usize, alone: bool) -> Tried {
+    // SAFETY: the interpreter calls methods attached (Q3).
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the interpreter holds a method's object until it returns (Q3).
+    let this = unsafe { Bound::from_borrowed_ptr(py, this) };
+    let items = if count == 0 {
+        &[]
+    } else {
+        // SAFETY: that many arguments lie there, held until the method returns (Q3); `Bound` is a pointer and nothing else.
+        unsafe { std::slice::from_raw_parts(items.cast::<Bound<'_, PyAny>>(), count) }
+    };
+    let tried = panic::catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the method is one of this class, which its descriptor has checked (Q3).
+        let core = unsafe { this.cast_unchecked::<ExecutorCore>() };
+        let submitted = if alone { core.get().submit(items) } else { None };
+        match submitted {
+            Some(submitted) => submitted.map(|future| (future.into_ptr(), std::ptr::null_mut())),
+            None => core.getattr(name!(py, "_submit_looking")).map(|slow| (std::ptr::null_mut(), slow.into_ptr())),
+        }
+    }));
+    let (future, slow) = match tried {
+        Ok(Ok(pointers)) => pointers,
+        Ok(Err(error)) => {
+            error.restore(py);
+            (std::ptr::null_mut(), std::ptr::null_mut())
+        }
+        Err(_) => {
+            PyRuntimeError::new_err("a defect in pointsman: submit panicked").restore(py);
+            (std::ptr::null_mut(), std::ptr::null_mut())
+        }
+    };
+    Tried { future, slow }
+}
+
+// Declared here once more, since threads may end in there: `PyObject_Vectorcall` of PyO3 promises that they do not.
+unsafe extern "C-unwind" {
+    #[link_name = "PyObject_Vectorcall"]
+    fn vectorcall(
+        callable: *mut ffi::PyObject,
+        items: *const *mut ffi::PyObject,
+        count: usize,
+        names: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+}
+
+/// `Executor.submit`. Up to CPython 3.13 a daemon thread may end while Python's side of it waits: the stack is unwound then,
+/// so this frame has nothing to drop and is one that may be unwound (Q4).
+unsafe extern "C-unwind" fn submit(
+    this: *mut ffi::PyObject,
+    items: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let tried = attempt(this, items, count.unsigned_abs(), names.is_null());
+    if tried.slow.is_null() {
+        return tried.future;
+    }
+    // SAFETY: the arguments are those that the interpreter gave, for a method of the same parameters (Q3).
+    let future = unsafe { vectorcall(tried.slow, items, count.unsigned_abs(), names) };
+    // SAFETY: the reference was ours.
+    unsafe { ffi::Py_DECREF(tried.slow) };
+    future
+}
+
+const DOC: &CStr = c"submit($self, fn, /, *args, **kwargs)
+--
+
+Start a call and return its future. Every keyword belongs to `fn`.
+
+Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
+
+Raises
+------
+InvalidTypeError
+    If `fn` is not callable.
+RuntimeError
+    After `shutdown`; `PoolBrokenError` if the workers cannot be started.
+";
+
+/// Gives the class its method.
+pub(crate) fn complete(py: Python<'_>) -> PyResult<()> {
+    type Plain = unsafe extern "C" fn(
+        *mut ffi::PyObject,
+        *const *mut ffi::PyObject,
+        ffi::Py_ssize_t,
+        *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+    let function: unsafe extern "C-unwind" fn(_, _, _, _) -> _ = submit;
+    // SAFETY: the two differ in what may unwind through them, and only C code calls it.
+    let function = unsafe { std::mem::transmute::<_, Plain>(function) };
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: c"submit".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: DOC.as_ptr(),
+    }));
+    let class = py.get_type::<ExecutorCore>();
+    // SAFETY: the class is a type, and the definition lives for ever.
+    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
+    // SAFETY: the call returns a new reference, or null with an exception set.
+    let method = unsafe { Bound::from_owned_ptr_or_err(py, method) }?;
+    class.setattr("submit", method)
 }

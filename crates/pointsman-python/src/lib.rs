@@ -93,6 +93,7 @@ mod _native {
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         use pyo3::types::PyModuleMethods;
         crate::attached::quicken(module.py());
+        crate::executor::complete(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
