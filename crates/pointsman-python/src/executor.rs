@@ -183,9 +183,14 @@ pub(crate) fn complete(py: Python<'_>) -> PyResult<()> {
         ffi::Py_ssize_t,
         *mut ffi::PyObject,
     ) -> *mut ffi::PyObject;
-    let function: unsafe extern "C-unwind" fn(_, _, _, _) -> _ = submit;
+    type Unwinding = unsafe extern "C-unwind" fn(
+        *mut ffi::PyObject,
+        *const *mut ffi::PyObject,
+        ffi::Py_ssize_t,
+        *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
     // SAFETY: the two differ in what may unwind through them, and only C code calls it.
-    let function = unsafe { std::mem::transmute::<_, Plain>(function) };
+    let function = unsafe { std::mem::transmute::<Unwinding, Plain>(submit) };
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: c"submit".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },

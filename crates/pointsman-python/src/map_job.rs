@@ -99,7 +99,8 @@ impl State {
     }
 
     fn figures(&self) -> Figures {
-        let mut sum = Figures { queued: self.unclaimed(), spent: self.spent - self.told.spent, ..self.gone };
+        let mut sum =
+            Figures { queued: self.unclaimed(), spent: self.spent.saturating_sub(self.told.spent), ..self.gone };
         for segment in &self.unread {
             let (running, completed, failed) = segment.figures();
             sum.running += running;
@@ -185,15 +186,16 @@ impl MapJob {
     }
 
     /// Serves until there is nothing left to do for this share, which ends.
-    pub(crate) fn serve_until_left(&self, py: Python<'_>, slf: &Py<Self>) -> PyResult<()> {
+    pub(crate) fn serve_until_left(slf: &Py<Self>, py: Python<'_>) -> PyResult<()> {
+        let this = slf.get();
         let mut served = Ok(());
         loop {
             if served.is_ok() {
-                served = self.serve(py);
+                served = this.serve(py);
             }
             if served.is_err() {
                 // Without a context nothing can be run: nobody shall wait for it.
-                self.stop(py, None);
+                this.stop(py, None);
             }
             if Self::leave(slf, py) {
                 return served;

@@ -35,20 +35,9 @@ pub(crate) use crate::serving::{depth, help_any, served, serving};
 use crate::shared_job::SharedJob;
 use crate::thread_call::{Inputs, SPIN, ThreadCall};
 
-/// Calls up to this long are worth spinning for. Twice what it takes to wake a sleeping thread (FEASIBILITY A).
-const SHORT: Duration = Duration::from_micros(40);
 /// How long a worker that has found a call leaves the interpreter to whoever submitted it, who is likely to let go of it
 /// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
 const COURTESY: Duration = Duration::from_micros(5);
-
-/// A wait for the interpreter that only a thread of others explains: ours let go of it within microseconds, or are in a
-/// call. Arbitrary between that and the 5 ms after which the interpreter makes a thread let go.
-const PRESSING: Duration = Duration::from_micros(500);
-/// Waits after which the pressure is taken to be over, if none of them was long. A wrong guess costs 5 ms, and caution costs
-/// some 20 us for each call: 500 makes the two equal.
-const PRESSED_FOR: usize = 500;
-/// Nanoseconds between two moments for which an event loop stops; 20 times as long as such a moment.
-const GLANCE_EVERY: u64 = 1_000_000;
 
 pub(crate) enum Job {
     Call(Py<FutureCore>),
@@ -64,7 +53,7 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     nanoseconds: AtomicU64,
     /// A moving mean of the calls' durations, in nanoseconds.
-    mean: AtomicU64,
+    pub(crate) mean: AtomicU64,
 }
 
 pub(crate) struct Shared {
@@ -76,12 +65,12 @@ pub(crate) struct Shared {
     /// Threads that wait for an outcome, and have let go of the interpreter for it.
     pub(crate) waiting: AtomicUsize,
     /// The cores on which a caller and a worker were seen last, to know how to spin.
-    caller_core: AtomicUsize,
-    worker_core: AtomicUsize,
+    pub(crate) caller_core: AtomicUsize,
+    pub(crate) worker_core: AtomicUsize,
     /// More than 0 while others than our threads hold the interpreter: then whoever needs it must queue for it early.
-    pressed: AtomicUsize,
+    pub(crate) pressed: AtomicUsize,
     /// Nanoseconds since the start before which no event loop looks again whether a call is done soon.
-    glance_after: AtomicU64,
+    pub(crate) glance_after: AtomicU64,
     /// Whether a worker looks for jobs at this moment: one is enough.
     looking: AtomicBool,
     /// The jobs of many calls that threads of this pool take part in, once for each thread.
@@ -92,7 +81,7 @@ pub(crate) struct Shared {
     /// For pools whose size nobody has chosen.
     growth: Option<Mutex<Growth>>,
     looked: AtomicU64,
-    began: Instant,
+    pub(crate) began: Instant,
 }
 
 static COROUTINE: Once<Py<PyType>> = Once::new();
@@ -118,49 +107,6 @@ impl Shared {
         let mean = self.counters.mean.load(Ordering::Relaxed);
         // Relaxed: a lost update matters little to a mean.
         self.counters.mean.store(mean - mean / 8 + time / 8, Ordering::Relaxed);
-    }
-
-    /// Notes how long a thread has waited for the interpreter.
-    pub(crate) fn waited(&self, time: Duration) {
-        // Relaxed: a hint.
-        if time > PRESSING {
-            self.pressed.store(PRESSED_FOR, Ordering::Relaxed);
-        } else {
-            let pressed = self.pressed.load(Ordering::Relaxed);
-            if pressed > 0 {
-                self.pressed.store(pressed - 1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Whether threads that are not ours press for the interpreter.
-    pub(crate) fn is_pressed(&self) -> bool {
-        self.pressed.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether it is worth spinning for a call, or for the next one. Not while other threads press for the interpreter: who
-    /// spins is not in its queue.
-    pub(crate) fn calls_are_short(&self) -> bool {
-        !self.is_pressed() && Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
-    }
-
-    /// Notes where a caller is; whether a worker was seen on the same core.
-    pub(crate) fn meets_worker(&self) -> bool {
-        let core = clock::core();
-        // Relaxed: a hint.
-        self.caller_core.store(core, Ordering::Relaxed);
-        self.worker_core.load(Ordering::Relaxed) == core
-    }
-
-    /// Whether an event loop may stop for a moment to see whether a call is done soon; not again for some time.
-    pub(crate) fn may_glance(&self) -> bool {
-        let since = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // Relaxed: a hint.
-        if !self.calls_are_short() || since < self.glance_after.load(Ordering::Relaxed) {
-            return false;
-        }
-        self.glance_after.store(since.saturating_add(GLANCE_EVERY), Ordering::Relaxed);
-        true
     }
 
     /// Starts one more thread, whose place in the queue's count is taken already.
@@ -319,7 +265,7 @@ impl Shared {
         match job {
             Job::Call(call) => return ThreadCall::run(call.bind(py), now, spare),
             Job::Map(map) => {
-                let served = map.get().serve_until_left(py, &map);
+                let served = MapJob::serve_until_left(&map, py);
                 if let Err(error) = served {
                     error.write_unraisable(py, None);
                 }
