@@ -24,7 +24,7 @@ use pyo3::types::{PyDict, PyTraceback, PyType};
 use crate::bridge;
 use crate::future::FutureCore;
 use crate::once::{Once, name};
-use crate::port::{self, Port};
+use crate::port::{self, Port, Sleeper};
 
 static CANCELLED: Once<Py<PyType>> = Once::new();
 
@@ -74,7 +74,7 @@ impl Awaiting {
         let py = slf.py();
         let port = slf.get().lock().place.as_ref().map(|place| place.port.clone_ref(py));
         // None when nobody waits any more.
-        port.map_or(Ok(()), |port| port.get().wake(py, slf.clone().unbind()))
+        port.map_or(Ok(()), |port| port.get().wake(py, Sleeper::Task(slf.clone().unbind())))
     }
 
     /// Goes on with the task that waits, on the loop's thread.

@@ -27,6 +27,7 @@ use crate::awaiting::{self, Awaiting};
 use crate::bridge;
 use crate::cell::{Cell, Outcome, Stage};
 use crate::ending::detached;
+use crate::gathering::{self, Gathered};
 use crate::instance;
 use crate::once::{Once, name};
 use crate::outcome;
@@ -66,6 +67,20 @@ pub(crate) trait Origin: Send + Sync {
     }
     /// The function's name, for messages; empty when it is not known any more.
     fn describe(&self, py: Python<'_>) -> String;
+}
+
+/// What a cancellation may be given.
+enum Message {
+    None,
+    Given,
+}
+
+impl<'py> FromPyObject<'_, 'py> for Message {
+    type Error = PyErr;
+
+    fn extract(_object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::Given)
+    }
 }
 
 /// The native half of `pointsman.Future`.
@@ -151,6 +166,9 @@ pub(crate) fn tell(py: Python<'_>, watcher: &Py<PyAny>) {
     let watcher = watcher.bind(py);
     let told = match watcher.cast_exact::<Awaiting>() {
         Ok(awaiting) => Awaiting::arrive(awaiting),
+        Err(_) if watcher.is_exact_instance_of::<Gathered>() => {
+            watcher.cast::<Gathered>().map_err(PyErr::from).and_then(Gathered::arrive)
+        }
         Err(_) => watcher.cast::<FutureCore>().map_err(PyErr::from).and_then(FutureCore::mirror),
     };
     if let Err(error) = told {
@@ -199,22 +217,54 @@ impl FutureCore {
     }
 
     /// Cancels the call if it has not begun; with `kill`, stops it even if it runs, where that can be done.
-    #[pyo3(signature = (*, kill=false))]
-    fn cancel(slf: &Bound<'_, Self>, kill: bool) -> PyResult<bool> {
+    ///
+    /// With a message, as `asyncio.gather` gives to what it has gathered, the future is cancelled even if the call runs on.
+    #[pyo3(signature = (*, kill=false, msg=Message::None), text_signature = "($self, *, kill=False)")]
+    fn cancel(slf: &Bound<'_, Self>, kill: bool, msg: Message) -> PyResult<bool> {
         let py = slf.py();
         if Self::stage_now(slf) == Stage::Cancelled as u8 {
             return Ok(true);
         }
         let origin = slf.get().origin();
-        if !origin.is_served() {
-            return Self::cancel_plain(slf);
+        let cancelled =
+            if origin.is_served() { origin.cancel(py) || (kill && origin.kill(py)) } else { Self::cancel_plain(slf)? };
+        if cancelled || matches!(msg, Message::None) || Self::is_settled(slf) {
+            return Ok(cancelled);
         }
-        Ok(origin.cancel(py) || (kill && origin.kill(py)))
+        let (first, watchers) = origin.cell().settle(Outcome::Cancelled);
+        for watcher in watchers {
+            tell(py, &watcher);
+        }
+        Ok(first)
+    }
+
+    // What `asyncio.gather` asks of a future of its loop.
+
+    #[getter(_asyncio_future_blocking)]
+    fn is_for_gather(slf: &Bound<'_, Self>) -> PyResult<Option<bool>> {
+        Ok(gathering::asks(slf.py())?.then_some(false))
+    }
+
+    #[getter(_loop)]
+    fn running_loop(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(bridge::running_loop(slf.py())?.map(Bound::unbind))
+    }
+
+    #[getter(_cancel_message)]
+    fn cancel_message(slf: &Bound<'_, Self>) -> Py<PyAny> {
+        slf.py().None()
+    }
+
+    fn _make_cancelled_error(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        awaiting::cancelled(slf.py())?.call0().map(Bound::unbind)
     }
 
     /// Calls `fn` with this future when the call is finished or cancelled; at once if it is.
     #[pyo3(name = "add_done_callback")]
     fn add_done_callback(slf: &Bound<'_, Self>, r#fn: &Bound<'_, PyAny>) -> PyResult<()> {
+        if gathering::is_callback(r#fn) {
+            return Gathered::watch(slf, r#fn);
+        }
         Self::inflate(slf, false)?;
         standard(slf.py())?.call_method1("add_done_callback", (slf, r#fn))?;
         Ok(())

@@ -22,6 +22,7 @@ mod descriptor;
 mod ending;
 mod executor;
 mod future;
+mod gathering;
 mod growth;
 mod instance;
 mod map_job;

@@ -22,6 +22,11 @@ impl<T> Once<T> {
         Self(OnceLock::new())
     }
 
+    /// The value, if it has been made.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
     pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         let outcome: Result<_, Infallible> = self.get_or_try_init(|| Ok(make()));
         match outcome {

@@ -33,6 +33,7 @@ use crate::bridge;
 use crate::context::Context;
 use crate::ending::detached;
 use crate::future;
+use crate::gathering::Gathered;
 use crate::once::{Once, name};
 
 /// How long a thread that has run out of calls looks for the next before it goes to sleep, if the last came that soon.
@@ -42,8 +43,14 @@ const LINGER: Duration = Duration::from_micros(50);
 /// What has come back to the loop.
 enum Arrival {
     Outcome(Arrived),
-    /// A future that a task awaits is done.
-    Wake(Py<Awaiting>),
+    /// A future that somebody in the loop waits for is done.
+    Wake(Sleeper),
+}
+
+/// Who waits for one of our futures in the loop.
+pub(crate) enum Sleeper {
+    Task(Py<Awaiting>),
+    Gathered(Py<Gathered>),
 }
 
 static PORT_OF: Once<Py<PyAny>> = Once::new();
@@ -171,7 +178,8 @@ impl Port {
         for _ in 0..gathered {
             match self.next_arrival() {
                 Some(Arrival::Outcome(arrived)) => arrived.hand_over(py)?,
-                Some(Arrival::Wake(awaiting)) => Awaiting::wake(awaiting.bind(py))?,
+                Some(Arrival::Wake(Sleeper::Task(awaiting))) => Awaiting::wake(awaiting.bind(py))?,
+                Some(Arrival::Wake(Sleeper::Gathered(gathered))) => gathered.get().wake(py)?,
                 None => break,
             }
         }
@@ -279,9 +287,9 @@ impl Port {
         if first { self.bell.ring(py) } else { Ok(()) }
     }
 
-    /// Has the loop go on with a task whose future is done.
-    pub(crate) fn wake(&self, py: Python<'_>, awaiting: Py<Awaiting>) -> PyResult<()> {
-        self.put(py, Arrival::Wake(awaiting))
+    /// Has the loop go on with whoever waits for a future that is done.
+    pub(crate) fn wake(&self, py: Python<'_>, sleeper: Sleeper) -> PyResult<()> {
+        self.put(py, Arrival::Wake(sleeper))
     }
 
     fn next_arrival(&self) -> Option<Arrival> {
