@@ -436,7 +436,10 @@ def test_one_death_breaks_an_executor_that_is_to_be_broken_by_it():
         os.kill(next(iter(executor._processes)), signal.SIGKILL)
 
         for future in [victim, *others]:
-            assert isinstance(future.exception(functions.PATIENCE), concurrent.futures.process.BrokenProcessPool)
+            error = future.exception(functions.PATIENCE)
+            assert isinstance(error, concurrent.futures.process.BrokenProcessPool)
+            assert "on_worker_death='break'" in str(error)
+            assert "no other call is touched" not in str(error)
         with pytest.raises(concurrent.futures.BrokenExecutor):
             executor.submit(functions.square, 2)
 

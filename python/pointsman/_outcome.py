@@ -136,8 +136,13 @@ def unpackable_result(value: object, why: BaseException) -> BaseException:
     return error
 
 
-def worker_died(cause: str, number: int, pid: int, function: str, index: int | None) -> BaseException:
-    """The exception of a call whose worker process died, or that no process could be found for."""
+def worker_died(  # noqa: PLR0913 - all that is known of a death
+    cause: str, number: int, pid: int, function: str, index: int | None, breaks: bool = False
+) -> BaseException:
+    """The exception of a call whose worker process died, or that no process could be found for.
+
+    `breaks` says that its executor broke with it.
+    """
     call = _call(function, index)
     kind, _, why = cause.partition(": ")
     if kind == "timeout":
@@ -152,7 +157,8 @@ def worker_died(cause: str, number: int, pid: int, function: str, index: int | N
         unreached: BaseException = broken(f"{call} was not run, for there is no worker process to run it: {why}")
         return unreached
     who = f"the worker process {pid}" if pid > 0 else "the worker process"
-    text = f"{who} {_end(kind, number, call, why)}; no other call is touched"
+    others = "this executor broke with it, as on_worker_death='break' says" if breaks else "no other call is touched"
+    text = f"{who} {_end(kind, number, call, why)}; {others}"
     return _errors.WorkerDied(text, cause, number, pid, function, index)
 
 

@@ -31,6 +31,8 @@ pub(crate) enum Outcome {
     Reply(Sealed),
     /// Its worker process died while it ran.
     Died(Death),
+    /// The same, and its pool broke with it.
+    Broke(Death),
     /// It was cancelled before it began.
     Cancelled,
 }

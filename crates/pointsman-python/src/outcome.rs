@@ -4,7 +4,7 @@
 //!
 //! How the bytes travelled. Exceptions are built by `pointsman._outcome`, the only place that knows their classes.
 
-use pointsman_shm::LaneMemory;
+use pointsman_shm::{Death, LaneMemory};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
@@ -38,12 +38,21 @@ pub(crate) fn decode(
             return decode_reply(py, tag, &bytes, &lane, name, index);
         }
         Outcome::Cancelled => module(py).and_then(|module| module.call_method0("cancelled")),
-        Outcome::Died(death) => {
-            let (cause, number) = crate::death::cause(&death);
-            module(py).and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, name, index)))
-        }
+        Outcome::Died(death) => died(py, &death, name, index, false),
+        Outcome::Broke(death) => died(py, &death, name, index, true),
     };
     Err(exception(py, built))
+}
+
+fn died<'py>(
+    py: Python<'py>,
+    death: &Death,
+    name: &str,
+    index: Option<usize>,
+    breaks: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (cause, number) = crate::death::cause(death);
+    module(py)?.call_method1("worker_died", (cause, number, death.pid, name, index, breaks))
 }
 
 /// The value, or the exception, in the bytes that a worker sent.

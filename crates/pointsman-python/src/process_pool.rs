@@ -105,7 +105,11 @@ impl SingleCall {
             Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. }) => {
                 (Outcome::Cancelled, &self.pool.cancelled)
             }
-            Reply::Died(death) => (Outcome::Died(self.pool.explain(death)), &self.pool.failed),
+            Reply::Died(death) => {
+                let death = self.pool.explain(death);
+                let breaks = self.pool.breaks.get().is_some();
+                (if breaks { Outcome::Broke(death) } else { Outcome::Died(death) }, &self.pool.failed)
+            }
             Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
         };
         // Relaxed: the cell's Release store orders it for whoever sees the outcome.
