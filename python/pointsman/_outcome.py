@@ -136,7 +136,7 @@ def unpackable_result(value: object, why: BaseException) -> BaseException:
     return error
 
 
-def worker_died(  # noqa: PLR0913 - all that is known of a death
+def worker_died(
     cause: str, number: int, pid: int, function: str, index: int | None, breaks: bool = False
 ) -> BaseException:
     """The exception of a call whose worker process died, or that no process could be found for.
