@@ -164,6 +164,8 @@ class Run:
             if again.place == plan.place:
                 again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
                 self.plan = again
+            else:
+                plan.price_again(again)
             return None
         later = self.decide(left=left)
         if later.place == plan.place:
@@ -171,6 +173,8 @@ class Run:
             self.plan = later
             return None
         if not later.gains_on(plan):
+            plan.price_again(later)
+            plan.decided_after = later.decided_after
             return None
         self.job.source.put_back(early.give_back())
         return later

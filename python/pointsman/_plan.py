@@ -215,6 +215,14 @@ class Plan:
         same = [candidate.seconds for candidate in self.candidates if _place(candidate) == other.place]
         return bool(mine) and (not same or min(mine) < _CLEARLY * min(same))
 
+    def price_again(self, later: Plan) -> None:
+        """Take the seconds that a later plan, made with better figures, predicts for this one's place."""
+        same = [candidate for candidate in later.candidates if _place(candidate) == self.place]
+        if same:
+            best = min(same, key=lambda candidate: candidate.seconds)
+            self.estimated_seconds, self.estimated_speedup = best.seconds, best.speedup
+            self.reasons = (*self.reasons, "the seconds were predicted anew when the first call was over")
+
     @property
     def executor_type(self) -> str:
         """The seed's word for the backend: "thread", or "process" (for a serial plan, too)."""
