@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _terms
+from pointsman import _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._source import Source
 
@@ -42,11 +42,13 @@ class Job:
         "buffersize",
         "chunksize",
         "function",
+        "here",
         "kept",
         "lazy",
         "max_workers",
         "name",
         "nested",
+        "number",
         "on_error",
         "prefer_threads",
         "profile",
@@ -78,6 +80,9 @@ class Job:
         # What the user gave, and what is called in its place.
         self.asked = check_callable(function)
         self.function = terms.wrap(function)
+        # In traces: its number, 0 while nobody traces; and what the caller's own thread calls, if not the function.
+        self.number = 0
+        self.here: Any = None
         self.name = name_of(function)
         self.backend = check_backend(backend)
         self.address = check_address(self.backend, address)
@@ -114,6 +119,19 @@ class Job:
         for position, data in enumerate(iterables):
             check_iterable(data, position if len(iterables) > 1 else None)
         self.source = Source(iterables)
+
+    def begin(self, *, look: bool) -> None:
+        """Note in traces that it begins; with `look` it is seen how calls on the caller's thread use the GIL."""
+        self.number = _trace.begin(self.name)
+        self.here = _trace.timed(self.function, self.name, self.number, look=look) if self.number else None
+
+    def at(self, index: int) -> Any:
+        """What the caller's own thread calls for the input at `index` and those after it."""
+        here = self.here
+        if here is None:
+            return self.function
+        here.seek(index)
+        return here
 
     @property
     def keep_going(self) -> bool:

@@ -101,6 +101,23 @@ impl Sample {
     }
 }
 
+impl Sample {
+    /// Whether the thread was seen on a CPU, so that the share of the GIL is more than a guess.
+    pub(crate) fn was_seen(&self) -> bool {
+        self.on_cpu_samples > 0
+    }
+
+    /// CPU seconds.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.cpu
+    }
+
+    /// CPU seconds with the GIL held.
+    pub(crate) fn held(&self) -> f64 {
+        self.held
+    }
+}
+
 /// The readings at the beginning of an observation.
 #[derive(Clone, Copy)]
 struct Begun {
@@ -133,7 +150,7 @@ pub(crate) struct Probe {
 #[pymethods]
 impl Probe {
     #[new]
-    fn new(py: Python<'_>) -> Self {
+    pub(crate) fn new(py: Python<'_>) -> Self {
         let gil = gil::view(py);
         let forks = clocks::forks();
         let inner = Inner { sampler: Sampler::start(gil), forks, number: 0, begun: None };
@@ -154,7 +171,7 @@ impl Probe {
     // some 20 us, a look some 10; between 50 and 300 us nothing changes but the share of unseen calls.
     // Written out, not as a constant, so that Python's `help` shows it.
     #[pyo3(signature = (arm_after = 100e-6))]
-    fn begin(&self, py: Python<'_>, arm_after: f64) -> PyResult<()> {
+    pub(crate) fn begin(&self, py: Python<'_>, arm_after: f64) -> PyResult<()> {
         let arm_after = seconds("arm_after", arm_after)?;
         let tstate = gil::current_thread_state(py);
         let forks = self.renew_after_fork();
@@ -179,7 +196,7 @@ impl Probe {
     }
 
     /// Stops observing, and returns what was seen.
-    fn end(&self, py: Python<'_>) -> PyResult<Sample> {
+    pub(crate) fn end(&self, py: Python<'_>) -> PyResult<Sample> {
         let wall = Instant::now();
         let forks = self.renew_after_fork();
         let mut inner = self.lock();

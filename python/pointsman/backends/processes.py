@@ -45,7 +45,13 @@ class ProcessRun:
         self.job = job
         self.base = base
         self.native: _native.ProcessJob = _pool.job(
-            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, terms=job.terms.native
+            pool,
+            job.function,
+            star=job.source.star,
+            keep_going=job.keep_going,
+            base=base,
+            terms=job.terms.native,
+            number=job.number,
         )
         self.source = job.source
         self.shares = plan.caller_shares
@@ -198,7 +204,8 @@ class ProcessRun:
         raised: BaseException | None = None
         began = perf_counter()
         try:
-            run_batch(job.function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
+            function = job.at(self.base + first)
+            run_batch(function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
         except Exception as error:  # noqa: BLE001 - it takes its turn among the results
             raised = error
         if self.mean is None and results:
