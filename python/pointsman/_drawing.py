@@ -18,7 +18,7 @@ PARTS = (("GIL-held", "held"), ("GIL-free", "free"), ("waiting", "wait"))
 # Shares of the CPU time from which on a call counts as holding the GIL always, or hardly ever: words for the eye.
 _MOSTLY = 0.9
 _SELDOM = 0.3
-# Share of a call's time from which on CPU time in threads or processes of its own is worth a branch; the planner warns from there.
+# Share of a call's time from which on CPU time of its threads and programs is worth a branch; the planner warns, too.
 _NESTED = 0.1
 # Share of a call's time on the CPU below which it does not matter whether that held the GIL.
 _SOME = 0.005
