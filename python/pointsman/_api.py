@@ -13,12 +13,15 @@ from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from typing import Literal, Unpack
 
     from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
     from pointsman._future import Future
+    from pointsman._keywords import ExecuteKeywords, MapKeywords
     from pointsman._plan import Plan
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -53,8 +56,16 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     return _default_executor().submit(fn, *args, **kwargs)
 
 
+@overload
+def map(  # noqa: A001 - the standard name
+    fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **keywords: Unpack[MapKeywords]
+) -> Iterator[T]: ...
+@overload
+def map(  # noqa: A001 - the standard name
+    fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], **keywords: Unpack[MapKeywords]
+) -> Iterator[T]: ...
 def map(  # noqa: A001 - the standard name and the documented options
-    fn: Callable[..., T],
+    fn: Callable[..., Any],
     /,
     *iterables: Iterable[Any],
     backend: str = "auto",
@@ -70,7 +81,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     auto_adjust_for_nested_parallelism: bool = True,
     progress: bool = False,
     address: str | None = None,
-) -> Iterator[T]:
+) -> Iterator[Any]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
     Parameters
@@ -132,8 +143,40 @@ def map(  # noqa: A001 - the standard name and the documented options
     return _flatten(_shown(running, total))
 
 
+@overload
 def execute(
-    func: Callable[[Any], T],
+    func: Callable[[S], Coroutine[Any, Any, T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[False] = ...,
+    **keywords: Unpack[ExecuteKeywords],
+) -> list[T]: ...
+@overload
+def execute(
+    func: Callable[[S], Coroutine[Any, Any, T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[True],
+    **keywords: Unpack[ExecuteKeywords],
+) -> tuple[list[T], Plan]: ...
+@overload
+def execute(
+    func: Callable[[S], T | Awaitable[T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[False] = ...,
+    **keywords: Unpack[ExecuteKeywords],
+) -> list[T]: ...
+@overload
+def execute(
+    func: Callable[[S], T | Awaitable[T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[True],
+    **keywords: Unpack[ExecuteKeywords],
+) -> tuple[list[T], Plan]: ...
+def execute(
+    func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
     backend: str = "auto",
@@ -227,7 +270,7 @@ def execute(
     )
     total = job.source.left()
     running = _begin(job, plan)
-    results: list[T] = []
+    results: list[Any] = []
     shown = False
     for values in _shown(running, total) if progress else running.stream():
         results += values
@@ -248,8 +291,8 @@ def execute(
 
 
 def optimize(
-    func: Callable[[Any], Any],
-    data: Iterable[Any],
+    func: Callable[[S], Any],
+    data: Iterable[S],
     *,
     backend: str = "auto",
     max_workers: int | None = None,

@@ -76,23 +76,23 @@ class Job:
         address: str | None = None,
     ) -> None:
         # What the user gave, and what is called in its place.
-        self.asked = check_callable(function)
-        self.function = terms.wrap(function)
-        self.name = name_of(function)
-        self.backend = check_backend(backend)
-        self.address = check_address(self.backend, address)
+        self.asked: Any = check_callable(function)
+        self.function: Callable[..., Any] = terms.wrap(function)
+        self.name: str = name_of(function)
+        self.backend: str = check_backend(backend)
+        self.address: str | None = check_address(self.backend, address)
         # Whether the function's calls are coroutines that an event loop runs; other workers take plain functions only.
-        self.awaits = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
+        self.awaits: bool = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
         if self.awaits:
             self.function = on_terms(function, terms)
         elif is_async(function):
             self.function = terms.wrap(awaited(function))
-        self.terms = terms
+        self.terms: _terms.Terms = terms
         terms.check(self.backend)
-        self.max_workers = check_count("max_workers", max_workers)
-        self.chunksize = check_count("chunksize", chunksize)
-        self.buffersize = check_count("buffersize", buffersize)
-        self.sample_size = check_count("sample_size", sample_size)
+        self.max_workers: int | None = check_count("max_workers", max_workers)
+        self.chunksize: int | None = check_count("chunksize", chunksize)
+        self.buffersize: int | None = check_count("buffersize", buffersize)
+        self.sample_size: int | None = check_count("sample_size", sample_size)
         if on_error not in ("raise", "return"):
             message = f"on_error must be 'raise' or 'return', not {on_error!r}"
             raise InvalidArgumentError(message)
@@ -103,17 +103,17 @@ class Job:
         if target_chunk_duration is not None and not target_chunk_duration > 0:
             message = f"target_chunk_duration must be a positive number of seconds, not {target_chunk_duration!r}"
             raise InvalidArgumentError(message)
-        self.target = target_chunk_duration or TARGET_CHUNK_SECONDS
-        self.lazy = lazy
-        self.profile = check_switch("profile", profile)
-        self.prefer_threads = check_switch("prefer_threads_for_io", prefer_threads)
-        self.nested = check_switch("auto_adjust_for_nested_parallelism", nested)
+        self.target: float = target_chunk_duration or TARGET_CHUNK_SECONDS
+        self.lazy: bool = lazy
+        self.profile: bool = check_switch("profile", profile)
+        self.prefer_threads: bool = check_switch("prefer_threads_for_io", prefer_threads)
+        self.nested: bool = check_switch("auto_adjust_for_nested_parallelism", nested)
         if not iterables:
             message = "at least one iterable of inputs is needed"
             raise InvalidTypeError(message)
         for position, data in enumerate(iterables):
             check_iterable(data, position if len(iterables) > 1 else None)
-        self.source = Source(iterables)
+        self.source: Source = Source(iterables)
 
     @property
     def keep_going(self) -> bool:

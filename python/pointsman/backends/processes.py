@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pointsman._job import Job
     from pointsman._plan import Plan
+    from pointsman._source import Source
 
 # Chunks in flight for each lane: one that runs, and enough behind it that the caller may be busy for a while.
 _CHUNKS_PER_LANE = 3
@@ -47,14 +48,14 @@ class ProcessRun:
         self.native: _native.ProcessJob = _pool.job(
             pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, terms=job.terms.native
         )
-        self.source = job.source
-        self.shares = plan.caller_shares
-        self.lanes = processes * plan.threads_per_worker
+        self.source: Source = job.source
+        self.shares: bool = plan.caller_shares
+        self.lanes: int = processes * plan.threads_per_worker
         # A pool with more workers than this job may use gets no more at a time than these are to run.
         self.depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
         self.mean = mean
-        self.pushed = 0
-        self.bytes = 0
+        self.pushed: int = 0
+        self.bytes: int = 0
 
     def start(self) -> None:
         """Send the first chunks."""
