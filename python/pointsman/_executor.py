@@ -434,6 +434,10 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         check_callable(fn)
         self._check_open()
         arguments, star, sized = _mapping.arguments_of(iterables)
+        if check_async(fn, self._asked):
+            if self._asked in ("auto", "asyncio"):
+                return self._map_calls(fn, zip(*iterables, strict=False), ahead, timeout, sized=sized)
+            fn = awaited(fn)
         if self._maps_by_submit():
             if size > 1 and self._backend != "threads":
                 fn, star = _mapping.Chunked(fn), False
