@@ -235,6 +235,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measure, and write the benchmark page, its charts and the table of the README. Wants the machine for itself."""
+    _install_wheel(session, "cli", "joblib")
+    _install(session, "benches")
+    session.run("python", "benches/report.py", *session.posargs)
+
+
+@nox.session(default=False)
 def workflows(session: nox.Session) -> None:
     """Lint the GitHub workflows with zizmor, and with actionlint where it is installed."""
     _install(session, "workflows")

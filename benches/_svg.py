@@ -56,7 +56,7 @@ class Drawing:
     def __init__(self, width: float, height: float, title: str, words: str = "") -> None:
         self.width, self.height = width, height
         self._parts: list[str] = []
-        self._title, self._words = title, words
+        self.title, self._words = title, words
 
     def rect(self, x: float, y: float, width: float, height: float, tone: str, *, round_: float = 2.0) -> None:
         """Add a filled box."""
@@ -124,7 +124,7 @@ class Drawing:
         )
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
-            f'width="{self.width:g}" height="{self.height:g}" role="img">\n<title>{escape(self._title)}</title>\n'
+            f'width="{self.width:g}" height="{self.height:g}" role="img">\n<title>{escape(self.title)}</title>\n'
             f"<desc>{escape(self._words)}</desc>\n<style>{_style()}</style>\n{ground}\n" + "\n".join(self._parts)
         ) + "\n</svg>\n"
 
