@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
-from pointsman._job import Job, check_callable, is_async, name_of
+from pointsman._errors import InvalidTypeError
+from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, name_of, what_it_is
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    check_switch("progress", progress)
     if not progress:
         return _flatten(_begin(job).stream())
     total = job.source.left()
@@ -253,6 +255,11 @@ def execute(
     Whatever `func` raises, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
 
     """
+    check_switch("verbose", verbose)
+    check_switch("return_optimization_result", return_optimization_result)
+    check_callback("progress_callback", progress_callback)
+    if plan is not None:
+        _check_plan(plan)
     job = Job(
         func,
         (data,),
@@ -268,6 +275,7 @@ def execute(
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    check_switch("progress", progress)
     total = job.source.left()
     running = _begin(job, plan)
     results: list[Any] = []
@@ -312,6 +320,8 @@ def optimize(
     """
     from itertools import chain
 
+    check_switch("verbose", verbose)
+    check_callback("progress_callback", progress_callback)
     job = Job(
         func,
         (data,),
@@ -336,6 +346,14 @@ def optimize(
     if verbose:
         _show(plan)
     return plan
+
+
+def _check_plan(plan: Any) -> None:
+    from pointsman._plan import Plan
+
+    if not isinstance(plan, Plan):
+        message = f"plan must be a Plan, as optimize() returns it, but {what_it_is(plan)}"
+        raise InvalidTypeError(message)
 
 
 def _terms(

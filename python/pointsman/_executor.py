@@ -551,6 +551,11 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         if wait and self._elsewhere:
             concurrent.futures.wait(self._elsewhere)
 
+    def __repr__(self) -> str:
+        """Return one line with what was asked for and whether calls are taken."""
+        state = ", broken" if self._error is not None else ", shut down" if self._shut_down else ""
+        return f"<{type(self).__name__} backend={self._asked!r} max_workers={self._max_workers}{state}>"
+
     def __reduce__(self) -> Any:
         """Refuse to travel."""
         message = "an Executor cannot be pickled: its workers belong to this process; create one where the call runs"

@@ -86,9 +86,17 @@ class Job:
         if self.awaits:
             self.function = on_terms(function, terms)
         elif is_async(function):
-            self.function = terms.wrap(awaited(function))
+            # What cannot be stopped from outside stops where it awaits, by itself.
+            alone = self.backend == "threads"
+            self.function = awaited(on_terms(function, terms)) if alone else terms.wrap(awaited(function))
         self.terms: _terms.Terms = terms
         terms.check(self.backend)
+        if terms.timeout is not None and self.backend == "threads" and not is_async(function):
+            message = (
+                "timeout= must be able to stop a call, and a thread cannot be stopped: use backend='processes' or "
+                "'auto'; for a call that goes on unheard there is options(backend='threads', timeout=...).submit()"
+            )
+            raise InvalidArgumentError(message)
         self.max_workers: int | None = check_count("max_workers", max_workers)
         self.chunksize: int | None = check_count("chunksize", chunksize)
         self.buffersize: int | None = check_count("buffersize", buffersize)
@@ -134,8 +142,7 @@ def check_callable(function: Any) -> Any:
     """Return the function, if it is one that can be run here."""
     if not callable(function):
         message = (
-            f"the function must be callable, but {function!r} is a {type(function).__qualname__}; "
-            f"pass the function itself, without calling it"
+            f"the function must be callable, but {what_it_is(function)}; pass the function itself, without calling it"
         )
         raise InvalidTypeError(message)
     if _flags(function) & _CO_ASYNC_GENERATOR:
@@ -204,11 +211,28 @@ def check_iterable(data: Any, position: int | None) -> None:
     if hasattr(data, "__iter__") or hasattr(data, "__getitem__"):
         return
     which = "data" if position is None else f"iterable {position}"
-    message = (
-        f"{which} must be an iterable of inputs, but {data!r} is a {type(data).__qualname__}; "
-        f"for a single call use run() or submit()"
-    )
+    message = f"{which} must be an iterable of inputs, but {what_it_is(data)}; for a single call use run() or submit()"
     raise InvalidTypeError(message)
+
+
+# Characters of a wrong value that a message shows.
+_LONGEST_SHOWN = 100
+
+
+def what_it_is(value: object) -> str:
+    """Say for a message what was given in the place of something else."""
+    if value is None:
+        return "it is None"
+    kind, text = type(value).__qualname__, repr(value)
+    text = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return f"{text} is {'an' if kind[:1].lower() in 'aeio' else 'a'} {kind}"
+
+
+def check_callback(name: str, value: Any) -> None:
+    """Raise unless it is None or can be called."""
+    if value is not None and not callable(value):
+        message = f"{name} must be callable, but {what_it_is(value)}"
+        raise InvalidTypeError(message)
 
 
 def check_count(name: str, value: Any) -> int | None:

@@ -141,7 +141,10 @@ class ProcessRun:
                     self.run_here(first, [item])
                     continue
                 index = self.base + first
-                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}: {why}")
+                # It was sent alone: its place among what was sent says nothing.
+                kind, found, reason = str(why).removeprefix("item 0 of this chunk (").partition(")")
+                text = f", {kind},{reason}" if found else f": {why}"
+                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}{text}")
                 error.__cause__ = why.__cause__
                 self.native.fill(first, [], error)
 
