@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::cell::{Cell, Outcome, Stage};
 use crate::ending::detached;
 use crate::event_loop::LoopWaiter;
+use crate::once::{Once, name};
 use crate::outcome;
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
@@ -103,8 +103,8 @@ impl Origin for Orphan {
     }
 }
 
-static FUTURE_TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static STANDARD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static FUTURE_TYPE: Once<Py<PyType>> = Once::new();
+static STANDARD: Once<Py<PyType>> = Once::new();
 
 fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STANDARD.import(py, "concurrent.futures", "Future")
@@ -435,7 +435,7 @@ pub(crate) fn wait_sliced(
 /// The name that messages use for a function: its qualified name, else its representation.
 pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
     let py = function.py();
-    let named = function.getattr(pyo3::intern!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
+    let named = function.getattr(name!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
     named.map_or_else(
         |_| function.repr().map_or_else(|_| "a function".into(), |text| text.to_string()),
         |name| name.to_string(),

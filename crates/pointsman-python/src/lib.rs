@@ -21,7 +21,9 @@ mod future;
 mod growth;
 mod instance;
 mod map_job;
+mod once;
 mod outcome;
+
 mod packing;
 mod planner;
 mod port;
