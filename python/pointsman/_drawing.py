@@ -68,7 +68,7 @@ def happened(plan: Plan) -> str:
     if plan.actual is None:
         return ""
     fields = plan.actual.as_dict()
-    text = f"It took {human_seconds(fields['seconds'])} for {fields['calls']} calls"
+    text = f"It took {human_seconds(fields['seconds'])} for {fields['calls']} call{'' if fields['calls'] == 1 else 's'}"
     after = fields.get("after_decision")
     if after is None or plan.estimated_seconds is None or not plan.candidates:
         return f"{text}."

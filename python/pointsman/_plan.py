@@ -5,7 +5,7 @@ Does not know how to decide (the native planner does) or how calls are run.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 _OBSERVED = (
     "calls",
@@ -291,7 +291,7 @@ class Plan:
         """Two plans are equal when all figures are; the data is not compared."""
         return isinstance(other, Plan) and self.as_dict() == other.as_dict()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         """Return the decision as a tree, each branch with the figure that decided it."""

@@ -67,8 +67,8 @@ class Threads:
     ) -> None:
         self._threads: set[threading.Thread] = set()
         self._owner = os.getpid()
-        self.started = 0
-        self.quickest_start = float("inf")
+        self.started: int = 0
+        self.quickest_start: float = float("inf")
         this = weakref.ref(self)
 
         def start() -> None:
@@ -78,6 +78,7 @@ class Threads:
                 raise RuntimeError(message)
             pool._start()  # noqa: SLF001 - this class
 
+        self.native: _native.ThreadPool
         self.native = native = _native.ThreadPool(most, queue_capacity, start, stealing, cores)
         self._name = name
         self._stack_size = stack_size
