@@ -87,6 +87,8 @@ def choice(plan: Plan) -> str:
     threads = f" x {plan.threads_per_worker} threads" if plan.threads_per_worker > 1 else ""
     plural = "es" if plan.processes != 1 else ""
     with_caller = " and the caller's thread" if plan.caller_shares else ""
+    if plan.backend == "interpreters":
+        return f"{plan.processes} worker interpreter{plural[-1:]}{with_caller}"
     return f"{plan.processes} worker process{plural}{threads}{with_caller}"
 
 
@@ -188,7 +190,7 @@ def label_of(candidate: Candidate) -> str:
         return f"{candidate.backend} {candidate.workers}"
     threads = f" x {candidate.threads_per_worker}" if candidate.threads_per_worker > 1 else ""
     caller = " + caller" if candidate.workers > candidate.processes * max(1, candidate.threads_per_worker) else ""
-    return f"processes {candidate.processes}{threads}{caller}"
+    return f"{candidate.backend} {candidate.processes}{threads}{caller}"
 
 
 def _limit(candidate: Candidate) -> str:

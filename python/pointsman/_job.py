@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._naming import name_of as name_of
 from pointsman._source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-BACKENDS = ("auto", "inline", "threads", "processes", "asyncio")
+BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
 # Engines that an optional package brings.
 CLUSTERS = ("dask",)
 
@@ -147,15 +148,6 @@ class Job:
         return self.on_error == "return"
 
 
-def name_of(function: object) -> str:
-    """The name that messages use for a function."""
-    name = getattr(function, "__qualname__", None)
-    if isinstance(name, str):
-        return name
-    inner = getattr(function, "func", None)
-    return f"partial({name_of(inner)})" if inner is not None else type(function).__qualname__
-
-
 def check_callable(function: Any) -> Any:
     """Return the function, if it is one that can be run here."""
     if not callable(function):
@@ -277,7 +269,12 @@ def check_switch(name: str, value: Any) -> bool:
 
 
 def check_backend(backend: Any) -> str:
-    """Return the name of a known backend."""
+    """Return the name of a known backend that this interpreter has."""
+    if backend == "interpreters":
+        from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
+
+        if not INTERPRETERS:
+            raise InvalidArgumentError(NO_INTERPRETERS)
     if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
     message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"

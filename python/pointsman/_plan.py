@@ -121,11 +121,11 @@ class Plan:
     Attributes
     ----------
     backend
-        "inline", "threads" or "processes".
+        "inline", "threads", "processes" or "interpreters".
     max_workers
         Calls that run at a time; the caller's own thread counts when it takes part.
     processes, threads_per_worker
-        Worker processes, and the threads in each (or in this process) that run calls.
+        Worker processes or interpreters, and the threads in each (or in this process) that run calls.
     chunksize
         Calls in the first chunk.
     workload
