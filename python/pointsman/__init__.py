@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from os import environ as _environ
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pointsman._amap import amap as amap
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pointsman._scheduling import WorkStealingScheduler as WorkStealingScheduler
     from pointsman._smartasync import smartasync as smartasync
     from pointsman._stream import Stream as Stream
+    from pointsman._trace import trace as trace
 
     __version__: str
 
@@ -66,6 +69,7 @@ _HOME = {
     "TaskPriority": "_scheduling",
     "WorkStealingScheduler": "_scheduling",
     "smartasync": "_smartasync",
+    "trace": "_trace",
     "__version__": "_native",
 }
 
@@ -99,6 +103,7 @@ __all__ = [
     "run",
     "smartasync",
     "submit",
+    "trace",
 ]
 
 
@@ -114,3 +119,9 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if _path := _environ.get("POINTSMAN_TRACE"):
+    from pointsman._trace import whole_program as _whole_program
+
+    _whole_program(_path)

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _learning, _native, _planner
+from pointsman import _advice, _default, _learning, _log, _native, _planner, _trace
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._measure import Meter
@@ -57,6 +57,9 @@ class Run:
         if plan is not None:
             job.terms.check(plan.backend)
         self.job = job
+        job.begin(look=plan is not None or job.backend == "inline" or job.max_workers == 1)
+        self._decided: Plan | None = None
+        self._latest: Plan | None = None
         self.plan = plan
         self.delivered = 0
         self._total = job.source.left()
@@ -84,15 +87,34 @@ class Run:
         self._begun = self._left = 0
         self._start = perf_counter()
 
+    @property
+    def plan(self) -> Plan | None:
+        """What was decided last; None while calls are measured."""
+        return self._decided
+
+    @plan.setter
+    def plan(self, plan: Plan | None) -> None:
+        self._decided = plan
+        if plan is not None and plan is not self._latest:
+            before, self._latest = self._latest, plan
+            _trace.planned(self.job.number, plan)
+            _log.decided(self.job, plan, before)
+
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
         self._start = began = perf_counter()
+        error: BaseException | None = None
         try:
             for values in self._stream():
                 self.delivered += len(values)
                 yield values
             self._learn()
+        except BaseException as why:
+            error = why
+            raise
         finally:
+            _log.finished(self.job, self.delivered, perf_counter() - began, error)
+            _trace.ended(self.job.number, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
@@ -166,6 +188,8 @@ class Run:
             if again.place == plan.place:
                 again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
                 self.plan = again
+            else:
+                plan.price_again(again)
             return None
         later = self.decide(left=left)
         if later.place == plan.place:
@@ -173,6 +197,8 @@ class Run:
             self.plan = later
             return None
         if not later.gains_on(plan):
+            plan.price_again(later)
+            plan.decided_after = later.decided_after
             return None
         self.job.source.put_back(early.give_back())
         return later
@@ -259,7 +285,7 @@ class Run:
             meter.begin(look=look)
         try:
             results = inline.run_batch(
-                job.function,
+                job.at(self.delivered),
                 items,
                 iterator,
                 results,
@@ -415,20 +441,22 @@ class Run:
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
-            return ThreadRun(self.job, plan, self._context, daemon=self._daemon)
+            return ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
         if plan.backend == "dask":
             from pointsman.backends.dask import DaskRun
 
             return DaskRun(self.job, plan)
-        # While a batch runs its inputs come before those that are left.
-        begun = len(self._running[0]) if self._running is not None else 0
         if plan.backend == "interpreters":
             from pointsman.backends.interpreters import InterpreterRun
 
-            return InterpreterRun(self.job, plan, self._mean(), self.delivered + begun, self._arguments[:1])
+            return InterpreterRun(self.job, plan, self._mean(), self._base(), self._arguments[:1])
         from pointsman.backends.processes import ProcessRun
 
-        return ProcessRun(self.job, plan, self._mean(), self.delivered + begun)
+        return ProcessRun(self.job, plan, self._mean(), self._base())
+
+    def _base(self) -> int:
+        """Index of the first input that is left: while a batch runs its inputs come before."""
+        return self.delivered + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:
         return self._meter.mean if self._meter is not None and self._meter.calls else None

@@ -463,6 +463,6 @@ def _write(path: str, entries: Mapping[str, Constant]) -> None:
 
 
 def _log() -> Logger:
-    import logging
+    from pointsman import _log
 
-    return logging.getLogger("pointsman")
+    return _log.logger()

@@ -1,5 +1,6 @@
 """The native core. Private: use the functions of `pointsman`."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, final
@@ -30,6 +31,8 @@ __all__ = [
     "SharedJob",
     "Terms",
     "ThreadPool",
+    "Timed",
+    "Trace",
     "WayOut",
     "ZygoteRegistrar",
     "ZygoteServer",
@@ -43,6 +46,11 @@ __all__ = [
     "interpreter_ends",
     "open_lanes",
     "probe_method",
+    "trace_call",
+    "trace_forget",
+    "trace_now",
+    "trace_share",
+    "tracing",
     "watch_parent",
     "worker_resumes",
     "worker_waits",
@@ -137,7 +145,15 @@ class ThreadPool:
 
 @final
 class SharedJob:
-    def __new__(cls, function: Callable[..., Any], star: bool, keep_going: bool) -> SharedJob: ...
+    def __new__(
+        cls,
+        function: Callable[..., Any],
+        star: bool,
+        keep_going: bool,
+        base: int = 0,
+        number: int = 0,
+        label: str = ...,
+    ) -> SharedJob: ...
     def push(self, items: list[Any]) -> None: ...
     def close(self) -> None: ...
     def stop(self) -> list[Any]: ...
@@ -197,6 +213,7 @@ class ProcessJob:
         keep_going: bool,
         base: int = 0,
         terms: Terms | None = None,
+        number: int = 0,
     ) -> ProcessJob: ...
     def push(self, items: list[Any]) -> int: ...
     def reserve(self, calls: int) -> int: ...
@@ -455,6 +472,8 @@ class Sample:
     @property
     def other_cpu(self) -> float: ...
     @property
+    def children_cpu(self) -> float: ...
+    @property
     def threads_before(self) -> int: ...
     @property
     def threads_peak(self) -> int: ...
@@ -515,3 +534,34 @@ class WayOut:
 @final
 class LoopCall:
     def cancel(self) -> bool: ...
+
+@final
+class Timed:
+    def __new__(cls, function: Callable[..., Any], label: str, job: int = 0, look: bool = True) -> Timed: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def seek(self, index: int) -> None: ...
+    @property
+    def __qualname__(self) -> str: ...
+
+@final
+class Trace:
+    def __new__(cls) -> Trace: ...
+    @property
+    def began(self) -> int: ...
+    def count(self) -> int: ...
+    def write(self, path: str | os.PathLike[str], head: str, more: str) -> int: ...
+    def discard(self) -> None: ...
+
+def tracing() -> bool: ...
+def trace_now() -> int: ...
+def trace_call(
+    name: str,
+    row: tuple[int, int, str],
+    times: tuple[int, int, int],
+    ending: str = "value",
+    job: int = 0,
+    index: int | None = None,
+    cpu: int | None = None,
+) -> None: ...
+def trace_share(name: str, held: float, cpu: float) -> None: ...
+def trace_forget() -> None: ...

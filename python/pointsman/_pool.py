@@ -64,11 +64,18 @@ def check_limits(*, memory_limit: int | None, shared_memory: int | None, **_othe
 
 
 def job(
-    pool: Any, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int, terms: _native.Terms | None
+    pool: Any,
+    function: Callable[..., Any],
+    *,
+    star: bool,
+    keep_going: bool,
+    base: int,
+    terms: _native.Terms | None,
+    number: int = 0,
 ) -> Any:
     """Return a job of many calls on a pool that `make` has made."""
     if isinstance(pool, Processes):
-        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms)
+        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms, number)
     from pointsman import _standard
     from pointsman._standard_job import StandardJob
 

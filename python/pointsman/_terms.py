@@ -43,10 +43,10 @@ class Terms:
         *,
         kill_on_cancel: bool = False,
     ) -> None:
-        self.timeout = _seconds(timeout)
-        self.retries = _count(retries)
-        self.retry_on = _kinds(retry_on)
-        self.kill_on_cancel = bool(kill_on_cancel)
+        self.timeout: float | None = _seconds(timeout)
+        self.retries: int = _count(retries)
+        self.retry_on: tuple[type[Exception], ...] = _kinds(retry_on)
+        self.kill_on_cancel: bool = bool(kill_on_cancel)
         if self.retry_on and not self.retries:
             message = "retry_on names what to begin again, but retries says never: give retries=1 or more"
             raise InvalidArgumentError(message)

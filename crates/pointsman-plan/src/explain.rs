@@ -59,7 +59,7 @@ impl Told<'_> {
         let others = seen.other_threads.get();
         if others > 0.1 * seen.wall().get() {
             warnings.push(format!(
-                "nested parallelism: one call uses {} of CPU in threads of its own (BLAS, OpenMP); \
+                "nested parallelism: one call uses {} of CPU in threads or processes of its own (BLAS, OpenMP, programs); \
                  workers share the cores with them",
                 human_seconds(others)
             ));

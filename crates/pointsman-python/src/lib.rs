@@ -33,6 +33,7 @@ mod probe;
 mod process_job;
 mod process_origin;
 mod process_pool;
+mod process_task;
 mod sealed;
 mod serving;
 mod shared_job;
@@ -40,6 +41,7 @@ mod sizes;
 mod terms;
 mod thread_call;
 mod thread_pool;
+mod trace;
 mod worker;
 mod zygote;
 
@@ -82,6 +84,8 @@ mod _native {
     use crate::terms::Terms;
     #[pymodule_export]
     use crate::thread_pool::ThreadPool;
+    #[pymodule_export]
+    use crate::trace::{Timed, Trace, trace_call, trace_forget, trace_now, trace_share, tracing};
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]
