@@ -81,9 +81,9 @@ def _need(session: nox.Session, tool: str, component: str) -> None:
         session.error(f"{tool} is missing: rustup component add {component}")
 
 
-def _test(session: nox.Session, *arguments: str) -> None:
+def _test(session: nox.Session, *arguments: str, groups: tuple[str, ...] = ()) -> None:
     _install_wheel(session, "cli")
-    _install(session, "test")
+    _install(session, "test", *groups)
     session.run("python", "-m", "pytest", *(session.posargs or arguments))
 
 
@@ -163,7 +163,7 @@ def tests_elsewhere(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run pytest on the installed wheel: the tests, and the examples of README and docs."""
-    _test(session)
+    _test(session, groups=("tables",))
 
 
 # actionlint by pip; not in a dependency group, since it cannot be installed everywhere.
