@@ -48,6 +48,10 @@ class CannotTravelError(PointsmanError, PicklingError):
     """A function, an argument or a result cannot be pickled, so it cannot go to or come from another process."""
 
 
+class BarredError(CannotTravelError, ImportError):
+    """A call needs an extension module that cannot be loaded in a worker interpreter."""
+
+
 class RemoteError(PointsmanError):
     """A call raised an exception that cannot be pickled or unpickled; the message and the cause have its text."""
 

@@ -64,10 +64,10 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         Called in each worker before its first call. If it raises, the executor is broken. `initargs` must be able to
         travel to a worker process as any argument: multiprocessing's own queues and locks cannot.
     backend
-        "threads" or "processes". "auto" is threads; with `max_workers=None`, functions whose calls have been seen to
-        hold the GIL for long go to worker processes, if that cannot change what they mean. Coroutine functions run on
-        one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time if
-        given; under "threads" and "processes" each worker runs them on a loop of its own.
+        "threads", "processes" or "interpreters". "auto" is threads; with `max_workers=None`, functions whose calls have
+        been seen to hold the GIL for long go to processes, if that cannot change what they mean. Coroutine functions
+        run on one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time
+        if given; else each worker runs them on a loop of its own.
     queue_capacity
         Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
         instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
@@ -141,7 +141,7 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         if self._stack_size is not None and self._backend == "processes":
             message = "thread_stack_size is for threads; worker processes run calls on their main threads"
             raise InvalidArgumentError(message)
-        self._limits = check_limits(self._backend, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
+        self._limits = check_limits(self._asked, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
         self._steals = scheduler is not None
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
@@ -205,11 +205,11 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
 
         return make(
             self._max_workers,
-            cores=facts().cores,
             initializer=self._initializer,
             initargs=self._initargs,
             patient=True,
             breaks=self._breaks,
+            cores=facts().cores,
             **self._limits,
         )
 
@@ -512,7 +512,7 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
             workers, idle, queued, running, completed, failed, seconds = pool.native.figures()
         elif pool is not None:
             queued, running, completed, failed, _cancelled, seconds, _deaths = pool.native.figures()
-            workers = len(pool.native.pids())
+            workers = pool.workers
             idle = max(0, workers - running)
         with self._lock:
             self._drop_done()

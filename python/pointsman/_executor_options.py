@@ -39,7 +39,7 @@ class ExecutorOptions:
                 return executor.submit(on_terms(fn, terms), *args, **kwargs)  # type: ignore[no-any-return]
             fn = awaited(fn)
         wrapped = terms.wrap(fn)
-        if executor._backend == "processes" and terms.native is not None:  # noqa: SLF001 - its view
+        if executor._backend == executor._asked == "processes" and terms.native is not None:  # noqa: SLF001 - its view
             return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
         if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
             if executor._asked == "auto" and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view

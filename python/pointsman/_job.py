@@ -8,14 +8,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _terms
+from pointsman import _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._naming import name_of as name_of
 from pointsman._source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-BACKENDS = ("auto", "inline", "threads", "processes", "asyncio")
+BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
 # Engines that an optional package brings.
 CLUSTERS = ("dask",)
 
@@ -42,11 +43,13 @@ class Job:
         "buffersize",
         "chunksize",
         "function",
+        "here",
         "kept",
         "lazy",
         "max_workers",
         "name",
         "nested",
+        "number",
         "on_error",
         "prefer_threads",
         "profile",
@@ -78,6 +81,9 @@ class Job:
         # What the user gave, and what is called in its place.
         self.asked: Any = check_callable(function)
         self.function: Callable[..., Any] = terms.wrap(function)
+        # In traces: its number, 0 while nobody traces; and what the caller's own thread calls, if not the function.
+        self.number: int = 0
+        self.here: Any = None
         self.name: str = name_of(function)
         self.backend: str = check_backend(backend)
         self.address: str | None = check_address(self.backend, address)
@@ -123,19 +129,23 @@ class Job:
             check_iterable(data, position if len(iterables) > 1 else None)
         self.source: Source = Source(iterables)
 
+    def begin(self, *, look: bool) -> None:
+        """Note in traces that it begins; with `look` it is seen how calls on the caller's thread use the GIL."""
+        self.number = _trace.begin(self.name)
+        self.here = _trace.timed(self.function, self.name, self.number, look=look) if self.number else None
+
+    def at(self, index: int) -> Any:
+        """What the caller's own thread calls for the input at `index` and those after it."""
+        here = self.here
+        if here is None:
+            return self.function
+        here.seek(index)
+        return here
+
     @property
     def keep_going(self) -> bool:
         """Whether an exception of a call is a result like any other."""
         return self.on_error == "return"
-
-
-def name_of(function: object) -> str:
-    """The name that messages use for a function."""
-    name = getattr(function, "__qualname__", None)
-    if isinstance(name, str):
-        return name
-    inner = getattr(function, "func", None)
-    return f"partial({name_of(inner)})" if inner is not None else type(function).__qualname__
 
 
 def check_callable(function: Any) -> Any:
@@ -259,7 +269,12 @@ def check_switch(name: str, value: Any) -> bool:
 
 
 def check_backend(backend: Any) -> str:
-    """Return the name of a known backend."""
+    """Return the name of a known backend that this interpreter has."""
+    if backend == "interpreters":
+        from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
+
+        if not INTERPRETERS:
+            raise InvalidArgumentError(NO_INTERPRETERS)
     if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
     message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"

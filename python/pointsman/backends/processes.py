@@ -43,16 +43,30 @@ class ProcessRun:
     def __init__(self, job: Job, plan: Plan, mean: float | None, base: int) -> None:
         processes = max(1, plan.processes)
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
+        native = _pool.job(
+            pool,
+            job.function,
+            star=job.source.star,
+            keep_going=job.keep_going,
+            base=base,
+            terms=job.terms.native,
+            number=job.number,
+        )
+        # A pool with more workers than this job may use gets no more at a time than these are to run.
+        depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
+        self.take_up(job, native, plan, mean, base, lanes=processes * plan.threads_per_worker, depth=depth)
+
+    def take_up(
+        self, job: Job, native: Any, plan: Plan, mean: float | None, base: int, *, lanes: int, depth: int
+    ) -> None:
+        """Be the run of `native`, which sends calls to `lanes` workers, `depth` chunks ahead for each."""
         self.job = job
         self.base = base
-        self.native: _native.ProcessJob = _pool.job(
-            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, terms=job.terms.native
-        )
+        self.native: _native.ProcessJob = native
         self.source: Source = job.source
         self.shares: bool = plan.caller_shares
-        self.lanes: int = processes * plan.threads_per_worker
-        # A pool with more workers than this job may use gets no more at a time than these are to run.
-        self.depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
+        self.lanes: int = lanes
+        self.depth: int = depth
         self.mean = mean
         self.pushed: int = 0
         self.bytes: int = 0
@@ -202,7 +216,8 @@ class ProcessRun:
         raised: BaseException | None = None
         began = perf_counter()
         try:
-            run_batch(job.function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
+            function = job.at(self.base + first)
+            run_batch(function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
         except Exception as error:  # noqa: BLE001 - it takes its turn among the results
             raised = error
         if self.mean is None and results:

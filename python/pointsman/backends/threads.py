@@ -191,17 +191,17 @@ class ThreadRun:
     """What is left of a job, on threads; the caller's thread takes part if the plan says so.
 
     `start` may be called from another thread than `stream`, before it. Every thread has the variables of `context`.
-    `daemon` says that the caller's thread is a daemon.
+    `base` is the index of the first input in the whole job. `daemon` says that the caller's thread is a daemon.
     """
 
-    def __init__(self, job: Job, plan: Plan, context: Context, *, daemon: bool) -> None:
+    def __init__(self, job: Job, plan: Plan, context: Context, base: int = 0, *, daemon: bool) -> None:
         source = job.source
         self._context = context
         self._source = source
         # At the program's end a daemon thread is cut off where it is, which must not be in a native frame.
         self._shares = plan.caller_shares and not daemon
         self._daemon = daemon
-        self._shared = _native.SharedJob(job.function, source.star, job.keep_going)
+        self._shared = _native.SharedJob(job.function, source.star, job.keep_going, base, job.number, job.name)
         self._pool = _default.threads().native
         self._eager = source.sized and not job.lazy
         self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)
