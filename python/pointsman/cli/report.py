@@ -90,7 +90,7 @@ def page(timeline: _timeline.Timeline, title: str) -> str:
 
 
 def _micros(value: float | None) -> str:
-    return "–" if value is None else human_seconds(value * 1e-6)
+    return "-" if value is None else human_seconds(value * 1e-6)
 
 
 def _summary(timeline: _timeline.Timeline) -> str:
@@ -200,7 +200,8 @@ def _reality(timeline: _timeline.Timeline) -> str:
             continue
         most, ratio = max(predicted, actual), actual / predicted
         bars = "".join(
-            f"<div class='pair {kind}'><i style='width:{100 * value / most:.2f}%'></i><span>{human_seconds(value)}</span></div>"
+            f"<div class='pair {kind}'><i style='width:{100 * value / most:.2f}%'></i>"
+            f"<span>{human_seconds(value)}</span></div>"
             for kind, value in (("predicted", predicted), ("actual", actual))
         )
         odd = " class='bad'" if not 0.5 <= ratio <= 2 else ""  # noqa: PLR2004 - what an eye should stop at
