@@ -64,6 +64,8 @@ class Run:
         self.delivered = 0
         self._total = job.source.left()
         self._given = plan
+        # The plain loop that ended early for another look.
+        self._looped: Plan | None = None
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
         self._verdict: Verdict | None = None
@@ -169,6 +171,7 @@ class Run:
                     continue
             if source.ended:
                 return
+            self._looped = self.plan if self.plan is not None and self.plan.backend == "inline" else None
             self.plan = None
 
     def _look_back(self, early: ThreadRun | ProcessRun) -> Plan | None:
@@ -370,6 +373,9 @@ class Run:
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
+        if expected < _TRIFLE and backends is None and self._looped is not None:
+            # The last calls of a plain loop: what was decided for all of them says more.
+            return self._looped
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
             plan.calls, plan.calls_left = self._total, left
