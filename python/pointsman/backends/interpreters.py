@@ -53,7 +53,7 @@ class InterpreterJob(StandardJob):
     def __init__(self, pool: Interpreters, job: Job, base: int) -> None:
         super().__init__(pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base)
         self._job, self._mends = job, job.backend == "auto"
-        self.barred = False
+        self.barred: bool = False
 
     def unpack(self, sent: Sent, chunk: Chunk, number: int) -> tuple[Any, BaseException | None]:
         """Return the value or the exception of a call of a chunk."""
