@@ -24,7 +24,7 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14") if version != OWN]
+OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14", "3.14t") if version != OWN]
 PURE_CRATES = ("pointsman-plan", "pointsman-scheduler", "pointsman-shm")
 
 nox.needs_version = ">=2025.5"
@@ -150,6 +150,7 @@ ON_ONE_INTERPRETER = (
     "test_examples",
     "test_joblib",
     "test_real_programs",
+    "test_report_in_browser",
     "test_standard_processes",
 )
 
