@@ -8,8 +8,8 @@ Does not know jobs or plans.
 Invariants:
     T1. The package's native half is never imported in a worker interpreter: what runs there is plain Python.
     T2. A worker interpreter sees this program's `sys.path` before anything of the program's is imported there.
-    T3. No worker interpreter is idle when this process forks: CPython (3.14.10) crashes in a child that was forked while
-        another interpreter was alive.
+    T3. No worker interpreter is idle when this process forks: CPython (3.14.10) crashes in a child that was forked
+        while another interpreter was alive.
 """
 
 from __future__ import annotations
