@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pointsman._api import optimize as optimize
     from pointsman._api import run as run
     from pointsman._api import submit as submit
+    from pointsman._errors import BarredError as BarredError
     from pointsman._errors import CallTimeoutError as CallTimeoutError
     from pointsman._errors import CannotTravelError as CannotTravelError
     from pointsman._errors import InvalidArgumentError as InvalidArgumentError
@@ -46,6 +47,7 @@ _HOME = {
     "optimize": "_api",
     "run": "_api",
     "submit": "_api",
+    "BarredError": "_errors",
     "CallTimeoutError": "_errors",
     "CannotTravelError": "_errors",
     "InvalidArgumentError": "_errors",
@@ -72,6 +74,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BarredError",
     "CallTimeoutError",
     "CannotTravelError",
     "Executor",

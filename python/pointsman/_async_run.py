@@ -104,7 +104,10 @@ class AsyncRun:
 
         job = self.job
         verdict = judge(job.asked, ())
-        struck = {"threads": "coroutines of a job share one event loop"}
+        struck = {
+            "threads": "coroutines of a job share one event loop",
+            "interpreters": "coroutines that compute are spread over processes",
+        }
         if not verdict.may_travel:
             struck["processes"] = "; ".join(verdict.reasons)
         plan = _planner.decide(

@@ -265,7 +265,7 @@ class ZygoteServer:
 def watch_parent(parent: int) -> None: ...
 def zygote_descriptors() -> tuple[int, int, int]: ...
 
-_Backend: TypeAlias = Literal["inline", "threads", "processes"]
+_Backend: TypeAlias = Literal["inline", "threads", "processes", "interpreters"]
 _Constant: TypeAlias = (
     float | tuple[float, float]
 )  # the value, or the value and when it was measured (seconds since 1970)
@@ -331,6 +331,7 @@ class Machine:
         cores: float,
         memory: float = 0.0,
         gil: bool = True,
+        interpreters: bool = False,
         inline_dispatch: _Constant | None = None,
         thread_start: _Constant | None = None,
         thread_dispatch: _Constant | None = None,
@@ -338,6 +339,9 @@ class Machine:
         process_next: _Constant | None = None,
         process_dispatch: _Constant | None = None,
         process_dispatch_alone: _Constant | None = None,
+        interpreter_start: _Constant | None = None,
+        interpreter_dispatch: _Constant | None = None,
+        interpreter_dispatch_alone: _Constant | None = None,
         bytes_per_second: _Constant | None = None,
         event_loop_dispatch: _Constant | None = None,
         least_chunk: _Constant | None = None,
@@ -349,6 +353,8 @@ class Machine:
     def memory(self) -> float: ...
     @property
     def gil(self) -> bool: ...
+    @property
+    def interpreters(self) -> bool: ...
     @property
     def constants(self) -> dict[str, tuple[float, str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -434,6 +440,7 @@ def decide(
     chunksize: int | None = None,
     threads_running: int = 0,
     processes_running: int = 0,
+    interpreters_running: int = 0,
     caller_shares: bool = True,
     struck: Mapping[str, str] | None = None,
     backends: Sequence[str] | None = None,
@@ -464,6 +471,8 @@ class Sample:
     def flip(self) -> float: ...
     @property
     def other_cpu(self) -> float: ...
+    @property
+    def children_cpu(self) -> float: ...
     @property
     def threads_before(self) -> int: ...
     @property

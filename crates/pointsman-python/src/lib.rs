@@ -21,7 +21,9 @@ mod future;
 mod growth;
 mod instance;
 mod map_job;
+mod once;
 mod outcome;
+
 mod packing;
 mod planner;
 mod port;
@@ -44,7 +46,9 @@ mod worker;
 mod zygote;
 
 /// The native half of pointsman.
-#[pyo3::pymodule(gil_used = true)]
+// Every class is frozen, and what changes in it is atomic or behind a lock that no Python code runs under: nothing here
+// counts on the GIL.
+#[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
     use crate::alarm::Alarm;

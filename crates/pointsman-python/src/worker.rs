@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use pointsman_shm::{BlockRef, Claim, ClaimOutcome, ClaimedPayload, Guest, Timing, View};
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::clock;
 use crate::codec::{self, Load, Reader, Store};
+use crate::once::Once;
 use crate::outcome::{RAISED, VALUE};
 use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, ITEMS, ITEMS_PICKLED, STAR};
 use crate::thread_pool::refuse_coroutine;
@@ -69,7 +69,7 @@ impl Store for LaneStore<'_> {
     }
 }
 
-static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static PACK: Once<Py<PyAny>> = Once::new();
 
 /// One thread of a worker process.
 #[pyclass(module = "pointsman._native", frozen)]

@@ -102,13 +102,13 @@ class Call:
         tell: Callable[[asyncio.Task[Any] | None, BaseException | None], None],
         context: Context,
     ) -> None:
-        self.make = make
+        self.make: Callable[[], Coroutine[Any, Any, Any]] = make
         # Called on the loop with the finished task; with None and what was raised if there is no task.
-        self.tell = tell
-        self.context = context
+        self.tell: Callable[[asyncio.Task[Any] | None, BaseException | None], None] = tell
+        self.context: Context = context
         self.task: asyncio.Task[Any] | None = None
-        self.cancelled = False
-        self.began = 0.0
+        self.cancelled: bool = False
+        self.began: float = 0.0
         self.label: Label | None = None
 
 
@@ -150,12 +150,12 @@ class Stream:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None) -> None:
         self.loop = loop
-        self.climb = Climb(most_calls(), limit)
+        self.climb: Climb = Climb(most_calls(), limit)
         self.waiting: deque[Call] = deque()
         self.running: set[Call] = set()
         # Calls that wait for other calls of ours have given their place away.
-        self.away = 0
-        self.finished = 0
+        self.away: int = 0
+        self.finished: int = 0
         # Whether calls are begun one in each turn of the loop, so that somebody can look in between.
         self.one_by_one = False
         self._watched: asyncio.TimerHandle | None = None

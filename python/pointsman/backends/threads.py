@@ -67,8 +67,8 @@ class Threads:
     ) -> None:
         self._threads: set[threading.Thread] = set()
         self._owner = os.getpid()
-        self.started = 0
-        self.quickest_start = float("inf")
+        self.started: int = 0
+        self.quickest_start: float = float("inf")
         this = weakref.ref(self)
 
         def start() -> None:
@@ -78,6 +78,7 @@ class Threads:
                 raise RuntimeError(message)
             pool._start()  # noqa: SLF001 - this class
 
+        self.native: _native.ThreadPool
         self.native = native = _native.ThreadPool(most, queue_capacity, start, stealing, cores)
         self._name = name
         self._stack_size = stack_size
@@ -102,7 +103,7 @@ class Threads:
         _register_hooks()
         _alive.add(self)
         # Threads refer to the native pool only: when nobody holds this object any more, they run out of work and end.
-        self._finalizer = weakref.finalize(self, native.close, discard=False)
+        self._finalizer = weakref.finalize(self, _close, native, self._owner)
         self._finalizer.atexit = False
 
     def _start(self) -> None:
@@ -129,11 +130,19 @@ class Threads:
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False) -> None:
         """Refuse further calls, run or with `cancel` cancel the queued ones, and with `wait` wait for the threads."""
+        if self._owner != os.getpid():
+            return
         self.native.close(cancel)
         if wait:
             for thread in list(self._threads):
                 if thread is not threading.current_thread():
                     thread.join()
+
+
+def _close(native: _native.ThreadPool, owner: int) -> None:
+    """Let the threads of a pool end; not in a forked child, where a thread may hold the queue's lock for ever."""
+    if owner == os.getpid():
+        native.close(discard=False)
 
 
 _hooked = False
