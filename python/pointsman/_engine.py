@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _learning, _log, _native, _planner, _trace
+from pointsman import _advice, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._measure import Meter
@@ -99,8 +99,7 @@ class Run:
         self._decided = plan
         if plan is not None and plan is not self._latest:
             before, self._latest = self._latest, plan
-            _trace.planned(self.job.number, plan)
-            _log.decided(self.job, plan, before)
+            self.job.decided(plan, before)
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
@@ -115,8 +114,7 @@ class Run:
             error = why
             raise
         finally:
-            _log.finished(self.job, self.delivered, perf_counter() - began, error)
-            _trace.ended(self.job.number, error)
+            self.job.ended(self.delivered, perf_counter() - began, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
