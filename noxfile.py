@@ -81,9 +81,9 @@ def _need(session: nox.Session, tool: str, component: str) -> None:
         session.error(f"{tool} is missing: rustup component add {component}")
 
 
-def _test(session: nox.Session, *arguments: str) -> None:
+def _test(session: nox.Session, *arguments: str, groups: tuple[str, ...] = ("test",)) -> None:
     _install_wheel(session, "cli")
-    _install(session, "test")
+    _install(session, *groups)
     session.run("python", "-m", "pytest", *(session.posargs or arguments))
 
 
@@ -144,7 +144,8 @@ def _crates_to_test(session: nox.Session) -> list[str]:
 # Tests that take long and ask about other packages, or the machine, rather than the interpreter.
 ON_ONE_INTERPRETER = (
     "faults/test_long_forms",
-    "test_dask",
+    "test_clusters",
+    "test_contract_on_clusters",
     "test_examples",
     "test_joblib",
     "test_real_programs",
@@ -161,7 +162,7 @@ def tests_elsewhere(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run pytest on the installed wheel: the tests, and the examples of README and docs."""
-    _test(session)
+    _test(session, groups=("test", "clusters"))
 
 
 # Where an interpreter has CPython's own tests with it: pyenv's 3.13 does, most distributions do not.

@@ -80,7 +80,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     iterables
         The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
+        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask", "ray" do as they say.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -108,7 +108,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     progress
         Show a bar in a terminal or a notebook; elsewhere nothing.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     """
     job = Job(
@@ -163,7 +163,7 @@ def execute(
     func, data
         The function and its inputs. Each input is computed exactly once.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
+        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask", "ray" do as they say.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -203,7 +203,7 @@ def execute(
     progress_callback
         Called on this thread with a phase ("measuring", "running", "done") and the share of the calls finished.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pointsman import _advice, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
+from pointsman._job import CLUSTERS
 from pointsman._measure import Meter
 from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
@@ -184,8 +185,8 @@ class Run:
             from pointsman._machine import facts
 
             return _said(job, "processes", job.max_workers or max(1, math.ceil(facts().cores)))
-        if job.backend == "dask":
-            return _said(job, "dask", job.max_workers or 0)
+        if job.backend in CLUSTERS:
+            return _said(job, job.backend, job.max_workers or 0)
         if job.backend == "threads" and job.max_workers is not None:
             return _said(job, "threads", job.max_workers)
         if job.backend == "inline" or job.max_workers == 1:
@@ -414,15 +415,15 @@ class Run:
             from pointsman.backends.threads import ThreadRun
 
             return ThreadRun(self.job, plan, self._context, daemon=self._daemon)
-        if plan.backend == "dask":
-            from pointsman.backends.dask import DaskRun
+        # While a batch runs its inputs come before those that are left.
+        base = self.delivered + (len(self._running[0]) if self._running is not None else 0)
+        if plan.backend in CLUSTERS:
+            from pointsman.backends.clusters import ClusterRun
 
-            return DaskRun(self.job, plan)
+            return ClusterRun(self.job, plan, base, self._mean())
         from pointsman.backends.processes import ProcessRun
 
-        # While a batch runs its inputs come before those that are left.
-        begun = len(self._running[0]) if self._running is not None else 0
-        return ProcessRun(self.job, plan, self._mean(), self.delivered + begun)
+        return ProcessRun(self.job, plan, self._mean(), base)
 
     def _mean(self) -> float | None:
         return self._meter.mean if self._meter is not None and self._meter.calls else None
