@@ -52,14 +52,17 @@ def elsewhere(kind, folder):
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "ELSEWHERE": str(folder),
     }
+    started = []
     try:
-        yield start(folder, environment)
+        yield start(folder, environment, started)
     finally:
         mine = [process for process in psutil.process_iter() if _is_of(process, folder)]
         # Those of ray hide their environment behind a title.
         for process in {child for parent in mine for child in _children(parent)} | set(mine):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        for process in started:
+            process.wait(60)
 
 
 def _is_of(process, folder):
@@ -74,14 +77,15 @@ def _children(process):
     return []
 
 
-def _dask(folder, environment):
+def _dask(folder, environment, started):
     place = folder / "scheduler.json"
     quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
     command = [sys.executable, "-m"]
     scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     worker = ["distributed.cli.dask_worker", "--nthreads", "2", "--no-nanny", "--no-dashboard", "--death-timeout", "30"]
     head = psutil.Popen([*command, *scheduler, "--scheduler-file", str(place)], **quiet)
-    psutil.Popen([*command, *worker, "--scheduler-file", str(place)], **quiet)
+    started.append(head)
+    started.append(psutil.Popen([*command, *worker, "--scheduler-file", str(place)], **quiet))
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
@@ -90,7 +94,7 @@ def _dask(folder, environment):
     raise TimeoutError("no dask scheduler has started")
 
 
-def _ray(folder, environment):
+def _ray(folder, environment, _started):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=2", f"--port={port}"]

@@ -456,6 +456,75 @@ def test_an_existing_cluster_is_left_running_and_its_death_keeps_results_and_fai
     assert all(there.address in str(error) for error in (*errors, caught.value))
 
 
+# --------------------------------------------------------------------- auto, with a cluster named
+
+
+def count_up(number):
+    for _ in range(100_000):
+        number += 1
+    return number
+
+
+SEEN = []
+
+
+def note(number):
+    SEEN.append(number)
+    return count_up(number)
+
+
+def pretend(connection, *, dispatch=1e-3, speed=1e9):
+    """Let the cluster count as one of 64 workers elsewhere: what is here is never faster than processes here."""
+    facts = connection._cluster.facts()
+    facts.processes, facts.threads, facts.here = 64, 1, False
+    facts.dispatch, facts.bytes_per_second = dispatch, speed
+
+
+def candidates(plan):
+    return {candidate.backend: candidate for candidate in plan.candidates}
+
+
+@needs("dask")
+def test_auto_takes_a_named_cluster_only_where_it_is_predicted_to_be_faster(tmp_path):
+    inputs = [bytes(100_000) for _ in range(40)]
+    with elsewhere("dask", tmp_path) as there:
+        with pointsman.cluster(there.address) as connection:
+            measured = (connection.backend, connection.workers, connection._cluster.facts().here)
+            pretend(connection)
+            results, far = pointsman.execute(count_up, range(400), return_optimization_result=True)
+            stays = pointsman.optimize(note, range(400))
+            pretend(connection, dispatch=10.0)
+            slow = pointsman.optimize(count_up, range(400))
+            pretend(connection, speed=1e4)
+            heavy = pointsman.optimize(len_and_count, inputs)
+            pretend(connection)
+            own = pointsman.options(backend="dask").submit(pid_of, 1).result(60)
+        without = pointsman.optimize(count_up, range(400))
+
+    assert measured == ("dask", 2, True)
+    assert results == [number + 100_000 for number in range(400)]
+    assert (far.backend, far.actual.backend) == ("dask", "dask")
+    assert "dask cluster" in str(far)
+    assert "appends to" in candidates(stays)["dask"].struck_out
+    assert (stays.backend, candidates(slow)["dask"].struck_out) == ("inline", None)
+    assert "dask" not in (slow.backend, heavy.backend)
+    assert any(reason.startswith("dask: sending") for reason in heavy.reasons)
+    assert own != os.getpid()
+    assert "dask" not in candidates(without)
+
+
+def len_and_count(data):
+    return count_up(len(data))
+
+
+def test_a_cluster_must_say_whose_it_is():
+    with pytest.raises(pointsman.InvalidArgumentError, match="does not say whose"):
+        pointsman.cluster("localhost:8786")
+    with pytest.raises(pointsman.InvalidTypeError):
+        pointsman.cluster(8786)
+    assert pointsman.cluster(None) is None
+
+
 @pytest.mark.parametrize(("engine", "address"), [("dask", "tcp://127.0.0.1:1"), ("ray", "127.0.0.1:1")])
 def test_an_address_where_nobody_answers_is_named(engine, address, monkeypatch):
     pytest.importorskip({"dask": "distributed"}.get(engine, engine))

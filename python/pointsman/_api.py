@@ -8,17 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
-from pointsman._job import Job, check_callable, is_async, name_of
+from pointsman._errors import InvalidTypeError
+from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, name_of, what_it_is
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from typing import Literal, Unpack
 
     from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
     from pointsman._future import Future
+    from pointsman._keywords import ExecuteKeywords, MapKeywords
     from pointsman._plan import Plan
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -53,8 +57,16 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     return _default_executor().submit(fn, *args, **kwargs)
 
 
+@overload
+def map(  # noqa: A001 - the standard name
+    fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **keywords: Unpack[MapKeywords]
+) -> Iterator[T]: ...
+@overload
+def map(  # noqa: A001 - the standard name
+    fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], **keywords: Unpack[MapKeywords]
+) -> Iterator[T]: ...
 def map(  # noqa: A001 - the standard name and the documented options
-    fn: Callable[..., T],
+    fn: Callable[..., Any],
     /,
     *iterables: Iterable[Any],
     backend: str = "auto",
@@ -70,7 +82,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     auto_adjust_for_nested_parallelism: bool = True,
     progress: bool = False,
     address: str | None = None,
-) -> Iterator[T]:
+) -> Iterator[Any]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
     Parameters
@@ -125,6 +137,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    check_switch("progress", progress)
     if not progress:
         return _flatten(_begin(job).stream())
     total = job.source.left()
@@ -132,8 +145,40 @@ def map(  # noqa: A001 - the standard name and the documented options
     return _flatten(_shown(running, total))
 
 
+@overload
 def execute(
-    func: Callable[[Any], T],
+    func: Callable[[S], Coroutine[Any, Any, T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[False] = ...,
+    **keywords: Unpack[ExecuteKeywords],
+) -> list[T]: ...
+@overload
+def execute(
+    func: Callable[[S], Coroutine[Any, Any, T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[True],
+    **keywords: Unpack[ExecuteKeywords],
+) -> tuple[list[T], Plan]: ...
+@overload
+def execute(
+    func: Callable[[S], T | Awaitable[T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[False] = ...,
+    **keywords: Unpack[ExecuteKeywords],
+) -> list[T]: ...
+@overload
+def execute(
+    func: Callable[[S], T | Awaitable[T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[True],
+    **keywords: Unpack[ExecuteKeywords],
+) -> tuple[list[T], Plan]: ...
+def execute(
+    func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
     backend: str = "auto",
@@ -210,6 +255,11 @@ def execute(
     Whatever `func` raises, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
 
     """
+    check_switch("verbose", verbose)
+    check_switch("return_optimization_result", return_optimization_result)
+    check_callback("progress_callback", progress_callback)
+    if plan is not None:
+        _check_plan(plan)
     job = Job(
         func,
         (data,),
@@ -225,9 +275,10 @@ def execute(
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    check_switch("progress", progress)
     total = job.source.left()
     running = _begin(job, plan)
-    results: list[T] = []
+    results: list[Any] = []
     shown = False
     for values in _shown(running, total) if progress else running.stream():
         results += values
@@ -248,8 +299,8 @@ def execute(
 
 
 def optimize(
-    func: Callable[[Any], Any],
-    data: Iterable[Any],
+    func: Callable[[S], Any],
+    data: Iterable[S],
     *,
     backend: str = "auto",
     max_workers: int | None = None,
@@ -269,6 +320,8 @@ def optimize(
     """
     from itertools import chain
 
+    check_switch("verbose", verbose)
+    check_callback("progress_callback", progress_callback)
     job = Job(
         func,
         (data,),
@@ -293,6 +346,14 @@ def optimize(
     if verbose:
         _show(plan)
     return plan
+
+
+def _check_plan(plan: Any) -> None:
+    from pointsman._plan import Plan
+
+    if not isinstance(plan, Plan):
+        message = f"plan must be a Plan, as optimize() returns it, but {what_it_is(plan)}"
+        raise InvalidTypeError(message)
 
 
 def _terms(

@@ -8,7 +8,7 @@ Does not know jobs or plans.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointsman._pool import Processes
@@ -24,14 +24,15 @@ _MOST_FOR_LOOPS = 40
 _threads: Threads | None = None
 _for_loops: Threads | None = None
 _processes: dict[int, Processes] = {}
+_interpreters: Any = None
 _owner = 0
 
 
 def _check_owner() -> None:
-    global _owner, _threads, _for_loops
+    global _owner, _threads, _for_loops, _interpreters
     if _owner != os.getpid():
         # In a forked child the threads do not exist and the workers belong to the parent.
-        _owner, _threads, _for_loops = os.getpid(), None, None
+        _owner, _threads, _for_loops, _interpreters = os.getpid(), None, None, None
         _processes.clear()
 
 
@@ -83,10 +84,32 @@ def processes_running(threads_each: int = 1) -> int:
     return 0 if pool is None or pool.closed else pool.size
 
 
-def shutdown() -> None:
-    """End the program's worker processes and idle threads now instead of at exit; the next job starts new ones."""
-    global _threads, _for_loops  # noqa: PLW0603 - the state of this module
+def interpreters(count: int) -> Any:
+    """The program's pool of worker interpreters, with `count` of them or more."""
+    global _interpreters  # noqa: PLW0603 - the state of this module
     _check_owner()
+    if _interpreters is None or _interpreters.closed:
+        from pointsman._pool import make
+
+        _interpreters = make(count, kind="interpreters")
+    else:
+        _interpreters.grow(count)
+    return _interpreters
+
+
+def interpreters_running() -> int:
+    """Worker interpreters of the program's pool that are alive."""
+    _check_owner()
+    return 0 if _interpreters is None or _interpreters.closed else _interpreters.workers
+
+
+def shutdown() -> None:
+    """End the program's workers and idle threads now instead of at exit; the next job starts new ones."""
+    global _threads, _for_loops, _interpreters  # noqa: PLW0603 - the state of this module
+    _check_owner()
+    if _interpreters is not None:
+        _interpreters.shutdown(cancel=True)
+        _interpreters = None
     for pool in _processes.values():
         pool.shutdown(kill=True)
     _processes.clear()

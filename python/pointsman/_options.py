@@ -12,10 +12,14 @@ from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from typing import Literal, Unpack
 
     from pointsman._executor import Executor
     from pointsman._future import Future
+    from pointsman._keywords import ExecuteKeywords, MapKeywords
+    from pointsman._plan import Plan
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -69,13 +73,57 @@ class Options:
 
         return ExecutorOptions(executor, terms).submit(fn, *args, **kwargs)
 
-    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
-        """`pointsman.map` with these options."""
+    @overload
+    def map(
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[T]: ...
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """`pointsman.map` with these options; its other keywords, or others instead of these, go here."""
         return _api.map(fn, *iterables, **{**self._job_options(), **options})
 
-    def execute(self, func: Callable[[Any], T], data: Iterable[Any], **options: Any) -> list[T]:
-        """`pointsman.execute` with these options."""
-        return _api.execute(func, data, **{**self._job_options(), **options})  # type: ignore[no-any-return]
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], Coroutine[Any, Any, T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[False] = ...,
+        **options: Unpack[ExecuteKeywords],
+    ) -> list[T]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], Coroutine[Any, Any, T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[True],
+        **options: Unpack[ExecuteKeywords],
+    ) -> tuple[list[T], Plan]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], T | Awaitable[T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[False] = ...,
+        **options: Unpack[ExecuteKeywords],
+    ) -> list[T]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], T | Awaitable[T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[True],
+        **options: Unpack[ExecuteKeywords],
+    ) -> tuple[list[T], Plan]: ...
+    def execute(self, func: Callable[[Any], Any], data: Iterable[Any], **options: Any) -> Any:
+        """`pointsman.execute` with these options; its other keywords, or others instead of these, go here."""
+        return _api.execute(func, data, **{**self._job_options(), **options})
 
     def _job_options(self) -> dict[str, Any]:
         terms = self._terms

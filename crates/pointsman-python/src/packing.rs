@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::codec;
+use crate::once::name;
 use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, HostStore, Task};
 
 /// A function as the workers know it.
@@ -41,7 +42,7 @@ impl Dependency {
         let holder = self.holder.bind(py);
         let now = match &self.name {
             Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
-            None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
+            None => holder.getattr(name!(py, "cell_contents")).ok(),
         };
         now.is_some_and(|now| now.is(&self.value))
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -94,6 +95,10 @@ class Cluster(ABC):
         """Calls that the cluster's workers run at a time."""
         processes, threads = self.workers
         return max(1, processes * threads)
+
+    @abstractmethod
+    def hosts(self) -> set[str]:
+        """Where its workers are."""
 
     @property
     @abstractmethod
@@ -194,7 +199,8 @@ class Cluster(ABC):
             began = perf_counter()
             self._ask(echo, data)
             took = max(perf_counter() - began - dispatch, 1e-6)
-            self._facts = Facts(self.kind, *self.workers, dispatch, 2 * _PROBE_BYTES / took)
+            here = all(_is_here(host) for host in self.hosts())
+            self._facts = Facts(self.kind, self.workers, dispatch, 2 * _PROBE_BYTES / took, here=here)
         return self._facts
 
     def dispatch(self) -> float:
@@ -218,11 +224,44 @@ class Cluster(ABC):
 
 
 class Facts:
-    """What the planner needs to know of a cluster: its size, seconds per dispatch, and bytes per second."""
+    """What the planner needs to know of a cluster.
 
-    def __init__(self, kind: str, processes: int, threads: int, dispatch: float, bytes_per_second: float) -> None:
-        self.kind, self.processes, self.threads = kind, processes, threads
-        self.dispatch, self.bytes_per_second = dispatch, bytes_per_second
+    Attributes
+    ----------
+    kind, processes, threads
+        The engine, its worker processes, and the calls that each runs at a time.
+    here
+        Whether all workers share the cores of this host.
+    dispatch, bytes_per_second
+        Seconds that an empty chunk takes there and back, and how fast its bytes travel.
+
+    """
+
+    def __init__(
+        self, kind: str, size: tuple[int, int], dispatch: float, bytes_per_second: float, *, here: bool
+    ) -> None:
+        self.kind: str = kind
+        self.processes: int = size[0]
+        self.threads: int = size[1]
+        self.here: bool = here
+        self.dispatch: float = dispatch
+        self.bytes_per_second: float = bytes_per_second
+
+    def told(self) -> tuple[str, int, int, bool, float, float]:
+        """The same as the native planner takes it."""
+        return self.kind, self.processes, self.threads, self.here, self.dispatch, self.bytes_per_second
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this host's own."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            # Only one's own addresses can be bound to.
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
 
 
 class Sent:

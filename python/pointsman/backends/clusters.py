@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pointsman._job import Job
     from pointsman._plan import Plan
+    from pointsman._source import Source
 
 # A chunk lasts this many times what its dispatch costs: 5 % is lost.
 _WORTH = 20
@@ -51,9 +52,9 @@ class ClusterRun:
     whole job.
     """
 
-    def __init__(self, job: Job, plan: Plan, base: int = 0, mean: float | None = None) -> None:
+    def __init__(self, job: Job, plan: Plan, mean: float | None, base: int) -> None:
         self.job = job
-        self.source = job.source
+        self.source: Source = job.source
         chosen = job.backend == "auto"
         self.cluster = _cluster.of_job(plan.backend, job.address, None if chosen else job.max_workers, chosen=chosen)
         # A plan that was made on the cluster's size may hold; one that was said knows none.

@@ -120,6 +120,11 @@ class DaskCluster(_cluster.Cluster):
             return len(threads), max(1, sum(threads) // max(1, len(threads)))
         return 0, 1
 
+    def hosts(self) -> set[str]:
+        """Where its workers are."""
+        info = self.client.scheduler_info(n_workers=-1)
+        return {str(worker["host"]) for worker in info["workers"].values()}
+
     @property
     def alive(self) -> bool:
         """Whether the client has its scheduler."""

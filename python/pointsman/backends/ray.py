@@ -108,6 +108,10 @@ class RayCluster(_cluster.Cluster):
         """Worker processes that run calls at a time, one in each."""
         return max(1, int(self._cpus / self._share + 1e-6)), 1
 
+    def hosts(self) -> set[str]:
+        """Where its workers are."""
+        return {str(node["NodeManagerAddress"]) for node in self._ray.nodes() if node["Alive"]}
+
     @property
     def alive(self) -> bool:
         """Whether its ports answer."""

@@ -67,8 +67,8 @@ class Threads:
     ) -> None:
         self._threads: set[threading.Thread] = set()
         self._owner = os.getpid()
-        self.started = 0
-        self.quickest_start = float("inf")
+        self.started: int = 0
+        self.quickest_start: float = float("inf")
         this = weakref.ref(self)
 
         def start() -> None:
@@ -78,6 +78,7 @@ class Threads:
                 raise RuntimeError(message)
             pool._start()  # noqa: SLF001 - this class
 
+        self.native: _native.ThreadPool
         self.native = native = _native.ThreadPool(most, queue_capacity, start, stealing, cores)
         self._name = name
         self._stack_size = stack_size
@@ -102,7 +103,7 @@ class Threads:
         _register_hooks()
         _alive.add(self)
         # Threads refer to the native pool only: when nobody holds this object any more, they run out of work and end.
-        self._finalizer = weakref.finalize(self, native.close, discard=False)
+        self._finalizer = weakref.finalize(self, _close, native, self._owner)
         self._finalizer.atexit = False
 
     def _start(self) -> None:
@@ -129,11 +130,19 @@ class Threads:
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False) -> None:
         """Refuse further calls, run or with `cancel` cancel the queued ones, and with `wait` wait for the threads."""
+        if self._owner != os.getpid():
+            return
         self.native.close(cancel)
         if wait:
             for thread in list(self._threads):
                 if thread is not threading.current_thread():
                     thread.join()
+
+
+def _close(native: _native.ThreadPool, owner: int) -> None:
+    """Let the threads of a pool end; not in a forked child, where a thread may hold the queue's lock for ever."""
+    if owner == os.getpid():
+        native.close(discard=False)
 
 
 _hooked = False
@@ -182,17 +191,17 @@ class ThreadRun:
     """What is left of a job, on threads; the caller's thread takes part if the plan says so.
 
     `start` may be called from another thread than `stream`, before it. Every thread has the variables of `context`.
-    `daemon` says that the caller's thread is a daemon.
+    `base` is the index of the first input in the whole job. `daemon` says that the caller's thread is a daemon.
     """
 
-    def __init__(self, job: Job, plan: Plan, context: Context, *, daemon: bool) -> None:
+    def __init__(self, job: Job, plan: Plan, context: Context, base: int = 0, *, daemon: bool) -> None:
         source = job.source
         self._context = context
         self._source = source
         # At the program's end a daemon thread is cut off where it is, which must not be in a native frame.
         self._shares = plan.caller_shares and not daemon
         self._daemon = daemon
-        self._shared = _native.SharedJob(job.function, source.star, job.keep_going)
+        self._shared = _native.SharedJob(job.function, source.star, job.keep_going, base, job.number, job.name)
         self._pool = _default.threads().native
         self._eager = source.sized and not job.lazy
         self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)

@@ -25,5 +25,5 @@ def commands() -> None:
     """Decides where Python calls should run, and runs them there."""
 
 
-for command in (demo, optimize, execute, validate, doctor, guide):
-    commands.add_command(command)
+for _command in (demo, optimize, execute, validate, doctor, guide):
+    commands.add_command(_command)
