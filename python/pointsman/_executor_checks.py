@@ -29,9 +29,8 @@ _LEAST_SHARED_EACH = 128 << 10
 def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context: Any) -> str:
     """The backend that remains, once the choices are known to go together."""
     if backend not in _BACKENDS:
-        message = f"backend must be one of {', '.join(map(repr, (*_BACKENDS, *CLUSTERS)))}, not {backend!r}"
-        if backend == "inline":
-            message += "; what is submitted runs in the background, which inline has not"
+        why = "; what is submitted runs in the background, which inline has not" if backend == "inline" else ""
+        message = f"backend must be one of {', '.join(map(repr, (*_BACKENDS, *CLUSTERS)))}, not {backend!r}{why}"
         raise InvalidArgumentError(message)
     if backend == "interpreters" and not INTERPRETERS:
         raise InvalidArgumentError(NO_INTERPRETERS)
