@@ -29,6 +29,8 @@ _KIND = {
     "mixed": "it does both",
 }
 _WIDTH = 28
+# The backends that are engines of their own.
+_CLUSTERS = ("dask", "ray")
 
 
 def draw(plan: Plan) -> str:
@@ -81,6 +83,10 @@ def choice(plan: Plan) -> str:
         return "plain loop on the caller's thread"
     if plan.backend == "asyncio":
         return f"event loop, at most {plan.max_workers} calls at a time"
+    if plan.backend in _CLUSTERS:
+        # Nobody has asked yet, where the backend was said.
+        at_a_time = f", {plan.max_workers} calls at a time" if plan.max_workers else ""
+        return f"{plan.backend} cluster{at_a_time}"
     with_caller = ", the caller's thread among them" if plan.caller_shares else ""
     if plan.backend == "threads":
         return f"{plan.max_workers} threads{with_caller}"
@@ -238,6 +244,8 @@ def _table(plan: Plan) -> list[str]:
 def _profile(plan: Plan) -> str:
     seconds = sorted(sample.seconds for sample in plan.samples)
     middle = seconds[len(seconds) // 2]
+    if len(seconds) == 1:
+        return f"One call was sampled: {human_seconds(middle)} (plan.samples has it)."
     return (
         f"{len(seconds)} calls were sampled: {human_seconds(seconds[0])} to {human_seconds(seconds[-1])}, "
         f"half of them under {human_seconds(middle)} (plan.samples has each)."

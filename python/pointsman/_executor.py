@@ -91,16 +91,16 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
         POINTSMAN_SHARED_MEMORY says, else as much as is needed.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which `shutdown` closes.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which `shutdown` closes.
 
     """
 
     def __new__(cls, *_args: Any, **options: Any) -> Executor:  # noqa: PYI034 - another class for clusters
         """Choose the class that drives the backend."""
         if cls is Executor and options.get("backend") in CLUSTERS:
-            from pointsman._dask_executor import DaskExecutor
+            from pointsman._cluster_executor import ClusterExecutor
 
-            return object.__new__(DaskExecutor)
+            return object.__new__(ClusterExecutor)
         return object.__new__(cls)
 
     def __init__(
@@ -426,6 +426,15 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         buffersize
             Inputs ahead of the results taken, at most.
 
+        Raises
+        ------
+        Exception
+            Whatever a call raises, when its result is asked for.
+        TimeoutError
+            When a result is not there in time.
+        RuntimeError
+            After `shutdown`.
+
         """
         from pointsman import _mapping
 
@@ -488,7 +497,7 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         return [future for future in futures if future.done()]
 
     def as_completed(self, futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
-        """Yield the futures as they are done."""
+        """Yield the futures as they are done; `TimeoutError` if that takes more than `timeout` seconds."""
         return concurrent.futures.as_completed(futures, timeout)  # type: ignore[return-value]
 
     def get_stats(self) -> Record:
