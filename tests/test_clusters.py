@@ -506,8 +506,8 @@ def test_auto_takes_a_named_cluster_only_where_it_is_predicted_to_be_faster(tmp_
     assert (far.backend, far.actual.backend) == ("dask", "dask")
     assert "dask cluster" in str(far)
     assert "appends to" in candidates(stays)["dask"].struck_out
-    assert (stays.backend, candidates(slow)["dask"].struck_out) == ("inline", None)
-    assert "dask" not in (slow.backend, heavy.backend)
+    assert candidates(slow)["dask"].struck_out is None
+    assert "dask" not in (stays.backend, slow.backend, heavy.backend)
     assert any(reason.startswith("dask: sending") for reason in heavy.reasons)
     assert own != os.getpid()
     assert "dask" not in candidates(without)

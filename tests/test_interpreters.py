@@ -305,3 +305,15 @@ def test_a_plan_says_that_it_uses_interpreters():
 
     assert (plan.backend, plan.max_workers, plan.processes) == ("interpreters", 2, 2)
     assert "2 worker interpreters" in str(plan)
+
+
+@needs_interpreters
+def test_a_program_may_fork_after_it_has_used_interpreters():
+    assert pointsman.execute(functions.square, range(4), backend="interpreters") == [0, 1, 4, 9]
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert pointsman.execute(functions.square, range(4), backend="interpreters") == [0, 1, 4, 9]

@@ -31,10 +31,21 @@ def run(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any)
 @overload
 def run(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
 def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call `fn` and return its value. A coroutine function is run to its end.
+    """Call `fn` on this thread and return its value. A coroutine function is run to its end.
+
+    Parameters
+    ----------
+    fn
+        The function. A single call gains nothing from a pool, so it runs here; `options(...)` send it elsewhere.
+    args, kwargs
+        Its arguments, every keyword included.
 
     Raises
     ------
+    Whatever `fn` raises, and:
+
+    InvalidTypeError
+        If `fn` is not callable.
     RunningLoopError
         If `fn` is a coroutine function and this thread's event loop is running: `await` it there.
 
@@ -52,7 +63,27 @@ def submit(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) ->
 def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Start a call in the background and return its future.
 
-    Never raises for its data: what cannot be run or cannot travel is an error in the future.
+    The first calls of a function run on threads. Those of a function that is then known to hold the GIL for more than
+    about 10 ms at a time go to worker processes, if that cannot change what they mean; coroutine functions run on a
+    background loop.
+
+    Parameters
+    ----------
+    fn
+        The function.
+    args, kwargs
+        Its arguments, every keyword included, except `priority=` if its value is a `TaskPriority`.
+
+    Returns
+    -------
+    A `Future`: wait with `.result(timeout)` (seconds), or `await` it in a running loop of asyncio or trio. It holds
+    whatever the call raises, and `CannotTravelError` if the call cannot be sent where it should run.
+
+    Raises
+    ------
+    InvalidTypeError
+        If `fn` is not callable.
+
     """
     return _default_executor().submit(fn, *args, **kwargs)
 
@@ -121,6 +152,13 @@ def map(  # noqa: A001 - the standard name and the documented options
         Show a bar in a terminal or a notebook; elsewhere nothing.
     address
         Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
+
+    Raises
+    ------
+    InvalidTypeError, InvalidArgumentError
+        At once, for arguments that cannot work.
+
+    Whatever `fn` raises comes out of the iterator, after the results before it.
 
     """
     job = Job(
@@ -315,8 +353,23 @@ def optimize(
 ) -> Plan:
     """Measure a few calls and return the plan for the rest, without running it.
 
-    The options are those of `execute`. If `data` can be iterated only once, `plan.data` gives back every input, the
-    measured ones included.
+    `print(plan)` draws the decision; `execute(func, data, plan=plan)` follows it.
+
+    Parameters
+    ----------
+    func, data
+        The function and its inputs. If `data` can be iterated only once, `plan.data` gives back every input, the
+        measured ones included.
+    progress_callback
+        Called on this thread with a phase ("measuring", "done") and the share that is finished, from 0 to 1.
+
+    The others are those of `execute`: `backend` or `max_workers` narrow what is compared, `chunksize` and
+    `target_chunk_duration` (seconds) say how calls travel, `sample_size` how many are measured.
+
+    Raises
+    ------
+    Whatever `func` raises for a measured input, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
+
     """
     from itertools import chain
 

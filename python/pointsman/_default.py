@@ -8,6 +8,7 @@ Does not know jobs or plans.
 from __future__ import annotations
 
 import os
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,13 +26,16 @@ _threads: Threads | None = None
 _for_loops: Threads | None = None
 _processes: dict[int, Processes] = {}
 _interpreters: Any = None
-_owner = 0
+# Held while one of them is made; the same thread may come again, from a signal handler or a finalizer.
+_making = RLock()
+_owner = os.getpid()
 
 
 def _check_owner() -> None:
-    global _owner, _threads, _for_loops, _interpreters
+    global _owner, _threads, _for_loops, _interpreters, _making  # noqa: PLW0603 - the state of this module
     if _owner != os.getpid():
         # In a forked child the threads do not exist and the workers belong to the parent.
+        _making = RLock()
         _owner, _threads, _for_loops, _interpreters = os.getpid(), None, None, None
         _processes.clear()
 
@@ -43,7 +47,10 @@ def threads() -> Threads:
     if _threads is None:
         from pointsman.backends.threads import Threads
 
-        _threads = Threads(_MOST_THREADS, name="pointsman")
+        with _making:
+            if _threads is None:
+                _threads = Threads(_MOST_THREADS, name="pointsman")
+            return _threads
     return _threads
 
 
@@ -54,7 +61,10 @@ def threads_for_loops() -> Threads:
     if _for_loops is None:
         from pointsman.backends.threads import Threads
 
-        _for_loops = Threads(_MOST_FOR_LOOPS, name="pointsman-for-loop")
+        with _making:
+            if _for_loops is None:
+                _for_loops = Threads(_MOST_FOR_LOOPS, name="pointsman-for-loop")
+            return _for_loops
     return _for_loops
 
 
@@ -71,9 +81,11 @@ def processes(count: int, threads_each: int, cores: float) -> Processes:
     if pool is None or pool.closed:
         from pointsman._pool import make
 
-        _processes[threads_each] = pool = make(count, threads_each, cores=cores)
-    else:
-        pool.grow(count)
+        with _making:
+            pool = _processes.get(threads_each)
+            if pool is None or pool.closed:
+                _processes[threads_each] = pool = make(count, threads_each, cores=cores)
+    pool.grow(count)
     return pool
 
 
@@ -91,9 +103,10 @@ def interpreters(count: int) -> Any:
     if _interpreters is None or _interpreters.closed:
         from pointsman._pool import make
 
-        _interpreters = make(count, kind="interpreters")
-    else:
-        _interpreters.grow(count)
+        with _making:
+            if _interpreters is None or _interpreters.closed:
+                _interpreters = make(count, kind="interpreters")
+    _interpreters.grow(count)
     return _interpreters
 
 

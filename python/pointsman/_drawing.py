@@ -244,6 +244,8 @@ def _table(plan: Plan) -> list[str]:
 def _profile(plan: Plan) -> str:
     seconds = sorted(sample.seconds for sample in plan.samples)
     middle = seconds[len(seconds) // 2]
+    if len(seconds) == 1:
+        return f"One call was sampled: {human_seconds(middle)} (plan.samples has it)."
     return (
         f"{len(seconds)} calls were sampled: {human_seconds(seconds[0])} to {human_seconds(seconds[-1])}, "
         f"half of them under {human_seconds(middle)} (plan.samples has each)."

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures.process import BrokenProcessPool
 
 __all__ = [
+    "BarredError",
     "CallTimeoutError",
     "CannotTravelError",
     "InvalidArgumentError",

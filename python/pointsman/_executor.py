@@ -426,6 +426,11 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         buffersize
             Inputs ahead of the results taken, at most.
 
+        Raises
+        ------
+        Whatever a call raises, when its result is asked for; `TimeoutError` when that is not there in time;
+        `RuntimeError` after `shutdown`.
+
         """
         from pointsman import _mapping
 
@@ -488,7 +493,7 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         return [future for future in futures if future.done()]
 
     def as_completed(self, futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
-        """Yield the futures as they are done."""
+        """Yield the futures as they are done; `TimeoutError` if that takes more than `timeout` seconds."""
         return concurrent.futures.as_completed(futures, timeout)  # type: ignore[return-value]
 
     def get_stats(self) -> Record:

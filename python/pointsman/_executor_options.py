@@ -31,7 +31,7 @@ class ExecutorOptions:
     @overload
     def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call and return its future."""
+        """Start a call on these terms and return its future; raises what `Executor.submit` does."""
         executor, terms = self._executor, self._terms
         check_callable(fn)
         if check_async(fn, executor._asked):  # noqa: SLF001 - its view

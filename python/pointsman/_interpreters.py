@@ -8,16 +8,21 @@ Does not know jobs or plans.
 Invariants:
     T1. The package's native half is never imported in a worker interpreter: what runs there is plain Python.
     T2. A worker interpreter sees this program's `sys.path` before anything of the program's is imported there.
+    T3. No worker interpreter is idle when this process forks: CPython (3.14.10) crashes in a child that was forked
+        while another interpreter was alive.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import threading
+import weakref
 
 # Before a pool of ours is registered: its hook at the program's end, which waits for calls, is to run after ours.
 from concurrent.futures.interpreter import InterpreterPoolExecutor  # type: ignore[import-not-found,unused-ignore]
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _errors, _machine
@@ -33,6 +38,12 @@ if TYPE_CHECKING:
 
 # What CPython, and Cython, say of a module that is barred from worker interpreters.
 _BARS = re.compile(r"module (\S+) does not support loading in subinterpreters|one interpreter per process")
+
+# Seconds that a fork waits for calls in worker interpreters to end. Arbitrary.
+_BEFORE_FORK = 5.0
+
+_all: weakref.WeakSet[Interpreters] = weakref.WeakSet()
+_hooked = False
 
 # Runs in a new interpreter, which knows nothing of this program yet (T2).
 _BEGIN = """
@@ -57,6 +68,8 @@ class Interpreters(StandardProcesses):
     ) -> None:
         super().__init__(count, initializer=initializer, initargs=initargs, **others)
         self._packed = dumps_anyway((initializer, initargs)) if initializer is not None else None
+        _all.add(self)
+        _register()
 
     def _make(self) -> Any:
         names = {"path": list(sys.path), "argv": list(sys.argv), "packed": self._packed}
@@ -68,6 +81,20 @@ class Interpreters(StandardProcesses):
     def workers(self) -> int:
         """Worker interpreters that are alive."""
         return len(getattr(self._pool, "_threads", ()))
+
+    def rest(self, until: float) -> bool:
+        """End the interpreters, new ones start with the next call; whether they have ended by then."""
+        pool = self._pool
+        if pool is None:
+            return True
+        threads = list(getattr(pool, "_threads", ()))
+        if not self.closed:
+            self._pool = None
+            pool.shutdown(wait=False)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
     def explain(self, why: BaseException, name: str, index: int | None) -> BaseException:
         """Return our error for one of the standard pool's."""
@@ -118,6 +145,24 @@ class Interpreters(StandardProcesses):
         if error is not None:
             message = f"{name} cannot be loaded in a worker interpreter: {type(error).__name__}: {error}"
             raise _errors.CannotTravelError(message) from error
+
+
+def _register() -> None:
+    global _hooked  # noqa: PLW0603 - once per process
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(before=_before_fork, after_in_child=_all.clear)
+
+
+def _before_fork() -> None:
+    """End the worker interpreters (T3)."""
+    until = monotonic() + _BEFORE_FORK
+    rested = [pool.rest(until) for pool in list(_all)]
+    if not all(rested):
+        from warnings import warn
+
+        message = "this process forks while calls run in worker interpreters: the child may crash in CPython"
+        warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _standard_broken() -> type[BaseException]:

@@ -41,7 +41,7 @@ class Options:
     @overload
     def run(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
     def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call `fn` where the options say and return its value."""
+        """Call `fn` where the options say and return its value; raises what the call raises, or `CallTimeoutError`."""
         if is_async(fn):
             if self._backend in ("auto", "inline"):
                 return _api.run(on_terms(fn, self._terms), *args, **kwargs)
@@ -57,7 +57,7 @@ class Options:
     @overload
     def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call where the options say and return its future."""
+        """Start a call where the options say and return its future, which holds what the call raises."""
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)

@@ -220,7 +220,9 @@ class Plan:
         same = [candidate for candidate in later.candidates if _place(candidate) == self.place]
         if same:
             best = min(same, key=lambda candidate: candidate.seconds)
-            self.estimated_seconds, self.estimated_speedup = best.seconds, best.speedup
+            loop = [candidate.seconds for candidate in later.candidates if candidate.backend == "inline"]
+            self.estimated_seconds = best.seconds
+            self.estimated_speedup = loop[0] / best.seconds if loop and best.seconds else self.estimated_speedup
             self.reasons = (*self.reasons, "the seconds were predicted anew when the first call was over")
 
     @property

@@ -52,7 +52,8 @@ class InterpreterJob(StandardJob):
 
     def __init__(self, pool: Interpreters, job: Job, base: int) -> None:
         super().__init__(pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base)
-        self._job, self._mends = job, job.backend == "auto"
+        # Not the job itself: chunks that were cancelled lie in the pool for a while, and would keep its inputs alive.
+        self._called, self._mends = job.function, job.backend == "auto"
         self.barred = False
 
     def unpack(self, sent: Sent, chunk: Chunk, number: int) -> tuple[Any, BaseException | None]:
@@ -63,6 +64,6 @@ class InterpreterJob(StandardJob):
         self.barred = True
         item = chunk.items[number]
         try:
-            return (self._job.function(*item) if self._job.source.star else self._job.function(item)), None
+            return (self._called(*item) if self._star else self._called(item)), None
         except Exception as why:  # noqa: BLE001 - it takes its turn among the results
             return None, why
