@@ -151,7 +151,7 @@ ON_ONE_INTERPRETER = (
     "test_examples",
     "test_joblib",
     "test_real_programs",
-    "test_report_in_browser",
+    "test_trace_report_in_browser",
     "test_standard_processes",
 )
 

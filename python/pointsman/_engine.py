@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _clusters, _default, _learning, _log, _native, _planner, _trace
+from pointsman import _advice, _clusters, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
@@ -67,6 +67,8 @@ class Run:
         self.delivered = 0
         self._total = job.source.left()
         self._given = plan
+        # The plain loop that ended early for another look.
+        self._looped: Plan | None = None
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
         self._verdict: Verdict | None = None
@@ -100,8 +102,7 @@ class Run:
         self._decided = plan
         if plan is not None and plan is not self._latest:
             before, self._latest = self._latest, plan
-            _trace.planned(self.job.number, plan)
-            _log.decided(self.job, plan, before)
+            self.job.decided(plan, before)
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
@@ -116,8 +117,7 @@ class Run:
             error = why
             raise
         finally:
-            _log.finished(self.job, self.delivered, perf_counter() - began, error)
-            _trace.ended(self.job.number, error)
+            self.job.ended(self.delivered, perf_counter() - began, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
@@ -172,6 +172,7 @@ class Run:
                     continue
             if source.ended:
                 return
+            self._looped = self.plan if self.plan is not None and self.plan.backend == "inline" else None
             self.plan = None
 
     def _look_back(self, early: ThreadRun | ProcessRun) -> Plan | None:
@@ -373,6 +374,9 @@ class Run:
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
+        if expected < _TRIFLE and backends is None and self._looped is not None:
+            # The last calls of a plain loop: what was decided for all of them says more.
+            return self._looped
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
             plan.calls, plan.calls_left = self._total, left

@@ -428,8 +428,12 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
 
         Raises
         ------
-        Whatever a call raises, when its result is asked for; `TimeoutError` when that is not there in time;
-        `RuntimeError` after `shutdown`.
+        Exception
+            Whatever a call raises, when its result is asked for.
+        TimeoutError
+            When a result is not there in time.
+        RuntimeError
+            After `shutdown`.
 
         """
         from pointsman import _mapping
