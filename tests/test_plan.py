@@ -10,6 +10,7 @@ import pytest
 
 import functions
 import pointsman
+from pointsman._machine import facts
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -75,6 +76,7 @@ def test_a_waiting_function_is_seen_as_waiting_and_goes_to_threads():
     assert plan.estimated_speedup > 2
 
 
+@pytest.mark.skipif(not facts().gil, reason="this interpreter runs without the GIL")
 def test_a_computing_function_is_seen_as_holding_the_gil(measured):
     seen = measured.observation
 
@@ -201,6 +203,19 @@ def test_a_plan_that_was_not_measured_can_be_printed():
     assert "processes" in str(pointsman.optimize(functions.square, [1], backend="processes")).replace(
         "worker process", "processes"
     )
+
+
+def test_a_plan_is_priced_anew_by_what_a_later_one_says_of_its_place(measured):
+    plan = pointsman.Plan.from_json(measured.to_json())
+    loop = next(candidate for candidate in measured.candidates if candidate.backend == "inline")
+    cheapest = min(c.seconds for c in measured.candidates if c.place == plan.place)
+    plan.estimated_seconds = plan.estimated_speedup = 0.0
+
+    plan.price_again(measured)
+
+    assert plan.estimated_seconds == cheapest
+    assert plan.estimated_speedup == pytest.approx(loop.seconds / cheapest)
+    assert "anew" in plan.reasons[-1]
 
 
 def test_after_a_run_the_plan_says_what_it_took():

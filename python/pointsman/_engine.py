@@ -12,9 +12,10 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _learning, _native, _planner
+from pointsman import _advice, _clusters, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
+from pointsman._job import CLUSTERS
 from pointsman._measure import Meter
 from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
@@ -44,6 +45,10 @@ _SURE = 0.02
 _BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
+# Backends whose workers share no memory with the caller.
+_APART = ("processes", "interpreters")
+# Those, and where calls travel further.
+_AWAY = (*_APART, *CLUSTERS)
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
 
@@ -55,10 +60,15 @@ class Run:
         if plan is not None:
             job.terms.check(plan.backend)
         self.job = job
+        job.begin(look=plan is not None or job.backend == "inline" or job.max_workers == 1)
+        self._decided: Plan | None = None
+        self._latest: Plan | None = None
         self.plan = plan
         self.delivered = 0
         self._total = job.source.left()
         self._given = plan
+        # The plain loop that ended early for another look.
+        self._looped: Plan | None = None
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
         self._verdict: Verdict | None = None
@@ -82,15 +92,32 @@ class Run:
         self._begun = self._left = 0
         self._start = perf_counter()
 
+    @property
+    def plan(self) -> Plan | None:
+        """What was decided last; None while calls are measured."""
+        return self._decided
+
+    @plan.setter
+    def plan(self, plan: Plan | None) -> None:
+        self._decided = plan
+        if plan is not None and plan is not self._latest:
+            before, self._latest = self._latest, plan
+            self.job.decided(plan, before)
+
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
         self._start = began = perf_counter()
+        error: BaseException | None = None
         try:
             for values in self._stream():
                 self.delivered += len(values)
                 yield values
             self._learn()
+        except BaseException as why:
+            error = why
+            raise
         finally:
+            self.job.ended(self.delivered, perf_counter() - began, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
@@ -145,6 +172,7 @@ class Run:
                     continue
             if source.ended:
                 return
+            self._looped = self.plan if self.plan is not None and self.plan.backend == "inline" else None
             self.plan = None
 
     def _look_back(self, early: ThreadRun | ProcessRun) -> Plan | None:
@@ -164,6 +192,8 @@ class Run:
             if again.place == plan.place:
                 again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
                 self.plan = again
+            else:
+                plan.price_again(again)
             return None
         later = self.decide(left=left)
         if later.place == plan.place:
@@ -171,6 +201,8 @@ class Run:
             self.plan = later
             return None
         if not later.gains_on(plan):
+            plan.price_again(later)
+            plan.decided_after = later.decided_after
             return None
         self.job.source.put_back(early.give_back())
         return later
@@ -179,13 +211,11 @@ class Run:
         """Return the plan that follows from the options alone, without measuring anything."""
         job = self.job
         if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
-            import math
-
-            from pointsman._machine import facts
-
-            return _said(job, "processes", job.max_workers or max(1, math.ceil(facts().cores)))
-        if job.backend == "dask":
-            return _said(job, "dask", job.max_workers or 0)
+            return _said(job, "processes", job.max_workers or _whole_cores())
+        if job.backend == "interpreters":
+            return _said(job, "interpreters", job.max_workers or _whole_cores())
+        if job.backend in CLUSTERS:
+            return _said(job, job.backend, job.max_workers or 0)
         if job.backend == "threads" and job.max_workers is not None:
             return _said(job, "threads", job.max_workers)
         if job.backend == "inline" or job.max_workers == 1:
@@ -259,7 +289,7 @@ class Run:
             meter.begin(look=look)
         try:
             results = inline.run_batch(
-                job.function,
+                job.at(self.delivered),
                 items,
                 iterator,
                 results,
@@ -309,7 +339,7 @@ class Run:
                 # Where the user asked for processes this is the answer; where we chose them it is our mistake.
                 if job.backend != "auto" or job.source.ended:
                     raise
-                self._struck["processes"] = str(why)
+                self._struck[self.plan.backend] = str(why)
                 self.plan = self.decide()
             else:
                 return
@@ -344,6 +374,9 @@ class Run:
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
+        if expected < _TRIFLE and backends is None and self._looped is not None:
+            # The last calls of a plain loop: what was decided for all of them says more.
+            return self._looped
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
             plan.calls, plan.calls_left = self._total, left
@@ -353,12 +386,16 @@ class Run:
             plan.estimated_seconds = expected if left is not None else None
             plan.reasons = ("too little is left to gain anything",)
             return self._advised(plan)
-        if backends is None and expected > _WORTH_READING and "processes" not in self._struck:
+        cluster = _clusters.facts()
+        forks = expected > _WORTH_READING and "processes" not in self._struck
+        # Calls may go to a cluster however few they are: nothing has to be started there.
+        if backends is None and (forks or cluster is not None):
             self._judge()
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
             meter.size(self._arguments, self._results)
             if meter.cannot_travel:
-                self._struck.setdefault("processes", "an argument or a result cannot be pickled")
+                for away in _AWAY:
+                    self._struck.setdefault(away, "an argument or a result cannot be pickled")
         plan = _planner.decide(
             meter.observation() if seen is None else seen,
             calls=left,
@@ -366,12 +403,14 @@ class Run:
             chunksize=job.chunksize,
             threads_running=_default.threads_running(),
             processes_running=_default.processes_running(),
+            interpreters_running=_default.interpreters_running(),
             caller_shares=True,
             struck=self._struck,
             backends=backends,
             target_chunk_seconds=job.target,
             function=job.name,
             all_calls=self._total,
+            cluster=cluster,
         )
         plan.decided_after = perf_counter() - self._start
         return self._advised(plan)
@@ -395,7 +434,7 @@ class Run:
         verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
         self._verdict = verdict
         if not verdict.may_travel:
-            self._struck["processes"] = "; ".join(verdict.reasons)
+            self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
 
     def _prepare_processes(self) -> None:
         """Let the process that forks workers boot while it is still being decided whether there shall be any."""
@@ -413,16 +452,22 @@ class Run:
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
-            return ThreadRun(self.job, plan, self._context, daemon=self._daemon)
-        if plan.backend == "dask":
-            from pointsman.backends.dask import DaskRun
+            return ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
+        if plan.backend in CLUSTERS:
+            from pointsman.backends.clusters import ClusterRun
 
-            return DaskRun(self.job, plan)
+            return ClusterRun(self.job, plan, self._mean(), self._base())
+        if plan.backend == "interpreters":
+            from pointsman.backends.interpreters import InterpreterRun
+
+            return InterpreterRun(self.job, plan, self._mean(), self._base(), self._arguments[:1])
         from pointsman.backends.processes import ProcessRun
 
-        # While a batch runs its inputs come before those that are left.
-        begun = len(self._running[0]) if self._running is not None else 0
-        return ProcessRun(self.job, plan, self._mean(), self.delivered + begun)
+        return ProcessRun(self.job, plan, self._mean(), self._base())
+
+    def _base(self) -> int:
+        """Index of the first input that is left: while a batch runs its inputs come before."""
+        return self.delivered + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:
         return self._meter.mean if self._meter is not None and self._meter.calls else None
@@ -460,7 +505,7 @@ class Run:
                     if self.plan is not None and plan.backend == self.plan.backend:
                         self._early.grow(plan)
             except CannotTravelError as why:
-                self._struck["processes"] = str(why)
+                self._struck[self.plan.backend if self.plan is not None else "processes"] = str(why)
             finally:
                 meter.disturbed += perf_counter() - began
                 meter.looking += thread_time() - busy
@@ -482,7 +527,7 @@ class Run:
         )
         whole = known.observation() if self._foreseen and known is not None else None
         plan = self.decide(left=left + 1, seen=whole or part)
-        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE and whole is None
+        hasty = plan.backend in _AWAY and not meter.looked and seen.wall < _SURE and whole is None
         if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1
@@ -505,7 +550,7 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
     return Plan(
         backend=backend,
         max_workers=workers,
-        processes=workers if backend == "processes" else 0,
+        processes=workers if backend in _APART else 0,
         chunksize=job.chunksize or 1,
         function=job.name,
         calls=job.source.left(),
@@ -517,6 +562,14 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
 
 def _stoppable(job: Job) -> tuple[str, ...]:
     return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
+
+
+def _whole_cores() -> int:
+    from math import ceil
+
+    from pointsman._machine import facts
+
+    return max(1, ceil(facts().cores))
 
 
 def _has_gil() -> bool:

@@ -12,10 +12,14 @@ from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from typing import Literal, Unpack
 
     from pointsman._executor import Executor
     from pointsman._future import Future
+    from pointsman._keywords import ExecuteKeywords, MapKeywords
+    from pointsman._plan import Plan
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -32,12 +36,18 @@ class Options:
         self._terms = terms
         terms.check(self._backend)
 
+    def __repr__(self) -> str:
+        """Return one line with what was asked for."""
+        chosen = {"backend": self._backend, "max_workers": self._max_workers, "name": self._name}
+        chosen |= {name: getattr(self._terms, name) for name in ("timeout", "retries", "retry_on", "kill_on_cancel")}
+        return f"<Options {' '.join(f'{name}={value!r}' for name, value in chosen.items() if value)}>"
+
     @overload
     def run(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
     @overload
     def run(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
     def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call `fn` where the options say and return its value."""
+        """Call `fn` where the options say and return its value; raises what the call raises, or `CallTimeoutError`."""
         if is_async(fn):
             if self._backend in ("auto", "inline"):
                 return _api.run(on_terms(fn, self._terms), *args, **kwargs)
@@ -53,7 +63,7 @@ class Options:
     @overload
     def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call where the options say and return its future."""
+        """Start a call where the options say and return its future, which holds what the call raises."""
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)
@@ -62,20 +72,64 @@ class Options:
             backend = "processes"
         executor = _executor(backend, self._max_workers, self._name or "", self._address)
         if backend in CLUSTERS:
-            return executor.submit(terms.wrap(check_callable(fn)), *args, **kwargs)
+            return executor.options(retries=terms.retries, retry_on=terms.retry_on).submit(fn, *args, **kwargs)
         if terms.native is None:
             return executor.submit(fn, *args, **kwargs)
         from pointsman._executor_options import ExecutorOptions
 
         return ExecutorOptions(executor, terms).submit(fn, *args, **kwargs)
 
-    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
-        """`pointsman.map` with these options."""
+    @overload
+    def map(
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[T]: ...
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """`pointsman.map` with these options; its other keywords, or others instead of these, go here."""
         return _api.map(fn, *iterables, **{**self._job_options(), **options})
 
-    def execute(self, func: Callable[[Any], T], data: Iterable[Any], **options: Any) -> list[T]:
-        """`pointsman.execute` with these options."""
-        return _api.execute(func, data, **{**self._job_options(), **options})  # type: ignore[no-any-return]
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], Coroutine[Any, Any, T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[False] = ...,
+        **options: Unpack[ExecuteKeywords],
+    ) -> list[T]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], Coroutine[Any, Any, T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[True],
+        **options: Unpack[ExecuteKeywords],
+    ) -> tuple[list[T], Plan]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], T | Awaitable[T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[False] = ...,
+        **options: Unpack[ExecuteKeywords],
+    ) -> list[T]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], T | Awaitable[T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[True],
+        **options: Unpack[ExecuteKeywords],
+    ) -> tuple[list[T], Plan]: ...
+    def execute(self, func: Callable[[Any], Any], data: Iterable[Any], **options: Any) -> Any:
+        """`pointsman.execute` with these options; its other keywords, or others instead of these, go here."""
+        return _api.execute(func, data, **{**self._job_options(), **options})
 
     def _job_options(self) -> dict[str, Any]:
         terms = self._terms
@@ -101,19 +155,19 @@ def _executor(backend: str, max_workers: int | None, name: str, address: str | N
         from pointsman._executor import Executor
 
         if backend in CLUSTERS:
-            return _on_cluster(max_workers, name, address)
+            return _on_cluster(backend, max_workers, name, address)
         _executors[key] = Executor(max_workers, name, backend=backend)
     return _executors[key]
 
 
-def _on_cluster(max_workers: int | None, name: str, address: str | None) -> Executor:
+def _on_cluster(backend: str, max_workers: int | None, name: str, address: str | None) -> Executor:
     """The executor of the program's cluster, which is not closed but with the program."""
-    from pointsman._dask_executor import shared_executor
+    from pointsman._cluster_executor import shared_executor
 
     if name:
-        message = "name= is the prefix of threads' names, which those of a dask cluster do not take"
+        message = f"name= is the prefix of threads' names, which those of a {backend} cluster do not take"
         raise InvalidArgumentError(message)
-    executor: Executor = shared_executor(max_workers, address)
+    executor: Executor = shared_executor(backend, max_workers, address)
     return executor
 
 
@@ -133,7 +187,7 @@ def options(
     Parameters
     ----------
     backend
-        "auto", "inline", "threads", "processes" or "dask".
+        "auto", "inline", "threads", "processes", "dask" or "ray".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     name
@@ -151,7 +205,7 @@ def options(
     kill_on_cancel
         `Future.cancel` stops a call that runs, and leaving a `map` early stops those that run for it.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------

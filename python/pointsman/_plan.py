@@ -5,7 +5,7 @@ Does not know how to decide (the native planner does) or how calls are run.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 _OBSERVED = (
     "calls",
@@ -121,11 +121,11 @@ class Plan:
     Attributes
     ----------
     backend
-        "inline", "threads" or "processes".
+        "inline", "threads", "processes" or "interpreters"; "asyncio" for coroutines, "dask" or "ray" for a cluster.
     max_workers
         Calls that run at a time; the caller's own thread counts when it takes part.
     processes, threads_per_worker
-        Worker processes, and the threads in each (or in this process) that run calls.
+        Worker processes or interpreters, and the threads in each (or in this process) that run calls.
     chunksize
         Calls in the first chunk.
     workload
@@ -181,28 +181,28 @@ class Plan:
         data: Any = None,
         actual: Actual | None = None,
     ) -> None:
-        self.backend = backend
-        self.max_workers = max_workers
-        self.processes = processes
-        self.threads_per_worker = threads_per_worker
-        self.chunksize = chunksize
-        self.workload = workload
-        self.estimated_speedup = estimated_speedup
-        self.estimated_seconds = estimated_seconds
-        self.decided_after = decided_after
-        self.observation = observation
-        self.candidates = candidates
-        self.reasons = reasons
-        self.warnings = warnings
-        self.turning_points = turning_points
-        self.function = function
-        self.calls = calls
-        self.calls_left = calls_left
-        self.caller_shares = caller_shares
-        self.hints = hints
-        self.samples = samples
-        self.data = data
-        self.actual = actual
+        self.backend: str = backend
+        self.max_workers: int = max_workers
+        self.processes: int = processes
+        self.threads_per_worker: int = threads_per_worker
+        self.chunksize: int = chunksize
+        self.workload: str = workload
+        self.estimated_speedup: float = estimated_speedup
+        self.estimated_seconds: float | None = estimated_seconds
+        self.decided_after: float = decided_after
+        self.observation: Observation | None = observation
+        self.candidates: tuple[Candidate, ...] = candidates
+        self.reasons: tuple[str, ...] = reasons
+        self.warnings: tuple[str, ...] = warnings
+        self.turning_points: tuple[str, ...] = turning_points
+        self.function: str = function
+        self.calls: int | None = calls
+        self.calls_left: int | None = calls_left
+        self.caller_shares: bool = caller_shares
+        self.hints: tuple[str, ...] = hints
+        self.samples: tuple[Sample, ...] = samples
+        self.data: Any = data
+        self.actual: Actual | None = actual
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -214,6 +214,16 @@ class Plan:
         mine = [candidate.seconds for candidate in self.candidates if _place(candidate) == self.place]
         same = [candidate.seconds for candidate in self.candidates if _place(candidate) == other.place]
         return bool(mine) and (not same or min(mine) < _CLEARLY * min(same))
+
+    def price_again(self, later: Plan) -> None:
+        """Take the seconds that a later plan, made with better figures, predicts for this one's place."""
+        same = [candidate for candidate in later.candidates if _place(candidate) == self.place]
+        if same:
+            best = min(same, key=lambda candidate: candidate.seconds)
+            loop = [candidate.seconds for candidate in later.candidates if candidate.backend == "inline"]
+            self.estimated_seconds = best.seconds
+            self.estimated_speedup = loop[0] / best.seconds if loop and best.seconds else self.estimated_speedup
+            self.reasons = (*self.reasons, "the seconds were predicted anew when the first call was over")
 
     @property
     def executor_type(self) -> str:
@@ -283,7 +293,7 @@ class Plan:
         """Two plans are equal when all figures are; the data is not compared."""
         return isinstance(other, Plan) and self.as_dict() == other.as_dict()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         """Return the decision as a tree, each branch with the figure that decided it."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _machine, _native
+from pointsman import _edition, _machine, _native
 from pointsman._plan import _CANDIDATE, _OBSERVED, Candidate, Observation, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pointsman.backends._cluster import Facts
 
 _CONSTANTS = (
     "thread_start",
@@ -20,15 +22,24 @@ _CONSTANTS = (
     "process_next",
     "process_dispatch",
     "process_dispatch_alone",
+    "interpreter_start",
     "bytes_per_second",
 )
 
 
-def machine() -> _native.Machine:
-    """Describe the machine as the planner sees it: its facts now, and the constants measured here or built in."""
+def machine(cluster: Facts | None = None) -> _native.Machine:
+    """Describe the machine as the planner sees it: its facts now, and the constants measured here or built in.
+
+    `cluster` is what is known of a cluster that may be chosen.
+    """
     facts = _machine.facts()
     return _native.Machine(
-        cores=facts.cores, memory=float(facts.memory_available), gil=facts.gil, **measured_constants()
+        cores=facts.cores,
+        memory=float(facts.memory_available),
+        gil=facts.gil,
+        interpreters=_edition.INTERPRETERS,
+        cluster=None if cluster is None else cluster.told(),
+        **measured_constants(),
     )
 
 
@@ -46,22 +57,25 @@ def decide(
     chunksize: int | None = None,
     threads_running: int = 0,
     processes_running: int = 0,
+    interpreters_running: int = 0,
     caller_shares: bool = True,
     struck: Mapping[str, str] | None = None,
     backends: list[str] | None = None,
     target_chunk_seconds: float = 0.2,
     function: str = "",
     all_calls: int | None = None,
+    cluster: Facts | None = None,
 ) -> Plan:
     """Price every candidate for the `calls` that are left and take the cheapest."""
     decision = _native.decide(
         observation,
-        machine(),
+        machine(cluster),
         calls=calls,
         max_workers=max_workers,
         chunksize=chunksize,
         threads_running=threads_running,
         processes_running=processes_running,
+        interpreters_running=interpreters_running,
         caller_shares=caller_shares,
         struck=dict(struck or {}),
         backends=backends,
@@ -86,7 +100,7 @@ def decide(
         function=function,
         calls=all_calls if all_calls is not None else calls,
         calls_left=calls,
-        caller_shares=caller_shares and chosen.backend != "inline",
+        caller_shares=caller_shares and chosen.backend not in ("inline", "dask", "ray"),
     )
 
 

@@ -154,6 +154,33 @@ fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement>
             });
         }
     }
+    for count in machine.interpreters.then(|| process_counts(cores)).into_iter().flatten() {
+        let workers = count + u32::from(shares);
+        if workers > most || !(workers < useful.saturating_add(count) || count == cores || count == 1) {
+            continue;
+        }
+        all.push(Placement {
+            backend: Backend::Interpreters,
+            workers,
+            processes: count,
+            lanes: 1,
+            cost: model.interpreters(count, shares),
+            fits: memory <= 0.0 || model.memory(count, 1) <= memory,
+            fixed: count == cores,
+        });
+    }
+    all.extend(machine.cluster.iter().map(|cluster| {
+        let (processes, lanes) = cluster.lanes(most);
+        Placement {
+            backend: cluster.engine.backend(),
+            workers: processes.saturating_mul(lanes),
+            processes,
+            lanes,
+            cost: model.cluster(cluster, processes, lanes),
+            fits: true,
+            fixed: true,
+        }
+    }));
     all
 }
 
@@ -212,9 +239,16 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
         .fold(f64::INFINITY, f64::min);
     let must_start = job.processes_running == 0;
     let by_processes = placements.iter().any(|placement| {
-        better(placement) && placement.cost.seconds <= fastest && placement.backend == Backend::Processes
+        better(placement) && placement.cost.seconds <= fastest && placement.backend >= Backend::Processes
     });
+    let by_cluster = placements
+        .iter()
+        .any(|placement| better(placement) && placement.cost.seconds <= fastest && placement.backend >= Backend::Dask);
     let tie = |placement: &Placement| {
+        if by_cluster {
+            // What a network takes varies, too, and others may use it.
+            return if placement.backend >= Backend::Dask { TIE } else { UNSURE };
+        }
         if placement.backend != Backend::Threads || !must_start || !by_processes {
             TIE
         } else if is_one_that_waited(observation) {
@@ -261,10 +295,11 @@ fn shown(placements: &[Placement], taken: &Placement, job: &Job) -> Vec<Placemen
         one.cost.seconds.total_cmp(&other.cost.seconds).then_with(|| one.complexity().cmp(&other.complexity()))
     });
     let mut room = [SHOWN; Backend::ALL.len()];
-    let possible = placements.iter().any(|placement| placement.fits && placement.backend == Backend::Processes);
+    let possible = |backend| placements.iter().any(|placement| placement.fits && placement.backend == backend);
     sorted.retain(|placement| {
         let left = &mut room[placement.backend as usize];
-        let counts = *left > 0 && (placement.fits || !possible && job.objection(placement.backend).is_none());
+        let counts =
+            *left > 0 && (placement.fits || !possible(placement.backend) && job.objection(placement.backend).is_none());
         *left -= usize::from(counts);
         counts || placement.fixed || placement.complexity() == taken.complexity()
     });
@@ -281,7 +316,10 @@ fn candidate(placement: &Placement, model: &Model<'_>, machine: &Machine, job: &
         workers: placement.workers,
         processes: placement.processes,
         threads_per_worker: placement.lanes,
-        chunksize: model.chunk(placement.workers),
+        chunksize: match machine.cluster.filter(|cluster| cluster.engine.backend() == placement.backend) {
+            Some(cluster) => whole(model.cluster_chunk(cluster.dispatch.value(), f64::from(placement.workers))).max(1),
+            None => model.chunk(placement.workers),
+        },
         seconds: placement.cost.seconds,
         start_up: placement.cost.start_up,
         rate: placement.cost.rate,

@@ -35,11 +35,13 @@ impl Told<'_> {
     /// Why this placement was taken and the others were not.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = vec![self.one_call(), self.calls_left()];
-        for backend in [Backend::Threads, Backend::Processes] {
-            if backend != self.taken.backend {
+        for backend in [Backend::Threads, Backend::Processes, Backend::Interpreters] {
+            if backend != self.taken.backend && (self.machine.interpreters || backend != Backend::Interpreters) {
                 reasons.push(self.against(backend));
             }
         }
+        let cluster = self.machine.cluster.map(|cluster| cluster.engine.backend());
+        reasons.extend(cluster.filter(|backend| *backend != self.taken.backend).map(|backend| self.against(backend)));
         reasons.push(self.for_the_taken());
         reasons
     }
@@ -59,7 +61,7 @@ impl Told<'_> {
         let others = seen.other_threads.get();
         if others > 0.1 * seen.wall().get() {
             warnings.push(format!(
-                "nested parallelism: one call uses {} of CPU in threads of its own (BLAS, OpenMP); \
+                "nested parallelism: one call uses {} of CPU in threads or processes of its own (BLAS, OpenMP, programs); \
                  workers share the cores with them",
                 human_seconds(others)
             ));
@@ -112,7 +114,8 @@ impl Told<'_> {
     fn against(&self, backend: Backend) -> String {
         let name = backend.name();
         if let Some(objection) = self.job.objection(backend) {
-            return format!("{name} are struck out: {objection}");
+            let are = if backend >= Backend::Dask { "is" } else { "are" };
+            return format!("{name} {are} struck out: {objection}");
         }
         let Some(best) = self.best(backend) else {
             return format!("{name} need more than the {} worker allowed", self.job.max_workers.unwrap_or(1).max(1));
@@ -125,7 +128,9 @@ impl Told<'_> {
         }
         let seconds = human_seconds(best.cost.seconds);
         let why = match backend {
-            Backend::Processes => self.against_processes(best),
+            Backend::Processes => self.against_workers(best, self.model.feed),
+            Backend::Interpreters => self.against_workers(best, self.model.feed_interpreter),
+            Backend::Dask | Backend::Ray => self.against_cluster(best),
             _ => self.against_threads(best),
         };
         format!("{why}; the best of them would take {seconds}")
@@ -145,19 +150,32 @@ impl Told<'_> {
         }
     }
 
-    fn against_processes(&self, best: &Placement) -> String {
-        let moved = self.model.feed;
+    fn against_workers(&self, best: &Placement, moved: f64) -> String {
+        let name = best.backend.name();
         if moved > 0.5 * self.model.wall {
             format!(
-                "processes: moving {} costs {} per call, the call itself {}",
+                "{name}: moving {} costs {} per call, the call itself {}",
                 human_bytes(self.model.bytes),
                 human_seconds(2.0 * moved),
                 human_seconds(self.model.wall)
             )
         } else if best.cost.start_up > 0.2 * best.cost.seconds {
-            format!("processes need {} to start", human_seconds(best.cost.start_up))
+            format!("{name} need {} to start", human_seconds(best.cost.start_up))
         } else {
-            format!("processes are limited by {}", limit_words(best.cost.limit))
+            format!("{name} are limited by {}", limit_words(best.cost.limit))
+        }
+    }
+
+    fn against_cluster(&self, best: &Placement) -> String {
+        let name = best.backend.name();
+        let Some(cluster) = self.machine.cluster else { return name.to_owned() };
+        let moved = self.model.bytes / cluster.bytes_per_second.value().max(1.0);
+        if moved > 0.5 * self.model.wall {
+            let (bytes, call) = (human_bytes(self.model.bytes), human_seconds(self.model.wall));
+            format!("{name}: sending {bytes} takes {} per call, the call itself {call}", human_seconds(moved))
+        } else {
+            let dispatch = human_seconds(cluster.dispatch.value());
+            format!("{name} (a dispatch takes {dispatch}) is limited by {}", limit_words(best.cost.limit))
         }
     }
 
@@ -178,8 +196,17 @@ impl Told<'_> {
                     taken.workers
                 )
             }
-            Backend::Processes => {
-                let shape = if taken.lanes > 1 {
+            Backend::Dask | Backend::Ray => {
+                let (name, lanes) = (taken.backend.name(), taken.workers);
+                format!(
+                    "{name} cluster, {lanes} calls at a time: {seconds}, {times:.1} times as fast as the plain loop; \
+                     limited by {limit}"
+                )
+            }
+            Backend::Processes | Backend::Interpreters => {
+                let shape = if taken.backend == Backend::Interpreters {
+                    format!("{} interpreters", taken.processes)
+                } else if taken.lanes > 1 {
                     format!("{} processes of {} threads", taken.processes, taken.lanes)
                 } else if taken.processes == 1 {
                     "1 process".to_owned()

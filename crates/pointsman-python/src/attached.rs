@@ -3,29 +3,55 @@
 //!
 //! # Invariants
 //!
-//! - H1. The interpreter's lock is held by at most one thread: this module does not declare that it can do without.
-//! - H2. What is done `with` the value runs no Python code, and so neither lets go of the interpreter nor comes back here.
+//! - H1. Where the interpreter has its lock, at most one thread is attached. Whether it has is asked once, when this module is
+//!   made; a lock that is there then stays.
+//! - H2. What is done with the value runs no Python code, and so neither lets go of the interpreter nor comes back here.
+//! - H3. Without the interpreter's lock every way to the value is by ours.
 #![allow(unsafe_code, reason = "the interpreter's lock stands for one of ours")]
 
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::map_job::MapResults;
 
+/// Whether threads may be attached at one time.
+static FREE: AtomicBool = AtomicBool::new(false);
+
+/// Stands between what a thread writes and what it reads next, where the interpreter's lock does not (M4 of `map_job`).
+pub(crate) fn settle_before_looking() {
+    // Relaxed: written before the first thread is started.
+    if FREE.load(Ordering::Relaxed) {
+        // Pairs with the fence in `MapJob::wait_for`.
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// A value for threads that are attached.
 #[derive(Default)]
-pub(crate) struct Attached<T>(UnsafeCell<T>);
+pub(crate) struct Attached<T> {
+    lock: Mutex<()>,
+    value: UnsafeCell<T>,
+}
 
-// SAFETY: `with` needs proof that the thread is attached, and one thread at a time is (H1).
+// SAFETY: `with` holds the lock; `with_the_gil` is called only where one thread at a time is attached (H1, H3).
 unsafe impl<T: Send> Sync for Attached<T> {}
 
 impl<T> Attached<T> {
     /// Calls `work` with the value (H2).
     pub(crate) fn with<R>(&self, _py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: no other thread is in here (H1), nor is this one already (H2).
-        work(unsafe { &mut *self.0.get() })
+        let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: no other thread is in here: it would hold our lock, or the interpreter's (H1, H3); nor is this one (H2).
+        work(unsafe { &mut *self.value.get() })
+    }
+
+    /// The same without our lock; for `next`, which is in place only where the interpreter has its own.
+    pub(crate) fn with_the_gil<R>(&self, _py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: no other thread is in here, as it would have to be attached (H1), nor is this one already (H2).
+        work(unsafe { &mut *self.value.get() })
     }
 }
 
@@ -49,15 +75,22 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 static SLOW: std::sync::OnceLock<ffi::iternextfunc> = std::sync::OnceLock::new();
 
-/// Puts the quick way into the class.
-pub(crate) fn quicken(py: Python<'_>) {
-    let class = py.get_type::<MapResults>().as_type_ptr();
-    // SAFETY: a class of this crate, which nobody uses yet.
-    let slow = unsafe { (*class).tp_iternext };
-    if let Some(slow) = slow
-        && SLOW.set(slow).is_ok()
-    {
-        // SAFETY: as above; slots of a class are plain function pointers.
-        unsafe { (*class).tp_iternext = Some(next) };
+/// Puts the quick way into the class, where the interpreter has its lock.
+pub(crate) fn quicken(py: Python<'_>) -> PyResult<()> {
+    // Only 3.13 and later can be asked, and be without.
+    let asked = py.import("sys")?.getattr_opt("_is_gil_enabled")?;
+    if asked.map_or(Ok(true), |asked| asked.call0()?.is_truthy())? {
+        let class = py.get_type::<MapResults>().as_type_ptr();
+        // SAFETY: a class of this crate, which nobody uses yet.
+        let slow = unsafe { (*class).tp_iternext };
+        if let Some(slow) = slow
+            && SLOW.set(slow).is_ok()
+        {
+            // SAFETY: as above; slots of a class are plain function pointers.
+            unsafe { (*class).tp_iternext = Some(next) };
+        }
+    } else {
+        FREE.store(true, Ordering::Relaxed);
     }
+    Ok(())
 }

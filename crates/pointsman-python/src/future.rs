@@ -14,7 +14,7 @@
 //! - F3. The garbage collector looks at a future from the moment at which it may be part of a cycle: when it has a standard
 //!   part, an attribute of the user's, or an outcome that may refer to others.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -87,8 +87,13 @@ impl<'py> FromPyObject<'_, 'py> for Message {
 #[pyclass(module = "pointsman._native", subclass, frozen)]
 pub(crate) struct FutureCore {
     source: OnceLock<Source>,
-    inflated: AtomicBool,
+    /// How far the standard part is: [`THIN`], [`INFLATING`] or [`INFLATED`].
+    standard: AtomicU8,
 }
+
+const THIN: u8 = 0;
+const INFLATING: u8 = 1;
+const INFLATED: u8 = 2;
 
 /// Where the call runs.
 enum Source {
@@ -181,7 +186,7 @@ impl FutureCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { source: OnceLock::new(), inflated: AtomicBool::new(false) }
+        Self { source: OnceLock::new(), standard: AtomicU8::new(THIN) }
     }
 
     /// Returns the call's value, or raises what it raised.
@@ -474,12 +479,19 @@ impl FutureCore {
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        // AcqRel: one thread makes the standard part; pairs with itself in other threads.
-        if this.inflated.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        loop {
+            // Acquire: pairs with the Release stores below; one thread makes the standard part, others wait for it.
+            match this.standard.compare_exchange(THIN, INFLATING, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(INFLATED) => return Ok(()),
+                Err(_) => py.detach(std::thread::yield_now),
+            }
         }
         instance::track(slf);
-        standard(py)?.call_method1("__init__", (slf,))?;
+        let made = standard(py).and_then(|class| class.call_method1("__init__", (slf,)));
+        // Release: pairs with the Acquire above.
+        this.standard.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
+        made?;
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
             None => this.origin().watch(py, blocks),

@@ -38,6 +38,7 @@ mod probe;
 mod process_job;
 mod process_origin;
 mod process_pool;
+mod process_task;
 mod sealed;
 mod segment;
 mod serving;
@@ -46,11 +47,14 @@ mod sizes;
 mod terms;
 mod thread_call;
 mod thread_pool;
+mod trace;
 mod worker;
 mod zygote;
 
 /// The native half of pointsman.
-#[pyo3::pymodule(gil_used = true)]
+// Every class is frozen, and what changes in it is atomic or behind a lock that no Python code runs under: nothing here
+// counts on the GIL.
+#[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
     use crate::alarm::Alarm;
@@ -87,6 +91,8 @@ mod _native {
     #[pymodule_export]
     use crate::thread_pool::ThreadPool;
     #[pymodule_export]
+    use crate::trace::{Timed, Trace, trace_call, trace_forget, trace_now, trace_share, tracing};
+    #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]
     use crate::zygote::{LaunchRequest, ZygoteRegistrar, ZygoteServer, watch_parent, zygote_descriptors};
@@ -94,7 +100,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         use pyo3::types::PyModuleMethods;
-        crate::attached::quicken(module.py());
+        crate::attached::quicken(module.py())?;
         crate::executor::complete(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -13,10 +13,11 @@
 //! - M2. No Python code runs, and no Python object is dropped, while a lock is held.
 //! - M3. While inputs are left and the job is not stopped, a share is posted or being served.
 //! - M4. Whoever is about to sleep says, attached, for which result it does, and then looks whether it is there; whoever
-//!   settles a call does that attached, and then looks whether somebody sleeps for it.
+//!   settles a call does that attached, and then looks whether somebody sleeps for it. Where threads can be attached at one
+//!   time, there is a fence between the two.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::attached::Attached;
+use crate::attached::{self, Attached};
 use crate::calling;
 use crate::context::{Context, Spare};
 use crate::ending::detached;
@@ -33,6 +34,7 @@ use crate::future;
 use crate::once::name;
 use crate::segment::{Segment, Settled};
 use crate::thread_pool::{self, Shared, ThreadPool, refuse_coroutine};
+use crate::trace;
 
 /// Calls between two looks at the clock, of calls that take less than a microsecond or so.
 const LOOK_CALLS: u32 = 64;
@@ -76,6 +78,8 @@ struct State {
     /// What the pool has been told of.
     told: Figures,
     spent: Duration,
+    /// When the inputs were handed over that come last, if anybody traces; else 0.
+    posted: u64,
 }
 
 impl State {
@@ -134,13 +138,21 @@ impl MapJob {
         self.lock().figures()
     }
 
-    fn call(&self, input: Bound<'_, PyAny>) -> Settled {
-        let function = self.function.bind(input.py());
+    fn call(&self, input: Bound<'_, PyAny>, index: usize) -> Settled {
+        let py = input.py();
+        let function = self.function.bind(py);
+        let watched = trace::on().then(|| trace::begin(py, true));
         let result = if self.star {
             input.cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
         } else {
             calling::call_one(function, &input)
         };
+        if let Some(begun) = watched {
+            let span = trace::end(py, begun, false);
+            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let (call, posted) = (trace::Event::call(name, trace::here(py), span), self.lock().posted);
+            trace::record(trace::Event { ending, index: index as u64, posted, ..call });
+        }
         match result.and_then(|value| refuse_coroutine(&value, function).map(|()| value)) {
             Ok(value) => Settled::Value(value.unbind()),
             Err(error) => Settled::Raised(error.into_value(function.py()).into_any()),
@@ -149,8 +161,9 @@ impl MapJob {
 
     /// Runs the input in a place that was claimed.
     fn run(&self, py: Python<'_>, segment: &Segment, at: usize) {
-        segment.settle(py, at, self.call(segment.input(py, at)));
-        // SeqCst: pairs with `wait_for`; what orders the two is the interpreter (M4).
+        segment.settle(py, at, self.call(segment.input(py, at), segment.first + at));
+        attached::settle_before_looking();
+        // SeqCst: pairs with `wait_for`; what orders the two is the interpreter, or a fence (M4).
         if self.wanted.load(Ordering::SeqCst) == segment.first + at {
             drop(self.lock());
             self.changed.notify_all();
@@ -289,8 +302,9 @@ impl MapJob {
 
     /// Says for which result somebody is about to sleep (M4).
     fn wait_for(&self, index: usize) {
-        // SeqCst: pairs with the load in `run`; what orders the two is the interpreter (M4).
+        // SeqCst: pairs with the load in `run`; what orders the two is the interpreter, or a fence (M4).
         self.wanted.store(index, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// Sleeps until a result is there, or will never be.
@@ -346,6 +360,7 @@ impl MapJob {
         }
         let first = state.shares == 0;
         state.open.push_back(segment);
+        state.posted = trace::posted();
         let wanted = state.unclaimed().min(most).saturating_sub(state.shares);
         state.shares += wanted;
         drop(state);
@@ -421,9 +436,10 @@ impl MapResults {
         })
     }
 
-    /// The next result, if it is a value that is there: what most calls of `__next__` are for.
+    /// The next result, if it is a value that is there: what most calls of `__next__` are for. Only under the interpreter's
+    /// lock.
     pub(crate) fn quick(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.taking.with(py, |taking| {
+        self.taking.with_the_gil(py, |taking| {
             let segment = taking.segment.as_ref().filter(|segment| taking.at < segment.len())?;
             let value = segment.take_value(py, taking.at)?;
             taking.at += 1;

@@ -16,15 +16,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{
-    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec, Usage,
-};
+use pointsman_shm::{BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, TaskSpec};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::{Cell, Outcome};
-use crate::chunk::Chunk;
 use crate::codec::Store;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
@@ -32,9 +29,10 @@ pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
 use crate::process_origin::ProcessOrigin;
-use crate::sealed::Sealed;
+pub(crate) use crate::process_task::{SingleCall, Task};
 use crate::sizes::{sizes, too_little};
 use crate::terms::{self, Terms};
+use crate::trace;
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
@@ -50,89 +48,17 @@ pub(crate) const ITEMS_PICKLED: u8 = 3;
 /// Added to the items' modes: each item holds the arguments of a call.
 pub(crate) const STAR: u8 = 0x10;
 
-/// What the host hands outcomes to.
-#[derive(Debug)]
-pub(crate) enum Task {
-    Call(SingleCall),
-    Chunk(Chunk),
-}
-
-/// One submitted call.
-#[derive(Debug)]
-pub(crate) struct SingleCall {
-    cell: Arc<Cell>,
-    pool: Arc<Common>,
-    /// Whether it counts among the pool's running calls.
-    counted: AtomicBool,
-    /// Keeps the function's block (P2).
-    _function: Arc<Function>,
-}
-
-impl Sink for Task {
-    fn begin(&self, _process: ProcessId) {
-        if let Self::Call(call) = self
-            && call.cell.begin()
-        {
-            // Relaxed, as everywhere here: a counter publishes nothing but itself.
-            call.pool.running.fetch_add(1, Ordering::Relaxed);
-            call.counted.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn deliver(&self, index: u32, reply: Reply<'_>) {
-        match self {
-            Self::Call(call) => call.deliver(reply),
-            Self::Chunk(chunk) => chunk.deliver(index, reply),
-        }
-    }
-
-    fn finish(&self, usage: Usage) {
-        match self {
-            // Relaxed: a statistic.
-            Self::Call(call) => drop(call.pool.nanoseconds.fetch_add(usage.wall_ns, Ordering::Relaxed)),
-            Self::Chunk(chunk) => chunk.finish(usage),
-        }
-    }
-}
-
-impl SingleCall {
-    fn deliver(&self, reply: Reply<'_>) {
-        let (outcome, counter) = match reply {
-            Reply::Value { tag, bytes, lane } => {
-                let counter = if tag == crate::outcome::VALUE { &self.pool.completed } else { &self.pool.failed };
-                (Outcome::Reply(Sealed::new(tag, bytes, lane)), counter)
-            }
-            Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. }) => {
-                (Outcome::Cancelled, &self.pool.cancelled)
-            }
-            Reply::Died(death) => {
-                let death = self.pool.explain(death);
-                let breaks = self.pool.breaks.get().is_some();
-                (if breaks { Outcome::Broke(death) } else { Outcome::Died(death) }, &self.pool.failed)
-            }
-            Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
-        };
-        // Relaxed: the cell's Release store orders it for whoever sees the outcome.
-        counter.fetch_add(1, Ordering::Relaxed);
-        if self.counted.swap(false, Ordering::Relaxed) {
-            self.pool.running.fetch_sub(1, Ordering::Relaxed);
-        }
-        let (_, watchers) = self.cell.settle(outcome);
-        if !watchers.is_empty() {
-            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
-        }
-    }
-}
-
 /// What calls, hooks and the pool share; knows nothing of the host, so that nothing refers in a circle.
 #[derive(Debug, Default)]
 pub(crate) struct Common {
-    told: Mutex<Vec<Py<PyAny>>>,
+    pub(crate) told: Mutex<Vec<Py<PyAny>>>,
     pub(crate) completed: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) cancelled: AtomicU64,
     pub(crate) nanoseconds: AtomicU64,
     deaths: AtomicU64,
+    /// Deaths of which the log has not been told, and whether another process takes the place.
+    obituaries: Mutex<Vec<(Death, bool)>>,
     /// When the first process was asked for, and when it was ready.
     asked: OnceLock<Instant>,
     ready: OnceLock<Instant>,
@@ -140,9 +66,9 @@ pub(crate) struct Common {
     initializer: OnceLock<String>,
     /// Why no worker will ever come.
     broken: OnceLock<Death>,
-    running: AtomicI64,
+    pub(crate) running: AtomicI64,
     /// The host, where the death of one worker is to break the pool.
-    breaks: OnceLock<Weak<Host<Task>>>,
+    pub(crate) breaks: OnceLock<Weak<Host<Task>>>,
     /// Whether the zygote has died and nobody has asked for another.
     zygote_lost: AtomicBool,
 }
@@ -152,7 +78,7 @@ const INITIALIZER_RAISED: &str = "code 81";
 
 impl Common {
     /// Adds what only this side knows to the death of a pool, and remembers it.
-    fn explain(&self, death: &Death) -> Death {
+    pub(crate) fn explain(&self, death: &Death) -> Death {
         let mut death = death.clone();
         if let Cause::NeverStarted(why) = &mut death.cause {
             if let Some(name) = self.initializer.get().filter(|_| why.contains(INITIALIZER_RAISED)) {
@@ -167,8 +93,27 @@ impl Common {
         !self.told.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Tells the log of workers that died.
+    fn log_deaths(&self, py: Python<'_>) {
+        let deaths = std::mem::take(&mut *self.obituaries.lock().unwrap_or_else(PoisonError::into_inner));
+        for (death, replaced) in deaths {
+            let (cause, number) = crate::death::cause(&death);
+            let told = py
+                .import("pointsman._log")
+                .and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, replaced)));
+            if let Err(error) = told {
+                // A handler of the program's that raises: its business, and no reason to lose an outcome.
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
     /// Tells mirrored futures of their outcomes (P3).
     pub(crate) fn tell(&self, py: Python<'_>) {
+        // Relaxed: a count that says only whether it is worth looking.
+        if self.deaths.load(Ordering::Relaxed) > 0 {
+            self.log_deaths(py);
+        }
         loop {
             let mirrors = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
             if mirrors.is_empty() {
@@ -186,12 +131,15 @@ impl Hooks for Common {
         self.ready.get_or_init(Instant::now);
     }
 
-    fn process_died(&self, death: &Death, _respawn: bool) {
+    fn process_died(&self, death: &Death, respawn: bool) {
         if death.cause == Cause::Exit(crate::worker::RECYCLED) {
             return;
         }
         self.deaths.fetch_add(1, Ordering::Relaxed);
         let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
+        if !orderly {
+            self.obituaries.lock().unwrap_or_else(PoisonError::into_inner).push((death.clone(), respawn));
+        }
         if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
             let broken = self.broken.get_or_init(|| {
                 let (cause, number) = crate::death::cause(death);
@@ -478,6 +426,8 @@ impl ProcessPool {
         self.pool.replace_zygote(py);
         self.pool.wait_for_room(py)?;
         let known = self.pool.function(function)?;
+        host.time_calls(trace::on());
+        let began = trace::posted();
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
         packing::encode_call(args, kwargs, &mut payload, &mut store)?;
@@ -489,12 +439,7 @@ impl ProcessPool {
             task: OnceLock::new(),
             kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
         };
-        let sink = Arc::new(Task::Call(SingleCall {
-            cell,
-            pool: self.pool.common.clone(),
-            counted: AtomicBool::new(false),
-            _function: known.clone(),
-        }));
+        let sink = Arc::new(Task::Call(SingleCall::new(cell, self.pool.common.clone(), known.clone())));
         let spec = TaskSpec {
             function: known.id,
             function_block: known.block,
@@ -504,6 +449,9 @@ impl ProcessPool {
             attached: store.take(),
             terms: terms::shared(terms),
         };
+        if began != 0 {
+            trace::transfer(py, trace::Kind::Send, trace::name(&known.name), 0, began, payload.len());
+        }
         let task = host.submit(spec, sink);
         let _ = origin.task.set(task);
         future::make(py, Arc::new(origin))

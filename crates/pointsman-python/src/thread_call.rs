@@ -25,6 +25,7 @@ use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::instance;
 use crate::thread_pool::{self, Shared, refuse_coroutine};
+use crate::trace;
 
 /// How deep a waiting worker runs other calls on its own stack. Arbitrary: each level takes a few of Python's 1000 frames.
 const MAX_DEPTH: usize = 16;
@@ -51,12 +52,14 @@ pub(crate) struct ThreadCall {
     pool: Arc<Shared>,
     /// Whether a thread that waits for the call may run it itself.
     on_caller: bool,
+    /// When it was handed over, if anybody traces; else 0.
+    posted: u64,
 }
 
 impl ThreadCall {
     pub(crate) fn new(pool: Arc<Shared>, inputs: Inputs, on_caller: bool) -> Self {
         pool.counters.pending.fetch_add(1, Ordering::Relaxed);
-        Self { cell: Cell::new(), inputs: Mutex::new(Some(inputs)), pool, on_caller }
+        Self { cell: Cell::new(), inputs: Mutex::new(Some(inputs)), pool, on_caller, posted: trace::posted() }
     }
 
     fn take_inputs(&self) -> Option<Inputs> {
@@ -77,9 +80,17 @@ impl ThreadCall {
             return began;
         };
         counters.running.fetch_add(1, Ordering::Relaxed);
+        let ready = trace::posted();
+        let watched = (ready != 0).then(|| trace::begin(py, true));
         let result = inputs.context.run_with(py, spare, || inputs.call.make(py));
-        let result =
-            result.and_then(|value| refuse_coroutine(&value, inputs.call.function(py)).map(|()| value.unbind()));
+        let function = inputs.call.function(py);
+        let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
+        if let Some(begun) = watched {
+            let span = trace::Span { ready, ..trace::end(py, begun, true) };
+            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let call = trace::Event::call(name, trace::here(py), span);
+            trace::record(trace::Event { ending, posted: this.posted, ..call });
+        }
         let ended = Instant::now();
         this.pool.spent(ended.saturating_duration_since(began));
         counters.running.fetch_sub(1, Ordering::Relaxed);
