@@ -73,7 +73,8 @@ def _install_wheel(session: nox.Session, *extras: str) -> None:
     wheel = _wheel(session)
     # The version does not change between builds: pip must not keep the one installed before.
     session.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", "pointsman", silent=True)
-    session.install(f"{wheel}[{','.join(extras)}]")
+    # Empty brackets are nothing that every pip takes.
+    session.install(f"{wheel}[{','.join(extras)}]" if extras else str(wheel))
 
 
 def _need(session: nox.Session, tool: str, component: str) -> None:
