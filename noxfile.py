@@ -23,7 +23,7 @@ import nox
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}{'t' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''}"
 OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14", "3.14t") if version != OWN]
 PURE_CRATES = ("pointsman-plan", "pointsman-scheduler", "pointsman-shm")
 
