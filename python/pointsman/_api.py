@@ -124,7 +124,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
     backend
         "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
-        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions) or "dask".
+        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -152,7 +152,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     progress
         Show a bar in a terminal or a notebook; elsewhere nothing.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def execute(
         The function and its inputs. Each input is computed exactly once.
     backend
         "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
-        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions) or "dask".
+        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -288,7 +288,7 @@ def execute(
     progress_callback
         Called on this thread with a phase ("measuring", "running", "done") and the share of the calls finished.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------

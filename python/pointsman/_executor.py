@@ -91,16 +91,16 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
         POINTSMAN_SHARED_MEMORY says, else as much as is needed.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which `shutdown` closes.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which `shutdown` closes.
 
     """
 
     def __new__(cls, *_args: Any, **options: Any) -> Executor:  # noqa: PYI034 - another class for clusters
         """Choose the class that drives the backend."""
         if cls is Executor and options.get("backend") in CLUSTERS:
-            from pointsman._dask_executor import DaskExecutor
+            from pointsman._cluster_executor import ClusterExecutor
 
-            return object.__new__(DaskExecutor)
+            return object.__new__(ClusterExecutor)
         return object.__new__(cls)
 
     def __init__(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
 # Engines that an optional package brings.
-CLUSTERS = ("dask",)
+CLUSTERS = ("dask", "ray")
 
 # Seconds of work in one chunk at most, unless the caller says otherwise: long enough that handing it out costs nothing,
 # short enough that a busy worker does not hold the end up. The seed's default.
@@ -305,9 +305,9 @@ def check_address(backend: str, address: Any) -> str | None:
     if address is None:
         return None
     if backend not in CLUSTERS:
-        message = f"address= is of a cluster: add backend='dask', or leave it out for {backend!r}"
+        message = f"address= is of a cluster: add backend='dask' or 'ray', or leave it out for {backend!r}"
         raise InvalidArgumentError(message)
     if not isinstance(address, str):
-        message = f"address must be a string like 'tcp://host:8786', not {address!r}"
+        message = f"address must be a string like 'tcp://host:8786' or 'host:6379', not {address!r}"
         raise InvalidTypeError(message)
     return address

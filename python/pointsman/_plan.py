@@ -121,7 +121,7 @@ class Plan:
     Attributes
     ----------
     backend
-        "inline", "threads", "processes" or "interpreters".
+        "inline", "threads", "processes" or "interpreters"; "asyncio" for coroutines, "dask" or "ray" for a cluster.
     max_workers
         Calls that run at a time; the caller's own thread counts when it takes part.
     processes, threads_per_worker
