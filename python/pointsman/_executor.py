@@ -181,7 +181,7 @@ class Executor(concurrent.futures.Executor):
                 else:
                     made.shutdown(wait=False)
             self._submit = self._pool.native.submit
-            if self._backend == "threads" and not self._learns:
+            if not self._learns and (self._backend == "threads" or self._queue_capacity is None):
                 self._quick = self._submit
             return self._submit
 
@@ -244,7 +244,10 @@ class Executor(concurrent.futures.Executor):
         code = getattr(fn, "__code__", None)
         # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
         if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
-            return quick(fn, args)  # type: ignore[no-any-return]
+            try:
+                return quick(fn, args)  # type: ignore[no-any-return]
+            except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
+                return self._not_sent(fn, why)
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
@@ -275,11 +278,14 @@ class Executor(concurrent.futures.Executor):
             if self._queue_capacity is not None and self._backend == "processes":
                 self._wait_for_room()
             return submit(fn, args, kwargs, rank, *more)  # type: ignore[no-any-return]
-        except RuntimeError:
-            self._check_open()
-            raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return failed_future(fn, why)
+            return self._not_sent(fn, why)
+
+    def _not_sent(self, fn: Callable[..., T], why: Exception) -> Future[T]:
+        if isinstance(why, RuntimeError):
+            self._check_open()
+            raise why
+        return failed_future(fn, why)
 
     def options(
         self,
@@ -331,11 +337,8 @@ class Executor(concurrent.futures.Executor):
                 self._start()
                 return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
             return self._submit_to_process(fn, args, kwargs, terms)
-        except RuntimeError:
-            self._check_open()
-            raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return failed_future(fn, why)
+            return self._not_sent(fn, why)
 
     def _wait_for_room(self) -> None:
         """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
@@ -411,61 +414,41 @@ class Executor(concurrent.futures.Executor):
         timeout
             Seconds from now within which each result must be there when it is asked for.
         chunksize
-            Inputs that travel together to a worker process; None for one at a time. Threads ignore it, as they have
-            nothing to send.
+            Inputs that travel together to a worker process; None for as many as take a hundredth of a second or so, by
+            what was measured of the first. Threads ignore it, as they have nothing to send.
         buffersize
             Inputs ahead of the results taken, at most.
 
         """
-        from pointsman import _mapping
+        from pointsman import _executor_map
 
-        size = check_count("chunksize", chunksize) or 1
-        ahead = check_count("buffersize", buffersize)
-        check_callable(fn)
-        self._check_open()
-        arguments, star, sized = _mapping.arguments_of(iterables)
-        if self._maps_by_submit():
-            if size > 1 and self._backend != "threads":
-                fn, star = _mapping.Chunked(fn), False  # type: ignore[assignment]
-                chunked = _mapping.chunks(zip(*iterables, strict=False), size)
-                ahead = -(-ahead // size) if ahead else None
-                return _mapping.unchunk(self._map_calls(fn, zip(chunked, strict=False), ahead, timeout, sized=sized))  # type: ignore[arg-type]
-            return self._map_calls(fn, zip(*iterables, strict=False), ahead, timeout, sized=sized)
-        from contextvars import copy_context
+        return _executor_map.start(self, fn, iterables, timeout, chunksize, buffersize)
 
-        from pointsman import _native
-
-        self._submit or self._start()
-        job = _native.MapJob(self._pool.native, fn, star, copy_context())
-        if ahead is None and sized:
-            job.push(list(arguments))
-            return job.results(timeout)
-        return _mapping.fed(job, iter(arguments), ahead or _mapping.DEFAULT_BUFFER, timeout)
-
-    def _maps_by_submit(self) -> bool:
+    def _maps_by_submit(self, fn: Callable[..., Any]) -> bool:
         """Whether a map is calls of `submit`: each may go its own way, or must wait for room."""
         return (
-            self._backend == "processes"
-            or self._learns
+            self._learns
             or self._queue_capacity is not None
+            or (self._backend == "processes" and (check_async(fn, self._asked) or not self._is_native()))
             # Somebody wants to see each call: a subclass, or who has replaced the method (tqdm does).
             or type(self).submit is not Executor.submit
             or "submit" in self.__dict__
         )
 
-    def _map_calls(
-        self,
-        fn: Callable[..., T],
-        arguments: Iterable[tuple[Any, ...]],
-        buffersize: int | None,
-        timeout: float | None,
-        *,
-        sized: bool,
-    ) -> Iterator[T]:
-        from pointsman import _mapping
+    def _is_native(self) -> bool:
+        from pointsman._pool import is_standard
 
-        ahead = buffersize or (_mapping.WHOLE if sized else _mapping.DEFAULT_BUFFER)
-        return _mapping.windowed(self.submit, fn, iter(arguments), ahead, _mapping.countdown(timeout))
+        return not is_standard()
+
+    def _native_pool(self) -> Any:
+        """The pool, started."""
+        self._submit or self._start()
+        return self._pool.native
+
+    def _chunk(self, size: int | None) -> int | None:
+        """Calls of a map that travel together: one where a worker is to be looked at after each."""
+        one = self._limits["max_tasks"] is not None or self._limits["memory_limit"] is not None
+        return 1 if size is None and one else size
 
     def wait(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> list[Future[Any]]:
         """Wait for the futures, at most `timeout` seconds, and return those that are done, in the order given."""

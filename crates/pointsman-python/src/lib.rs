@@ -28,8 +28,9 @@ mod port;
 mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
+mod process_call;
 mod process_job;
-mod process_origin;
+mod process_map;
 mod process_pool;
 mod sealed;
 mod serving;
@@ -68,6 +69,8 @@ mod _native {
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]
     use crate::process_job::ProcessJob;
+    #[pymodule_export]
+    use crate::process_map::ProcessMap;
     #[pymodule_export]
     use crate::process_pool::ProcessPool;
     #[pymodule_export]

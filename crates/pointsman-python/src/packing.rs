@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use pointsman_shm::{BlockRef, Host};
+use pointsman_shm::BlockRef;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::codec;
-use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, HostStore, Task};
+use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, HostStore, Workers};
 
 /// A function as the workers know it.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Function {
     pub(crate) id: u64,
     pub(crate) block: BlockRef,
     pub(crate) name: String,
-    pub(crate) host: Arc<Host<Task>>,
+    pub(crate) host: Arc<Workers>,
 }
 
 impl Drop for Function {
@@ -50,7 +50,7 @@ impl Dependency {
 type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
 
 /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
-pub(crate) fn pack(host: &Host<Task>, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
+pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
     let py = function.py();
     let mut bytes = Vec::new();
     if travels_by_name(function)? {

@@ -17,22 +17,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{
-    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec, Usage,
+    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec,
 };
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::cell::{Cell, Outcome};
-use crate::chunk::Chunk;
+use crate::cell::Outcome;
 use crate::codec::Store;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
-use crate::process_origin::ProcessOrigin;
-use crate::sealed::Sealed;
+use crate::process_call::ProcessCall;
+use crate::process_map::Feed;
 use crate::sizes::{sizes, too_little};
 use crate::terms::{self, Terms};
 
@@ -50,78 +49,11 @@ pub(crate) const ITEMS_PICKLED: u8 = 3;
 /// Added to the items' modes: each item holds the arguments of a call.
 pub(crate) const STAR: u8 = 0x10;
 
-/// What the host hands outcomes to.
-#[derive(Debug)]
-pub(crate) enum Task {
-    Call(SingleCall),
-    Chunk(Chunk),
-}
+/// The host, which tells each call or chunk of its own outcomes.
+pub(crate) type Workers = Host<dyn Sink>;
 
-/// One submitted call.
-#[derive(Debug)]
-pub(crate) struct SingleCall {
-    cell: Arc<Cell>,
-    pool: Arc<Common>,
-    /// Whether it counts among the pool's running calls.
-    counted: AtomicBool,
-    /// Keeps the function's block (P2).
-    _function: Arc<Function>,
-}
-
-impl Sink for Task {
-    fn begin(&self, _process: ProcessId) {
-        if let Self::Call(call) = self
-            && call.cell.begin()
-        {
-            // Relaxed, as everywhere here: a counter publishes nothing but itself.
-            call.pool.running.fetch_add(1, Ordering::Relaxed);
-            call.counted.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn deliver(&self, index: u32, reply: Reply<'_>) {
-        match self {
-            Self::Call(call) => call.deliver(reply),
-            Self::Chunk(chunk) => chunk.deliver(index, reply),
-        }
-    }
-
-    fn finish(&self, usage: Usage) {
-        match self {
-            // Relaxed: a statistic.
-            Self::Call(call) => drop(call.pool.nanoseconds.fetch_add(usage.wall_ns, Ordering::Relaxed)),
-            Self::Chunk(chunk) => chunk.finish(usage),
-        }
-    }
-}
-
-impl SingleCall {
-    fn deliver(&self, reply: Reply<'_>) {
-        let (outcome, counter) = match reply {
-            Reply::Value { tag, bytes, lane } => {
-                let counter = if tag == crate::outcome::VALUE { &self.pool.completed } else { &self.pool.failed };
-                (Outcome::Reply(Sealed::new(tag, bytes, lane)), counter)
-            }
-            Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. }) => {
-                (Outcome::Cancelled, &self.pool.cancelled)
-            }
-            Reply::Died(death) => (Outcome::Died(self.pool.explain(death)), &self.pool.failed),
-            Reply::Cancelled => (Outcome::Cancelled, &self.pool.cancelled),
-        };
-        // Relaxed: the cell's Release store orders it for whoever sees the outcome.
-        counter.fetch_add(1, Ordering::Relaxed);
-        if self.counted.swap(false, Ordering::Relaxed) {
-            self.pool.running.fetch_sub(1, Ordering::Relaxed);
-        }
-        let (_, watchers) = self.cell.settle(outcome);
-        if !watchers.is_empty() {
-            self.pool.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
-        }
-    }
-}
-
-/// What calls, hooks and the pool share; knows nothing of the host, so that nothing refers in a circle.
-#[derive(Debug, Default)]
+/// What hooks and the pool share; knows nothing of the host, so that nothing refers in a circle for ever.
+#[derive(Default)]
 pub(crate) struct Common {
     told: Mutex<Vec<Py<PyAny>>>,
     pub(crate) completed: AtomicU64,
@@ -136,11 +68,13 @@ pub(crate) struct Common {
     initializer: OnceLock<String>,
     /// Why no worker will ever come.
     broken: OnceLock<Death>,
-    running: AtomicI64,
+    pub(crate) running: AtomicI64,
     /// The host, where the death of one worker is to break the pool.
-    breaks: OnceLock<Weak<Host<Task>>>,
+    breaks: OnceLock<Weak<Workers>>,
     /// Whether the zygote has died and nobody has asked for another.
     zygote_lost: AtomicBool,
+    /// The maps whose inputs wait.
+    maps: Mutex<Vec<Arc<Feed>>>,
 }
 
 /// Exit code of a worker whose initializer raised (`pointsman._worker`).
@@ -148,7 +82,7 @@ const INITIALIZER_RAISED: &str = "code 81";
 
 impl Common {
     /// Adds what only this side knows to the death of a pool, and remembers it.
-    fn explain(&self, death: &Death) -> Death {
+    pub(crate) fn explain(&self, death: &Death) -> Death {
         let mut death = death.clone();
         if let Cause::NeverStarted(why) = &mut death.cause {
             if let Some(name) = self.initializer.get().filter(|_| why.contains(INITIALIZER_RAISED)) {
@@ -157,6 +91,50 @@ impl Common {
             self.broken.get_or_init(|| death.clone());
         }
         death
+    }
+
+    /// Where a call with this outcome is counted.
+    pub(crate) fn counter(&self, reply: &Reply<'_>) -> &AtomicU64 {
+        match reply {
+            Reply::Value { tag, .. } if *tag == crate::outcome::VALUE => &self.completed,
+            Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. })
+            | Reply::Cancelled => &self.cancelled,
+            Reply::Value { .. } | Reply::Died(_) => &self.failed,
+        }
+    }
+
+    fn lock_maps(&self) -> MutexGuard<'_, Vec<Arc<Feed>>> {
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a map whose inputs wait, so that they are sent though nobody takes its results; forgets one without.
+    pub(crate) fn know(&self, feed: &Arc<Feed>, host: &Workers) {
+        let mut maps = self.lock_maps();
+        let known = maps.iter().position(|known| Arc::ptr_eq(known, feed));
+        let gone = match (known, feed.waiting() > 0) {
+            (None, true) => {
+                maps.push(feed.clone());
+                None
+            }
+            (Some(at), false) => Some(maps.swap_remove(at)),
+            _ => None,
+        };
+        host.set_feeding(!maps.is_empty());
+        drop(maps);
+        drop(gone);
+    }
+
+    /// Sends inputs of maps for which workers have become free, or with `all` those that wait.
+    fn feed(&self, all: bool) {
+        let maps = self.lock_maps().clone();
+        for map in maps {
+            map.feed(all);
+        }
+    }
+
+    /// Has mirrored futures told of their outcomes by the next attached thread (P3).
+    pub(crate) fn will_tell(&self, watchers: Vec<Py<PyAny>>) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
     }
 
     fn has_told(&self) -> bool {
@@ -178,11 +156,16 @@ impl Common {
 }
 
 impl Hooks for Common {
+    fn looked(&self) {
+        self.feed(false);
+    }
+
     fn process_started(&self, _process: ProcessId) {
         self.ready.get_or_init(Instant::now);
     }
 
     fn process_died(&self, death: &Death, _respawn: bool) {
+        self.feed(false);
         if death.cause == Cause::Exit(crate::worker::RECYCLED) {
             return;
         }
@@ -209,12 +192,12 @@ impl Hooks for Common {
 
 /// Puts large buffers into the host's arena, and frees them again when the call cannot be sent after all.
 pub(crate) struct HostStore<'a> {
-    host: &'a Host<Task>,
+    host: &'a Workers,
     attached: Vec<BlockRef>,
 }
 
 impl<'a> HostStore<'a> {
-    pub(crate) fn new(host: &'a Host<Task>) -> Self {
+    pub(crate) fn new(host: &'a Workers) -> Self {
         Self { host, attached: Vec::new() }
     }
 
@@ -257,7 +240,7 @@ struct Known {
 }
 
 pub(crate) struct Pool {
-    pub(crate) host: Arc<Host<Task>>,
+    pub(crate) host: Arc<Workers>,
     pub(crate) common: Arc<Common>,
     pub(crate) pressure: Pressure,
     known: Mutex<HashMap<usize, Known>>,
@@ -269,8 +252,19 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Raises if no worker will ever come; sees to it that one can.
+    pub(crate) fn check(&self, py: Python<'_>, name: &dyn Fn() -> String) -> PyResult<()> {
+        self.replace_zygote(py);
+        let Some(death) = self.common.broken.get() else { return Ok(()) };
+        let error = crate::outcome::decode(py, Outcome::Died(Box::new(death.clone())), name, None);
+        Err(error.err().map_or_else(
+            || PyRuntimeError::new_err("the pool is broken"),
+            |error| PyErr::from_value(error.into_bound(py)),
+        ))
+    }
+
     /// Waits while so much is on its way that more would fill the memory.
-    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
         if self.host.is_crowded(self.most_waiting) {
             self.wait(py, None, &|| !self.host.is_crowded(self.most_waiting))?;
         }
@@ -427,7 +421,7 @@ impl ProcessPool {
     /// The error of a pool whose workers will never come back; None for one that works.
     fn broken(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let death = self.pool.common.broken.get()?;
-        crate::outcome::decode(py, Outcome::Died(death.clone()), "any call", None).err()
+        crate::outcome::decode(py, Outcome::Died(Box::new(death.clone())), &|| "any call".into(), None).err()
     }
 
     /// Waits until fewer than `capacity` calls wait for a worker.
@@ -463,34 +457,12 @@ impl ProcessPool {
         terms: Option<&Bound<'py, Terms>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
         let host = &self.pool.host;
-        if let Some(death) = self.pool.common.broken.get() {
-            let outcome = Outcome::Died(death.clone());
-            let error = crate::outcome::decode(py, outcome, &future::name_of(function), None);
-            return Err(error.err().map_or_else(
-                || PyRuntimeError::new_err("the pool is broken"),
-                |error| PyErr::from_value(error.into_bound(py)),
-            ));
-        }
-        self.pool.replace_zygote(py);
+        self.pool.check(py, &|| future::name_of(function))?;
         self.pool.wait_for_room(py)?;
         let known = self.pool.function(function)?;
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
         packing::encode_call(args, kwargs, &mut payload, &mut store)?;
-        let cell = Arc::new(Cell::new());
-        let origin = ProcessOrigin {
-            cell: cell.clone(),
-            pool: self.pool.clone(),
-            function: known.clone(),
-            task: OnceLock::new(),
-            kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
-        };
-        let sink = Arc::new(Task::Call(SingleCall {
-            cell,
-            pool: self.pool.common.clone(),
-            counted: AtomicBool::new(false),
-            _function: known.clone(),
-        }));
         let spec = TaskSpec {
             function: known.id,
             function_block: known.block,
@@ -500,9 +472,10 @@ impl ProcessPool {
             attached: store.take(),
             terms: terms::shared(terms),
         };
-        let task = host.submit(spec, sink);
-        let _ = origin.task.set(task);
-        future::make(py, Arc::new(origin))
+        let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
+        let call = Arc::new(ProcessCall::new(self.pool.clone(), known, kill_on_cancel));
+        call.is_sent(host.submit(spec, call.clone()));
+        future::make_hidden(py, call)
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.
@@ -516,7 +489,14 @@ impl ProcessPool {
 
     /// Ends the workers: after the queued calls, or with `kill` at once.
     fn shutdown(&self, py: Python<'_>, kill: bool) {
-        py.detach(|| self.pool.host.shutdown(kill));
+        py.detach(|| {
+            if kill {
+                self.pool.host.shutdown(true);
+            }
+            // What waits is to be run before the end, or is refused like everything else.
+            self.pool.common.feed(true);
+            self.pool.host.shutdown(kill);
+        });
         self.pool.common.tell(py);
     }
 
@@ -532,11 +512,16 @@ impl ProcessPool {
     /// Fails every call that is left: no worker will come.
     fn abandon(&self, py: Python<'_>, why: String) {
         self.pool.host.abandon(Death::never_started(why));
+        self.pool.common.feed(true);
         self.pool.common.tell(py);
     }
 
     /// Cancels every call that no worker has begun.
     fn cancel_all(&self, py: Python<'_>) {
+        let maps = std::mem::take(&mut *self.pool.common.lock_maps());
+        for map in maps {
+            map.cancel();
+        }
         self.pool.host.cancel_all();
         self.pool.common.tell(py);
     }
@@ -551,7 +536,7 @@ impl ProcessPool {
         let common = &self.pool.common;
         let seconds = Duration::from_nanos(common.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         (
-            self.pool.host.queued(),
+            self.pool.host.queued() + common.lock_maps().iter().map(|map| map.waiting()).sum::<usize>(),
             usize::try_from(common.running.load(Ordering::Relaxed)).unwrap_or(0),
             common.completed.load(Ordering::Relaxed),
             common.failed.load(Ordering::Relaxed),

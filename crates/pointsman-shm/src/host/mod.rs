@@ -85,7 +85,7 @@ impl HostConfig {
 }
 
 /// What the host, its supervisor and its waiters share.
-struct Shared<S: Sink> {
+struct Shared<S: Sink + ?Sized> {
     env: Env,
     config: HostConfig,
     core: Mutex<Core<S>>,
@@ -93,6 +93,7 @@ struct Shared<S: Sink> {
     /// Waiters in this process that sleep on the bell, or are about to.
     sleepers: AtomicU32,
     collectors: AtomicBool,
+    feeding: AtomicBool,
     disowned: AtomicBool,
     /// Tells `join` that a process has gone. Used with `core`.
     gone: Condvar,
@@ -101,7 +102,7 @@ struct Shared<S: Sink> {
     post: Mutex<supervisor::Post>,
 }
 
-impl<S: Sink> Shared<S> {
+impl<S: Sink + ?Sized> Shared<S> {
     fn lock(&self) -> MutexGuard<'_, Core<S>> {
         // A panic under the lock can only come from a sink, between two whole changes of the books.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,18 +141,18 @@ impl<S: Sink> Shared<S> {
 /// A pool of worker processes, and the tasks that they run.
 ///
 /// Dropping it kills the workers; the calls that are left fail.
-pub struct Host<S: Sink> {
+pub struct Host<S: Sink + ?Sized> {
     shared: Arc<Shared<S>>,
     threads: Mutex<bool>,
 }
 
-impl<S: Sink> fmt::Debug for Host<S> {
+impl<S: Sink + ?Sized> fmt::Debug for Host<S> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Host").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
-impl<S: Sink> Host<S> {
+impl<S: Sink + ?Sized> Host<S> {
     /// A pool without processes.
     ///
     /// # Errors
@@ -171,6 +172,7 @@ impl<S: Sink> Host<S> {
             hooks,
             sleepers: AtomicU32::new(0),
             collectors: AtomicBool::new(false),
+            feeding: AtomicBool::new(false),
             disowned: AtomicBool::new(false),
             gone: Condvar::new(),
             request: os::Event::new()?,
@@ -440,6 +442,15 @@ impl<S: Sink> Host<S> {
         }
     }
 
+    /// Has the host's own thread drain whenever a task is over, and call [`Hooks::looked`], which may submit the next.
+    pub fn set_feeding(&self, feeding: bool) {
+        let shared = &*self.shared;
+        // Release: pairs with the Acquire in `wait::keep_drained`; Acquire: with another caller's store.
+        if !shared.is_foreign() && shared.feeding.swap(feeding, Ordering::AcqRel) != feeding {
+            shared.wake_drainer();
+        }
+    }
+
     /// Ends the lanes: when the last task is over, or at once. With `kill`, queued calls are cancelled and running ones
     /// die with their processes.
     pub fn shutdown(&self, kill: bool) {
@@ -477,6 +488,7 @@ impl<S: Sink> Host<S> {
         if !shared.is_foreign() {
             shared.act(0, |core| core.abandon(&shared.env, death));
             shared.request.signal();
+            shared.wake_drainer();
         }
     }
 
@@ -486,7 +498,7 @@ impl<S: Sink> Host<S> {
     }
 }
 
-impl<S: Sink> Drop for Host<S> {
+impl<S: Sink + ?Sized> Drop for Host<S> {
     fn drop(&mut self) {
         self.shutdown(true);
     }
