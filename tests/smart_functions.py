@@ -52,10 +52,18 @@ def on_a_thread(function, *args):
     return got.result(0)
 
 
+# A program that hangs says where. asyncio's remarks on slow callbacks tell of the machine, not of us.
+_PREAMBLE = """
+import faulthandler, logging
+faulthandler.dump_traceback_later(40, exit=True)
+logging.getLogger("asyncio").setLevel(logging.ERROR)
+"""
+
+
 def script(source, *arguments):
     """Run a program with warnings shown; what it printed, and what it complained of."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "always", "-c", textwrap.dedent(source), *arguments],
+        [sys.executable, "-X", "dev", "-W", "always", "-c", _PREAMBLE + textwrap.dedent(source), *arguments],
         capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr

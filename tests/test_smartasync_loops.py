@@ -146,8 +146,9 @@ def test_a_call_in_an_exit_handler_works_and_its_loop_is_closed_too():
 def test_a_forked_child_has_a_loop_of_its_own_and_the_parents_goes_on():
     code, out, err = script(
         """
-        import asyncio, os, sys, pointsman, warnings
+        import asyncio, faulthandler, os, signal, sys, pointsman, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
+        faulthandler.register(signal.SIGALRM, chain=True)
 
         @pointsman.smartasync
         async def f(x):
@@ -163,8 +164,11 @@ def test_a_forked_child_has_a_loop_of_its_own_and_the_parents_goes_on():
             return await f(x), await g(x)
 
         assert both(1) == (1, 1)
+        # A child would wait for the watchdog's thread, which it does not have.
+        faulthandler.cancel_dump_traceback_later()
         pid = os.fork()
         if pid == 0:
+            signal.alarm(30)
             print("child", both(2), flush=True)
             sys.exit(0)
         assert os.waitpid(pid, 0)[1] == 0

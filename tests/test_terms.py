@@ -410,8 +410,8 @@ def test_results_that_nobody_reads_give_their_memory_back():
         concurrent.futures.wait([one.submit(functions.square, 3)], functions.PATIENCE)
         used = sum(os.stat(f"/proc/self/fd/{number}").st_blocks * 512 for number in segments(cap))
 
-    # With one result at a time in memory it is little; with all of them it would be the whole cap.
-    assert 0 < used < cap // 4
+    # With few results at a time in memory it is little; with all of them it would be the whole cap.
+    assert 0 < used < cap // 2
 
 
 def segments(cap):

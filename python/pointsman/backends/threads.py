@@ -102,7 +102,7 @@ class Threads:
         _register_hooks()
         _alive.add(self)
         # Threads refer to the native pool only: when nobody holds this object any more, they run out of work and end.
-        self._finalizer = weakref.finalize(self, native.close, discard=False)
+        self._finalizer = weakref.finalize(self, _close, native, self._owner)
         self._finalizer.atexit = False
 
     def _start(self) -> None:
@@ -129,11 +129,19 @@ class Threads:
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False) -> None:
         """Refuse further calls, run or with `cancel` cancel the queued ones, and with `wait` wait for the threads."""
+        if self._owner != os.getpid():
+            return
         self.native.close(cancel)
         if wait:
             for thread in list(self._threads):
                 if thread is not threading.current_thread():
                     thread.join()
+
+
+def _close(native: _native.ThreadPool, owner: int) -> None:
+    """Let the threads of a pool end; not in a forked child, where a thread may hold the queue's lock for ever."""
+    if owner == os.getpid():
+        native.close(discard=False)
 
 
 _hooked = False

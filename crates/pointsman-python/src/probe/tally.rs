@@ -42,6 +42,9 @@ pub(super) struct Tally {
 /// Where chance gives fewer changes than this, how many there were tells nothing. Arbitrary between 2 and 10.
 const LEAST_CHANGES: f64 = 4.0;
 
+/// Where one state is rarer than this, its looks lie apart by chance alone. Arbitrary between 1 and 10 %.
+const RARE: f64 = 0.05;
+
 impl Tally {
     pub(super) fn look(&mut self, presence: Presence, held: bool, threads: u32) {
         self.samples += 1;
@@ -80,7 +83,8 @@ impl Tally {
     pub(super) fn flip(&self) -> f64 {
         let share = self.running.plus(self.just_ran).share().unwrap_or(0.0);
         let expected = 2.0 * share * (1.0 - share) * f64::from(self.pairs);
-        if expected >= LEAST_CHANGES { f64::from(self.changes) / expected } else { 0.0 }
+        let tells = expected >= LEAST_CHANGES && share.min(1.0 - share) >= RARE;
+        if tells { f64::from(self.changes) / expected } else { 0.0 }
     }
 }
 
@@ -140,10 +144,12 @@ mod tests {
         let restless = tally((0..100).map(|i| (Presence::Running, i % 2 == 0)));
         let calm = tally((0..100).map(|i| (Presence::Running, i < 50)));
         let still = tally((0..100).map(|_| (Presence::Running, true)));
+        let seldom = tally((0..400).map(|i| (Presence::Running, i % 100 != 50)));
 
         assert!(restless.flip() > 1.5, "{}", restless.flip());
         assert!(calm.flip() < 0.1, "{}", calm.flip());
         assert!(still.flip().abs() < f64::EPSILON);
+        assert!(seldom.flip().abs() < f64::EPSILON);
     }
 
     #[test]
