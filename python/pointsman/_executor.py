@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
+from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
 from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers, failed_future
 from pointsman._job import (
@@ -48,7 +48,7 @@ _numbers = iter(range(1 << 62))
 _ending = False
 
 
-class Executor(concurrent.futures.Executor):
+class Executor(_native.ExecutorCore, concurrent.futures.Executor):
     """Runs calls in the background and hands out futures.
 
     Parameters
@@ -100,8 +100,8 @@ class Executor(concurrent.futures.Executor):
         if cls is Executor and options.get("backend") in CLUSTERS:
             from pointsman._dask_executor import DaskExecutor
 
-            return object.__new__(DaskExecutor)
-        return object.__new__(cls)
+            return super().__new__(DaskExecutor)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -156,8 +156,7 @@ class Executor(concurrent.futures.Executor):
         self._error: BaseException | None = None
         self._pool: Any = None
         self._submit: Any = None
-        # The same, once nothing more needs to be looked at before a call.
-        self._quick: Any = None
+        self._go_quickly(None)
         # What runs coroutine functions on the background loop, once there was one.
         self._coroutines: AsyncCalls | None = None
         # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
@@ -168,13 +167,12 @@ class Executor(concurrent.futures.Executor):
         cores = max(1, round(facts().cores))
         return cores if self._backend == "processes" else min(32, cores + 4)
 
-    def _start(self) -> Any:
-        """Make the pool when the first call comes; returns its `submit`."""
+    def _start(self, fn: Callable[..., Any]) -> Any:
+        """Make the pool when the first call comes, of `fn`; returns its `submit`."""
         with self._lock:
             self._check_open()
             if self._pool is None:
-                make = self._start_threads if self._backend == "threads" else self._start_processes
-                made = make()
+                made = self._start_threads() if self._backend == "threads" else self._start_processes(fn)
                 # A signal handler or a finalizer of this thread may have come in between, and made one.
                 if self._pool is None:
                     self._pool = made
@@ -182,7 +180,7 @@ class Executor(concurrent.futures.Executor):
                     made.shutdown(wait=False)
             self._submit = self._pool.native.submit
             if not self._learns and (self._backend == "threads" or self._queue_capacity is None):
-                self._quick = self._submit
+                self._go_quickly(self._pool.native)
             return self._submit
 
     def _start_threads(self) -> Any:
@@ -200,9 +198,12 @@ class Executor(concurrent.futures.Executor):
             cores=None if self._chosen else facts().cores,
         )
 
-    def _start_processes(self) -> Any:
+    def _start_processes(self, fn: Callable[..., Any]) -> Any:
+        from pointsman._functions import note
         from pointsman._pool import make
 
+        # What the function's module imports can be there before the first worker is.
+        note(getattr(fn, "__module__", None) or "")
         return make(
             self._max_workers,
             cores=facts().cores,
@@ -220,34 +221,21 @@ class Executor(concurrent.futures.Executor):
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
         broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
-        self._error, self._quick = broken, None
+        self._error = broken
+        self._go_quickly(None)
         self._pool.native.break_with(broken)
 
-    @overload
-    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
-    @overload
-    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call and return its future. Every keyword belongs to `fn`.
+    if TYPE_CHECKING:
 
-        Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
+        @overload
+        def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+        @overload
+        def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            """Start a call and return its future: the native half does, at a third of the price."""
 
-        Raises
-        ------
-        InvalidTypeError
-            If `fn` is not callable.
-        RuntimeError
-            After `shutdown`; `PoolBrokenError` if the workers cannot be started.
-
-        """
-        quick = self._quick
-        code = getattr(fn, "__code__", None)
-        # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
-        if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
-            try:
-                return quick(fn, args)  # type: ignore[no-any-return]
-            except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-                return self._not_sent(fn, why)
+    def _submit_anyhow(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Start a call of which more is to be asked than the native half does."""
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
@@ -274,7 +262,7 @@ class Executor(concurrent.futures.Executor):
                 except CannotTravelError:
                     learnt.stays = True
         try:
-            submit = self._submit or self._start()
+            submit = self._submit or self._start(fn)
             if self._queue_capacity is not None and self._backend == "processes":
                 self._wait_for_room()
             return submit(fn, args, kwargs, rank, *more)  # type: ignore[no-any-return]
@@ -334,7 +322,7 @@ class Executor(concurrent.futures.Executor):
         self._check_open()
         try:
             if self._backend == "processes":
-                self._start()
+                self._start(fn)
                 return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
             return self._submit_to_process(fn, args, kwargs, terms)
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
@@ -440,9 +428,9 @@ class Executor(concurrent.futures.Executor):
 
         return not is_standard()
 
-    def _native_pool(self) -> Any:
+    def _native_pool(self, fn: Callable[..., Any]) -> Any:
         """The pool, started."""
-        self._submit or self._start()
+        self._submit or self._start(fn)
         return self._pool.native
 
     def _chunk(self, size: int | None) -> int | None:
@@ -513,7 +501,8 @@ class Executor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
         with self._lock:
-            self._shut_down, self._quick = True, None
+            self._shut_down = True
+            self._go_quickly(None)
             pool = self._pool
         if pool is not None:
             pool.shutdown(wait=wait, cancel=cancel_futures)
@@ -564,7 +553,8 @@ def _end_all() -> None:
     global _ending  # noqa: PLW0603 - once per process
     _ending = True
     for executor in list(_all):
-        executor._shut_down, executor._quick = True, None  # noqa: SLF001 - this module
+        executor._shut_down = True  # noqa: SLF001 - this module
+        executor._go_quickly(None)  # noqa: SLF001 - this module
 
 
 # Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.

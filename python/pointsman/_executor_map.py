@@ -38,7 +38,7 @@ def start(
         return _by_submit(executor, fn, zip(*iterables, strict=False), size or 1, ahead, timeout, sized=sized)
     whole = ahead is None and sized
     source = iter(arguments)
-    native = executor._native_pool()  # noqa: SLF001 - its method
+    native = executor._native_pool(fn)  # noqa: SLF001 - its method
     if isinstance(native, _native.ProcessPool):
         try:
             job = _native.ProcessMap(native, fn, star, executor._max_workers, executor._chunk(size))  # noqa: SLF001 - its method

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
@@ -11,6 +11,7 @@ __all__ = [
     "Bridge",
     "Candidate",
     "Decision",
+    "ExecutorCore",
     "FutureCore",
     "Lane",
     "LaunchRequest",
@@ -68,6 +69,12 @@ class SharedBuffer:
     def __len__(self) -> int: ...
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@disjoint_base
+class ExecutorCore:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+    def _go_quickly(self, pool: object | None) -> None: ...
 
 @disjoint_base
 class FutureCore:

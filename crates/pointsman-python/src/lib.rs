@@ -17,8 +17,10 @@ mod death;
 mod descriptor;
 mod ending;
 mod event_loop;
+mod executor_core;
 mod future;
 mod growth;
+mod host_store;
 mod instance;
 mod map_job;
 mod outcome;
@@ -57,6 +59,8 @@ mod _native {
     use crate::ending::interpreter_ends;
     #[pymodule_export]
     use crate::event_loop::{LoopBridge, LoopWaiter};
+    #[pymodule_export]
+    use crate::executor_core::ExecutorCore;
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]

@@ -12,7 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::codec;
-use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, HostStore, Workers};
+use crate::host_store::HostStore;
+use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 
 /// A function as the workers know it.
 #[derive(Debug)]

@@ -119,14 +119,17 @@ impl Origin for ProcessCall {
     }
 
     fn kill(&self, py: Python<'_>) -> bool {
-        let killed =
-            self.task.get().is_some_and(|task| py.detach(|| self.pool.host.kill(*task, KillReason::Cancelled)));
-        if killed {
+        let host = &self.pool.host;
+        // One whose worker died by itself just before waits to be run again.
+        let stop = |task: &TaskId| host.kill(*task, KillReason::Cancelled) || host.cancel(*task);
+        let stopped = py.detach(|| self.task.get().is_some_and(stop));
+        if stopped {
             for watcher in self.cell.settle(Outcome::Cancelled).1 {
                 future::tell(py, &watcher);
             }
+            self.pool.common.tell(py);
         }
-        killed
+        stopped
     }
 
     fn refresh(&self, py: Python<'_>) {

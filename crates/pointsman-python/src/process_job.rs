@@ -22,7 +22,8 @@ use pyo3::types::{PyList, PyTuple};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
-use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR};
+use crate::host_store::HostStore;
+use crate::process_pool::{Function, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR};
 use crate::terms::{self, Terms};
 
 /// How long a worker may take to die once it was killed, before the caller goes on regardless. Arbitrary: it takes a
@@ -220,7 +221,10 @@ impl ProcessJob {
     #[pyo3(signature = (seconds=None, pending=0))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>, pending: usize) -> PyResult<bool> {
         let deadline = future::deadline_after(seconds)?;
-        self.pool.wait(py, deadline, &|| {
+        // A spin pays while single calls are to show what they take, not between chunks that take a good part of a
+        // millisecond: it would take the core of a worker.
+        let spin = if self.lock().calls == 0 { SPIN } else { Duration::ZERO };
+        self.pool.wait_spinning(py, deadline, spin, &|| {
             let state = self.lock();
             state.chunks.front().is_none_or(|sent| sent.chunk.has_news())
                 || (pending > 0
@@ -252,7 +256,10 @@ impl ProcessJob {
         let until = Instant::now() + DEATH_TAKES;
         py.detach(|| {
             for (task, _) in &running {
-                host.kill(*task, KillReason::Cancelled);
+                // What a worker that died by itself has left waits to be run again.
+                if !host.kill(*task, KillReason::Cancelled) {
+                    host.cancel(*task);
+                }
             }
             host.wait(&ended, Some(until), SPIN);
         });

@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pointsman_shm::{BlockRef, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
 use pyo3::exceptions::PyException;
@@ -25,8 +26,9 @@ use pyo3::types::{PyList, PyTuple};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
+use crate::host_store::HostStore;
 use crate::packing::Function;
-use crate::process_pool::{HostStore, ITEMS, Pool, ProcessPool, STAR};
+use crate::process_pool::{ITEMS, NORMAL, Pool, ProcessPool, SPIN, STAR};
 
 /// Chunks in flight for each worker: one that runs, and enough behind it that whoever sends may be late.
 const CHUNKS_PER_WORKER: usize = 3;
@@ -212,7 +214,7 @@ impl Feed {
             payload: Payload::Bytes(payload),
             // What waits in this process at one time is far less than 2^32 inputs of a byte.
             calls: u32::try_from(part.chunk.calls).unwrap_or(u32::MAX),
-            priority: 2,
+            priority: NORMAL,
             attached,
             terms: pointsman_shm::Terms::default(),
         };
@@ -361,7 +363,11 @@ impl ProcessMap {
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let feed = &self.0;
         let deadline = future::deadline_after(seconds)?;
-        feed.pool.wait(py, deadline, &|| feed.lock().chunks.front().is_none_or(|sent| sent.part.chunk.has_news()))
+        // As for a job: between chunks a spin would only take the core of a worker.
+        let spin = if feed.progress.calls.load(Ordering::Relaxed) == 0 { SPIN } else { Duration::ZERO };
+        feed.pool.wait_spinning(py, deadline, spin, &|| {
+            feed.lock().chunks.front().is_none_or(|sent| sent.part.chunk.has_news())
+        })
     }
 
     /// Results that have not been taken.

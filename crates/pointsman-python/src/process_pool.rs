@@ -11,22 +11,20 @@
 //! - P2. A function's block in shared memory lives as long as a call that mentions it.
 //! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{
-    BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec,
-};
+use pointsman_shm::{Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::Outcome;
-use crate::codec::Store;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
+use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
@@ -40,6 +38,9 @@ use crate::terms::{self, Terms};
 pub(crate) const SPIN: Duration = Duration::from_micros(50);
 /// Functions that a pool remembers; beyond it the ones not in use are forgotten.
 const MOST_FUNCTIONS: usize = 256;
+
+/// The rank of calls of which nobody says how urgent they are (`TaskPriority.NORMAL`).
+pub(crate) const NORMAL: u8 = 2;
 
 /// Modes of a payload, shared with the worker.
 pub(crate) const CALL_PLAIN: u8 = 0;
@@ -190,48 +191,6 @@ impl Hooks for Common {
     }
 }
 
-/// Puts large buffers into the host's arena, and frees them again when the call cannot be sent after all.
-pub(crate) struct HostStore<'a> {
-    host: &'a Workers,
-    attached: Vec<BlockRef>,
-}
-
-impl<'a> HostStore<'a> {
-    pub(crate) fn new(host: &'a Workers) -> Self {
-        Self { host, attached: Vec::new() }
-    }
-
-    pub(crate) fn take(&mut self) -> Vec<BlockRef> {
-        std::mem::take(&mut self.attached)
-    }
-}
-
-impl Drop for HostStore<'_> {
-    fn drop(&mut self) {
-        self.roll_back(0);
-    }
-}
-
-impl Store for HostStore<'_> {
-    fn store(&mut self, py: Python<'_>, bytes: &[u8]) -> Option<BlockRef> {
-        let mut block = self.host.alloc(bytes.len())?;
-        py.detach(|| block.as_mut_slice().copy_from_slice(bytes));
-        let block = block.into_ref();
-        self.attached.push(block);
-        Some(block)
-    }
-
-    fn mark(&self) -> usize {
-        self.attached.len()
-    }
-
-    fn roll_back(&mut self, mark: usize) {
-        for block in self.attached.drain(mark..) {
-            self.host.free(block);
-        }
-    }
-}
-
 struct Known {
     /// Keeps the object's address from being used again.
     _python: Py<PyAny>,
@@ -243,7 +202,7 @@ pub(crate) struct Pool {
     pub(crate) host: Arc<Workers>,
     pub(crate) common: Arc<Common>,
     pub(crate) pressure: Pressure,
-    known: Mutex<HashMap<usize, Known>>,
+    known: Mutex<BTreeMap<usize, Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
     connect: Py<PyAny>,
@@ -261,6 +220,17 @@ impl Pool {
             || PyRuntimeError::new_err("the pool is broken"),
             |error| PyErr::from_value(error.into_bound(py)),
         ))
+    }
+
+    /// The function as workers know it, if they do and it is as it was.
+    fn known(&self, function: &Bound<'_, PyAny>) -> Option<Arc<Function>> {
+        let py = function.py();
+        let (made, dependencies) = {
+            let table = self.lock_known();
+            let known = table.get(&(function.as_ptr() as usize))?;
+            (known.function.clone(), known.dependencies.clone())
+        };
+        dependencies.iter().all(|dependency| dependency.is_unchanged(py)).then_some(made)
     }
 
     /// Waits while so much is on its way that more would fill the memory.
@@ -288,14 +258,10 @@ impl Pool {
     /// The function as workers know it. It is packed once, and again when something that it reaches has been replaced;
     /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
-        let py = function.py();
-        let key = function.as_ptr() as usize;
-        let known = self.lock_known().get(&key).map(|known| (known.function.clone(), known.dependencies.clone()));
-        if let Some((made, dependencies)) = known
-            && dependencies.iter().all(|dependency| dependency.is_unchanged(py))
-        {
-            return Ok(made);
+        if let Some(known) = self.known(function) {
+            return Ok(known);
         }
+        let key = function.as_ptr() as usize;
         let (bytes, dependencies) = packing::pack(&self.host, function)?;
         let mut block =
             self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
@@ -315,7 +281,7 @@ impl Pool {
                 dependencies: Arc::new(dependencies),
             };
             let mut table = self.lock_known();
-            let forgotten: Vec<_> = if table.len() >= MOST_FUNCTIONS { table.drain().collect() } else { Vec::new() };
+            let forgotten = if table.len() >= MOST_FUNCTIONS { std::mem::take(&mut *table) } else { BTreeMap::new() };
             let replaced = table.insert(key, known);
             drop(table);
             drop((forgotten, replaced));
@@ -328,7 +294,7 @@ impl Pool {
         crate::ending::call(self.start_collector.bind(py)).map(|_| ())
     }
 
-    fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
+    fn lock_known(&self) -> MutexGuard<'_, BTreeMap<usize, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -339,11 +305,22 @@ impl Pool {
         deadline: Option<Instant>,
         done: &(dyn Fn() -> bool + Sync),
     ) -> PyResult<bool> {
+        self.wait_spinning(py, deadline, SPIN, done)
+    }
+
+    /// As [`Pool::wait`], after a spin of this length.
+    pub(crate) fn wait_spinning(
+        &self,
+        py: Python<'_>,
+        deadline: Option<Instant>,
+        spin: Duration,
+        done: &(dyn Fn() -> bool + Sync),
+    ) -> PyResult<bool> {
         loop {
             let slice = Instant::now() + SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
             let (settled, left_at) = detached(py, || {
-                let settled = self.host.wait(&|| done(), Some(until), SPIN);
+                let settled = self.host.wait(&|| done(), Some(until), spin);
                 (settled, Instant::now())
             });
             self.pressure.came_back(left_at.elapsed());
@@ -357,6 +334,49 @@ impl Pool {
                 return Ok(false);
             }
         }
+    }
+}
+
+impl ProcessPool {
+    /// Queues a plain call of a function that the workers know; `None` if they do not.
+    pub(crate) fn submit_known<'py>(
+        &self,
+        py: Python<'py>,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, FutureCore>>> {
+        let Some(known) = self.pool.known(function) else { return Ok(None) };
+        self.pool.check(py, &|| known.name.clone())?;
+        self.send(py, known, args, None, NORMAL, None).map(Some)
+    }
+
+    fn send<'py>(
+        &self,
+        py: Python<'py>,
+        function: Arc<Function>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+        priority: u8,
+        terms: Option<&Bound<'py, Terms>>,
+    ) -> PyResult<Bound<'py, FutureCore>> {
+        let host = &self.pool.host;
+        self.pool.wait_for_room(py)?;
+        let mut payload = Vec::with_capacity(64);
+        let mut store = HostStore::new(host);
+        packing::encode_call(args, kwargs, &mut payload, &mut store)?;
+        let spec = TaskSpec {
+            function: function.id,
+            function_block: function.block,
+            payload: Payload::Bytes(&payload),
+            calls: 1,
+            priority,
+            attached: store.take(),
+            terms: terms::shared(terms),
+        };
+        let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
+        let call = Arc::new(ProcessCall::new(self.pool.clone(), function, kill_on_cancel));
+        call.is_sent(host.submit(spec, call.clone()));
+        future::make_hidden(py, call)
     }
 }
 
@@ -456,26 +476,9 @@ impl ProcessPool {
         priority: u8,
         terms: Option<&Bound<'py, Terms>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
-        let host = &self.pool.host;
         self.pool.check(py, &|| future::name_of(function))?;
-        self.pool.wait_for_room(py)?;
         let known = self.pool.function(function)?;
-        let mut payload = Vec::with_capacity(64);
-        let mut store = HostStore::new(host);
-        packing::encode_call(args, kwargs, &mut payload, &mut store)?;
-        let spec = TaskSpec {
-            function: known.id,
-            function_block: known.block,
-            payload: Payload::Bytes(&payload),
-            calls: 1,
-            priority,
-            attached: store.take(),
-            terms: terms::shared(terms),
-        };
-        let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
-        let call = Arc::new(ProcessCall::new(self.pool.clone(), known, kill_on_cancel));
-        call.is_sent(host.submit(spec, call.clone()));
-        future::make_hidden(py, call)
+        self.send(py, known, args, kwargs, priority, terms)
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.

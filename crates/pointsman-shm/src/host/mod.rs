@@ -41,8 +41,10 @@ use crate::record::INLINE;
 use crate::task::{BlockRef, Hooks, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
 
 /// How long a kill waits for a claim that is under way. A claim takes less than a microsecond, unless its lane has been
-/// put off the CPU. Arbitrary beyond that.
-const CLAIM_TAKES: Duration = Duration::from_millis(20);
+/// put off the CPU: with ten processes for each core that is a tenth of a second. Arbitrary beyond that.
+const CLAIM_TAKES: Duration = Duration::from_secs(2);
+/// How long such a wait only yields, and then between two looks.
+const CLAIM_LOOKS: Duration = Duration::from_millis(1);
 
 /// Sizes of a pool's memory, and how long its lanes spin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,18 +307,19 @@ impl<S: Sink + ?Sized> Host<S> {
     }
 
     /// Kills the process that runs this task now. False if none does; then nothing is killed. Tasks that run on other
-    /// lanes of the same process die with it.
+    /// lanes of the same process die with it. Waits for a claim that is under way, a moment as a rule, two seconds at most.
     pub fn kill(&self, task: TaskId, reason: KillReason) -> bool {
         let shared = &*self.shared;
         if shared.is_foreign() {
             return false;
         }
-        let give_up = Instant::now() + CLAIM_TAKES;
+        let began = Instant::now();
         loop {
             match shared.act(0, |core| core.kill_task(&shared.env, task, reason)) {
                 Some(killed) => return killed,
-                None if Instant::now() >= give_up => return false,
-                None => thread::yield_now(),
+                None if began.elapsed() >= CLAIM_TAKES => return false,
+                None if began.elapsed() < CLAIM_LOOKS => thread::yield_now(),
+                None => thread::sleep(CLAIM_LOOKS),
             }
         }
     }
