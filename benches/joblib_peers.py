@@ -1,15 +1,18 @@
 """The seconds that joblib takes on our workers and on loky.
 
-    python benches/joblib_peers.py [ROUNDS]
+    python benches/joblib_peers.py [ROUNDS] [--json FILE]
 
 Prints, for a `Parallel` over 10,000 small calls and for a GridSearchCV (where scikit-learn is installed), the median
 seconds of both backends and the median of the rounds' ratios, ours over loky's. The two take turns in each round.
 """
 
+import argparse
+import json
 import statistics
-import sys
+from pathlib import Path
 from time import perf_counter
 
+import _table
 from joblib import Parallel, delayed, parallel_config
 
 from pointsman.integrations.joblib import register
@@ -41,7 +44,12 @@ def timed(work, backend):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("rounds", type=int, nargs="?", default=5, help="measurements of each figure (default 5)")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
+    options = parser.parse_args()
+    rounds, figures = options.rounds, {}
+    _table.print_machine()
     register()
     works = [("10,000 small calls", many)]
     try:
@@ -57,7 +65,11 @@ def main():
         pairs = [(timed(work, "pointsman"), timed(work, "loky")) for _ in range(rounds)]
         ours, loky = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(mine / theirs for mine, theirs in pairs)
-        print(f"{name:20} pointsman {ours:.3f} s   loky {loky:.3f} s   ratio {ratio:.2f}")
+        print(f"{name:20} pointsman {ours:.3f} s   loky {loky:.3f} s   ratio {ratio:.2f}", flush=True)
+        figures[name] = {"pointsman": ours, "loky": loky, "ratio": ratio}
+    if options.json:
+        text = json.dumps({"machine": _table.machine(), "rounds": rounds, "works": figures}, indent=1)
+        Path(options.json).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

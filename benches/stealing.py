@@ -3,7 +3,7 @@
 The same calls on four threads in three ways: one queue for all threads, a queue for each thread with stealing, and a
 fixed share for each thread. Calls wait (they sleep), so that threads and not cores are what is short:
 
-    python benches/stealing.py [--rounds N]
+    python benches/stealing.py [--rounds N] [--json FILE]
 
 Three kinds of work: *flat* (submitted from outside, every eighth call 20 times as long as the others), *sorted* (the
 long ones all in the first thread's share), and *tree* (each call submits two smaller ones, from inside).
@@ -17,9 +17,13 @@ Invariants:
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from concurrent.futures import wait
+from pathlib import Path
+
+import _table
 
 import pointsman
 
@@ -74,7 +78,9 @@ def main() -> int:
     """Print the medians."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=7, metavar="N")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
+    options = parser.parse_args()
+    rounds, medians = options.rounds, {}
     with (
         pointsman.Executor(THREADS) as common,
         pointsman.Executor(THREADS, scheduler=pointsman.WorkStealingScheduler()) as stealing,
@@ -98,8 +104,12 @@ def main() -> int:
             for _ in range(rounds):
                 for name, way in ways.items():
                     figures[name].append(_timed(*way))
-            shown = (f"{name} {1000 * sorted(taken)[rounds // 2]:.1f}" for name, taken in figures.items())
-            print(f"{work:8}", ",  ".join(shown))
+            medians[work] = {name: _table.median(taken) for name, taken in figures.items()}
+            shown = (f"{name} {1000 * seconds:.1f}" for name, seconds in medians[work].items())
+            print(f"{work:8}", ",  ".join(shown), flush=True)
+    if options.json:
+        text = json.dumps({"machine": _table.machine(), "rounds": rounds, "works": medians}, indent=1)
+        Path(options.json).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -5,7 +5,7 @@ directly in the handler and once awaited through `smartasync`. A task in the sam
 two of its turns; a second process makes the requests.
 
     pip install starlette==1.10.0 uvicorn==0.54.0 httpx==0.28.1
-    python benches/web_app.py [--seconds N] [--clients N] [--rows N]
+    python benches/web_app.py [--seconds N] [--clients N] [--rows N] [--json FILE]
 
 What it does not know: how calls get to threads and back.
 
@@ -119,9 +119,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
     arguments = parser.parse_args()
     _table.print_machine()
-    print(f"longest stall of an idle loop: {asyncio.run(idle(1.0)) * 1e3:.1f} ms\n")
+    alone = asyncio.run(idle(1.0))
+    figures = {}
+    print(f"longest stall of an idle loop: {alone * 1e3:.1f} ms\n")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data.sqlite")
         fill(path, arguments.rows)
@@ -132,6 +135,10 @@ def main() -> None:
             print(
                 f"{name:26} {rate:6} answers/s   stall: median {usual * 1e3:7.2f} ms, longest {longest * 1e3:7.1f} ms"
             )
+            figures[name] = {"rate": rate, "median": usual, "longest": longest}
+    if arguments.json:
+        text = json.dumps({"machine": _table.machine(), "idle": alone, "applications": figures}, indent=1)
+        Path(arguments.json).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Invariants:
 
 import importlib.util
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,13 +19,14 @@ _CACHE = tempfile.TemporaryDirectory(prefix="pointsman-tests-", ignore_cleanup_e
 os.environ["POINTSMAN_CACHE_DIR"] = _CACHE.name
 
 
-from pointsman._job import BACKENDS as NAMES  # noqa: E402 - after the environment is set
+from pointsman._edition import INTERPRETERS  # noqa: E402 - after the environment is set
+from pointsman._job import BACKENDS as NAMES  # noqa: E402 - the same
 
 
 def _marks(name: str) -> list[pytest.MarkDecorator]:
     """Say when and why this backend is skipped."""
     if name == "interpreters":
-        old = sys.version_info < (3, 14)
+        old = not INTERPRETERS
         return [pytest.mark.skipif(old, reason="interpreter pools came with CPython 3.14")]
     if name in {"dask", "ray"}:
         absent = importlib.util.find_spec(name) is None

@@ -272,3 +272,19 @@ async def a_coroutine_function(x: int) -> int:
 
 def give_coroutine(x: int) -> Any:
     return a_coroutine_function(x)
+
+
+def affine(x: int) -> int:
+    return x * 3 + 1
+
+
+class FailsAt:
+    """Raises at some inputs."""
+
+    def __init__(self, bad: frozenset[int]) -> None:
+        self.bad = bad
+
+    def __call__(self, x: int) -> int:
+        if x in self.bad:
+            raise Boom("bad", x)
+        return x

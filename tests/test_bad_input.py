@@ -377,3 +377,69 @@ class Restless:
     def __reduce__(self):
         [n] = pointsman.execute(functions.same, [self.n], backend="processes")
         return Restless, (n,)
+
+
+# ----------------------------------------------------------------------------------- switches, plans, callbacks
+
+
+@pytest.mark.parametrize("option", ["verbose", "progress", "return_optimization_result", "profile"])
+def test_a_word_where_a_switch_belongs_is_an_error_that_names_it(option):
+    message = caught(TypeError, pointsman.execute, functions.square, [1], **{option: "no"})
+
+    assert option in message
+
+
+@pytest.mark.parametrize("option", ["plan", "progress_callback"])
+def test_what_is_no_plan_or_no_callback_is_an_error_before_any_call_is_made(option):
+    made = []
+    message = caught(TypeError, pointsman.execute, made.append, [1], **{option: "x"})
+
+    assert option in message
+    assert "'x' is a str" in message
+    assert made == []
+
+
+@pytest.mark.parametrize("entry", ["execute", "map"])
+def test_a_timeout_of_a_job_on_threads_is_refused_since_it_could_not_be_kept(entry):
+    message = caught(ValueError, ENTRIES[entry], functions.square, [1], backend="threads", timeout=1.0)
+
+    assert "processes" in message
+
+
+def test_a_timeout_of_coroutines_on_threads_is_kept():
+    async def sleep(seconds):
+        await asyncio.sleep(seconds)
+
+    with pytest.raises(pointsman.CallTimeoutError):
+        pointsman.execute(sleep, [0.0, 60.0], backend="threads", timeout=0.2)
+
+
+def test_a_large_value_in_the_place_of_a_function_is_shown_in_part():
+    message = caught(TypeError, pointsman.execute, list(range(100_000)), [1])
+
+    assert len(message) < 300
+
+
+# ----------------------------------------------------------------------------------- what users read
+
+
+def test_errors_are_named_as_users_import_them():
+    for name in pointsman.__all__:
+        kind = getattr(pointsman, name)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            assert f"{kind.__module__}.{kind.__qualname__}" == f"pointsman.{name}"
+            assert pickle.loads(pickle.dumps(kind)) is kind
+
+
+def test_advice_about_arguments_is_not_given_for_results():
+    message = caught(pickle.PicklingError, pointsman.execute, lambda _n: threading.Lock(), [1, 2], backend="processes")
+
+    assert message.count("cannot be pickled") == 1
+    assert "inside the function" not in message
+    assert "return plain data" in message
+
+
+def test_an_executor_says_what_it_is():
+    with pointsman.Executor(2, backend="threads") as executor:
+        assert repr(executor) == "<Executor backend='threads' max_workers=2>"
+    assert repr(executor) == "<Executor backend='threads' max_workers=2, shut down>"

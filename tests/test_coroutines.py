@@ -61,6 +61,16 @@ def test_execute_returns_what_a_loop_of_awaits_would(place):
     assert pointsman.execute(square, range(100), backend=place) == [x * x for x in range(100)]
 
 
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("place", ["auto", "asyncio", "threads", "processes"])
+def test_the_map_of_an_executor_gives_what_its_submits_would(place, workers):
+    with pointsman.Executor(workers, backend=place) as executor:
+        expected = [executor.submit(add, x, x).result() for x in range(20)]
+
+        assert list(executor.map(add, range(20), range(20))) == expected
+        assert list(executor.map(add, range(20), range(20), chunksize=4)) == expected
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_map_takes_several_iterables_and_endless_ones(place):
     results = pointsman.map(add, itertools.count(), itertools.count(1), backend=place)

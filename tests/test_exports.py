@@ -3,6 +3,8 @@
 import importlib.metadata
 import importlib.resources
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +76,43 @@ def test_the_wheel_ships_its_types():
 
 def test_the_version_is_that_of_the_distribution():
     assert pointsman.__version__ == importlib.metadata.version("pointsman")
+
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "api.rst"
+
+
+def test_the_signatures_of_the_reference_are_those_of_the_functions():
+    def plain(function):
+        signature = inspect.signature(function)
+        bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+        return str(signature.replace(parameters=bare, return_annotation=signature.empty))
+
+    written = re.findall(r"^\.\. autofunction:: (\w+)(\(.*\))$", REFERENCE.read_text(), re.MULTILINE)
+
+    assert len(written) >= 5
+    assert dict(written) == {name: plain(getattr(pointsman, name)) for name, _ in written}
+
+
+def test_the_reference_shows_every_public_name():
+    text = REFERENCE.read_text()
+    shown = set(re.findall(r"^\.\. auto\w+:: (?:pointsman\.)?(\w+)", text, re.MULTILINE))
+
+    assert set(pointsman.__all__) - shown == {"__version__"}
+
+
+@pytest.mark.parametrize("name", sorted(set(pointsman.__all__) - {"__version__"}))
+def test_every_public_name_has_a_docstring_that_names_its_parameters(name):
+    thing = getattr(pointsman, name)
+    text = inspect.getdoc(thing) or ""
+
+    assert text
+    if inspect.isfunction(thing):
+        missing = [
+            parameter.name
+            for parameter in inspect.signature(thing).parameters.values()
+            if parameter.name not in ("args", "kwargs") and not re.search(rf"\b{parameter.name}\b", text)
+        ]
+        # `optimize` sends its reader to `execute` for what both take.
+        if name == "optimize":
+            missing = [one for one in missing if one not in inspect.getdoc(pointsman.execute)]
+        assert missing == []

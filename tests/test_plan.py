@@ -203,6 +203,19 @@ def test_a_plan_that_was_not_measured_can_be_printed():
     )
 
 
+def test_a_plan_is_priced_anew_by_what_a_later_one_says_of_its_place(measured):
+    plan = pointsman.Plan.from_json(measured.to_json())
+    loop = next(candidate for candidate in measured.candidates if candidate.backend == "inline")
+    cheapest = min(c.seconds for c in measured.candidates if c.place == plan.place)
+    plan.estimated_seconds = plan.estimated_speedup = 0.0
+
+    plan.price_again(measured)
+
+    assert plan.estimated_seconds == cheapest
+    assert plan.estimated_speedup == pytest.approx(loop.seconds / cheapest)
+    assert "anew" in plan.reasons[-1]
+
+
 def test_after_a_run_the_plan_says_what_it_took():
     _results, plan = pointsman.execute(rest, range(50), return_optimization_result=True)
 

@@ -282,7 +282,7 @@ def test_a_loop_with_a_task_factory_or_in_debug_mode_makes_its_tasks_its_own_way
     assert len(made) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*event_loop_policy:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*(event_loop_policy|EventLoopPolicy):DeprecationWarning")
 def test_uvloop_is_used_where_the_policy_says_so():
     uvloop = pytest.importorskip("uvloop")
 

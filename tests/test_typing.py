@@ -4,6 +4,7 @@ What it does not know: the types themselves.
 """
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import pointsman
+from pointsman._keywords import ExecuteKeywords, MapKeywords
 
 FOLDER = Path(__file__).parent / "typing"
 
@@ -52,3 +54,16 @@ def test_pyright_agrees(tmp_path):
         pytest.skip(f"pyright could not start: {said[-200:]}")
 
     assert code == 0, said
+
+
+def keywords(function):
+    return {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def test_type_checkers_read_every_keyword_of_a_job_and_no_other():
+    assert keywords(pointsman.map) == MapKeywords.__optional_keys__
+    assert keywords(pointsman.execute) - {"return_optimization_result"} == ExecuteKeywords.__optional_keys__
+
+
+def test_optimize_takes_no_keyword_that_execute_has_not():
+    assert keywords(pointsman.optimize) <= keywords(pointsman.execute)

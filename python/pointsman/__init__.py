@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from os import environ as _environ
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pointsman._amap import amap as amap
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from pointsman._api import optimize as optimize
     from pointsman._api import run as run
     from pointsman._api import submit as submit
+    from pointsman._errors import BarredError as BarredError
     from pointsman._errors import CallTimeoutError as CallTimeoutError
     from pointsman._errors import CannotTravelError as CannotTravelError
     from pointsman._errors import InvalidArgumentError as InvalidArgumentError
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from pointsman._scheduling import WorkStealingScheduler as WorkStealingScheduler
     from pointsman._smartasync import smartasync as smartasync
     from pointsman._stream import Stream as Stream
+    from pointsman._trace import trace as trace
 
     __version__: str
 
@@ -43,6 +47,7 @@ _HOME = {
     "optimize": "_api",
     "run": "_api",
     "submit": "_api",
+    "BarredError": "_errors",
     "CallTimeoutError": "_errors",
     "CannotTravelError": "_errors",
     "InvalidArgumentError": "_errors",
@@ -64,10 +69,12 @@ _HOME = {
     "TaskPriority": "_scheduling",
     "WorkStealingScheduler": "_scheduling",
     "smartasync": "_smartasync",
+    "trace": "_trace",
     "__version__": "_native",
 }
 
 __all__ = [
+    "BarredError",
     "CallTimeoutError",
     "CannotTravelError",
     "Executor",
@@ -96,6 +103,7 @@ __all__ = [
     "run",
     "smartasync",
     "submit",
+    "trace",
 ]
 
 
@@ -111,3 +119,9 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if _path := _environ.get("POINTSMAN_TRACE"):
+    from pointsman._trace import whole_program as _whole_program
+
+    _whole_program(_path)

@@ -168,16 +168,23 @@ class _State:
         *,
         keep_going: bool,
     ) -> None:
-        self.fn, self.source = fn, source
-        self.ordered, self.ahead, self.most, self.keep_going = ordered, ahead, most, keep_going
-        self.backend, self.max_workers = backend, max_workers
+        self.fn: Callable[[Any], Any] = fn
+        self.source: Any = source
+        self.ordered: bool = ordered
+        self.ahead: int = ahead
+        self.most: int = most
+        self.keep_going: bool = keep_going
+        self.backend: str = backend
+        self.max_workers: int | None = max_workers
         self.world: World | None = None
         self.begin: Callable[[Any, Callable[[Any, BaseException | None], None]], Handle] | None = None
         self.iterator: Any = None
-        self.asynchronous = hasattr(source, "__aiter__")
+        self.asynchronous: bool = hasattr(source, "__aiter__")
         self.pull: Handle | None = None
-        self.ended = self.stopped = False
-        self.begun = self.taken = 0
+        self.ended: bool = False
+        self.stopped: bool = False
+        self.begun: int = 0
+        self.taken: int = 0
         # What the source raised: it comes after the results of the inputs before it.
         self.failure: BaseException | None = None
         self.running: dict[int, Handle] = {}

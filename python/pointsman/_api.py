@@ -8,17 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
-from pointsman._job import Job, check_callable, is_async, name_of
+from pointsman._errors import InvalidTypeError
+from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, name_of, what_it_is
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from typing import Literal, Unpack
 
     from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
     from pointsman._future import Future
+    from pointsman._keywords import ExecuteKeywords, MapKeywords
     from pointsman._plan import Plan
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -27,10 +31,21 @@ def run(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any)
 @overload
 def run(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
 def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call `fn` and return its value. A coroutine function is run to its end.
+    """Call `fn` on this thread and return its value. A coroutine function is run to its end.
+
+    Parameters
+    ----------
+    fn
+        The function. A single call gains nothing from a pool, so it runs here; `options(...)` send it elsewhere.
+    args, kwargs
+        Its arguments, every keyword included.
 
     Raises
     ------
+    Whatever `fn` raises, and:
+
+    InvalidTypeError
+        If `fn` is not callable.
     RunningLoopError
         If `fn` is a coroutine function and this thread's event loop is running: `await` it there.
 
@@ -48,13 +63,41 @@ def submit(fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) ->
 def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Start a call in the background and return its future.
 
-    Never raises for its data: what cannot be run or cannot travel is an error in the future.
+    The first calls of a function run on threads. Those of a function that is then known to hold the GIL for more than
+    about 10 ms at a time go to worker processes, if that cannot change what they mean; coroutine functions run on a
+    background loop.
+
+    Parameters
+    ----------
+    fn
+        The function.
+    args, kwargs
+        Its arguments, every keyword included, except `priority=` if its value is a `TaskPriority`.
+
+    Returns
+    -------
+    A `Future`: wait with `.result(timeout)` (seconds), or `await` it in a running loop of asyncio or trio. It holds
+    whatever the call raises, and `CannotTravelError` if the call cannot be sent where it should run.
+
+    Raises
+    ------
+    InvalidTypeError
+        If `fn` is not callable.
+
     """
     return _default_executor().submit(fn, *args, **kwargs)
 
 
+@overload
+def map(  # noqa: A001 - the standard name
+    fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **keywords: Unpack[MapKeywords]
+) -> Iterator[T]: ...
+@overload
+def map(  # noqa: A001 - the standard name
+    fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], **keywords: Unpack[MapKeywords]
+) -> Iterator[T]: ...
 def map(  # noqa: A001 - the standard name and the documented options
-    fn: Callable[..., T],
+    fn: Callable[..., Any],
     /,
     *iterables: Iterable[Any],
     backend: str = "auto",
@@ -70,7 +113,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     auto_adjust_for_nested_parallelism: bool = True,
     progress: bool = False,
     address: str | None = None,
-) -> Iterator[T]:
+) -> Iterator[Any]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
     Parameters
@@ -110,6 +153,13 @@ def map(  # noqa: A001 - the standard name and the documented options
     address
         Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
 
+    Raises
+    ------
+    InvalidTypeError, InvalidArgumentError
+        At once, for arguments that cannot work.
+
+    Whatever `fn` raises comes out of the iterator, after the results before it.
+
     """
     job = Job(
         fn,
@@ -125,6 +175,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    check_switch("progress", progress)
     if not progress:
         return _flatten(_begin(job).stream())
     total = job.source.left()
@@ -132,8 +183,40 @@ def map(  # noqa: A001 - the standard name and the documented options
     return _flatten(_shown(running, total))
 
 
+@overload
 def execute(
-    func: Callable[[Any], T],
+    func: Callable[[S], Coroutine[Any, Any, T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[False] = ...,
+    **keywords: Unpack[ExecuteKeywords],
+) -> list[T]: ...
+@overload
+def execute(
+    func: Callable[[S], Coroutine[Any, Any, T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[True],
+    **keywords: Unpack[ExecuteKeywords],
+) -> tuple[list[T], Plan]: ...
+@overload
+def execute(
+    func: Callable[[S], T | Awaitable[T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[False] = ...,
+    **keywords: Unpack[ExecuteKeywords],
+) -> list[T]: ...
+@overload
+def execute(
+    func: Callable[[S], T | Awaitable[T]],
+    data: Iterable[S],
+    *,
+    return_optimization_result: Literal[True],
+    **keywords: Unpack[ExecuteKeywords],
+) -> tuple[list[T], Plan]: ...
+def execute(
+    func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
     backend: str = "auto",
@@ -210,6 +293,11 @@ def execute(
     Whatever `func` raises, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
 
     """
+    check_switch("verbose", verbose)
+    check_switch("return_optimization_result", return_optimization_result)
+    check_callback("progress_callback", progress_callback)
+    if plan is not None:
+        _check_plan(plan)
     job = Job(
         func,
         (data,),
@@ -225,9 +313,10 @@ def execute(
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    check_switch("progress", progress)
     total = job.source.left()
     running = _begin(job, plan)
-    results: list[T] = []
+    results: list[Any] = []
     shown = False
     for values in _shown(running, total) if progress else running.stream():
         results += values
@@ -248,8 +337,8 @@ def execute(
 
 
 def optimize(
-    func: Callable[[Any], Any],
-    data: Iterable[Any],
+    func: Callable[[S], Any],
+    data: Iterable[S],
     *,
     backend: str = "auto",
     max_workers: int | None = None,
@@ -264,11 +353,28 @@ def optimize(
 ) -> Plan:
     """Measure a few calls and return the plan for the rest, without running it.
 
-    The options are those of `execute`. If `data` can be iterated only once, `plan.data` gives back every input, the
-    measured ones included.
+    `print(plan)` draws the decision; `execute(func, data, plan=plan)` follows it.
+
+    Parameters
+    ----------
+    func, data
+        The function and its inputs. If `data` can be iterated only once, `plan.data` gives back every input, the
+        measured ones included.
+    progress_callback
+        Called on this thread with a phase ("measuring", "done") and the share that is finished, from 0 to 1.
+
+    The others are those of `execute`: `backend` or `max_workers` narrow what is compared, `chunksize` and
+    `target_chunk_duration` (seconds) say how calls travel, `sample_size` how many are measured.
+
+    Raises
+    ------
+    Whatever `func` raises for a measured input, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
+
     """
     from itertools import chain
 
+    check_switch("verbose", verbose)
+    check_callback("progress_callback", progress_callback)
     job = Job(
         func,
         (data,),
@@ -293,6 +399,14 @@ def optimize(
     if verbose:
         _show(plan)
     return plan
+
+
+def _check_plan(plan: Any) -> None:
+    from pointsman._plan import Plan
+
+    if not isinstance(plan, Plan):
+        message = f"plan must be a Plan, as optimize() returns it, but {what_it_is(plan)}"
+        raise InvalidTypeError(message)
 
 
 def _terms(

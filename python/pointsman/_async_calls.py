@@ -9,8 +9,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _native
 from pointsman._future import Future
-from pointsman.backends.event_loop import Call, Stream, background
+from pointsman._job import name_of
+from pointsman.backends.event_loop import Call, Label, Stream, background
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,6 +36,8 @@ class AsyncCalls:
             stream = self._stream = Stream(loop, self._limit)
         future: Future[Any] = Future()
         call = Call(partial(function, *args, **kwargs), partial(_tell, future), copy_context())
+        if _native.tracing():
+            call.label = Label(name_of(function))
         future.add_done_callback(partial(_cancel, stream, call))
         stream.push([call])
         return future

@@ -16,12 +16,12 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _planner
+from pointsman import _default, _log, _planner, _trace
 from pointsman._errors import PoolBrokenError
 from pointsman._job import awaited
 from pointsman._measure import Meter
 from pointsman._plan import Actual, Plan
-from pointsman.backends.event_loop import Call, Stream, background
+from pointsman.backends.event_loop import Call, Label, Stream, background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,9 +49,15 @@ class AsyncRun:
 
     def __init__(self, job: Job, plan: Plan | None = None) -> None:
         self.job = job
+        job.begin(look=False)
         self.plan = plan or _plan_for_loop(job)
+        self._tell(None)
         self._given = plan is not None
         self._elsewhere: ProcessRun | None = None
+
+    def _tell(self, before: Plan | None) -> None:
+        _trace.planned(self.job.number, self.plan)
+        _log.decided(self.job, self.plan, before)
 
     def prepare(self) -> Plan:
         """Return the plan: to know more, calls would have to be run for nothing."""
@@ -60,9 +66,17 @@ class AsyncRun:
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
         began, delivered = perf_counter(), 0
-        for values in self._stream():
-            delivered += len(values)
-            yield values
+        error: BaseException | None = None
+        try:
+            for values in self._stream():
+                delivered += len(values)
+                yield values
+        except BaseException as why:
+            error = why
+            raise
+        finally:
+            _log.finished(self.job, delivered, perf_counter() - began, error)
+            _trace.ended(self.job.number, error)
         self.plan.actual = Actual(seconds=perf_counter() - began, calls=delivered, backend=self.plan.backend)
 
     def _stream(self) -> Iterator[list[Any]]:
@@ -90,7 +104,10 @@ class AsyncRun:
 
         job = self.job
         verdict = judge(job.asked, ())
-        struck = {"threads": "coroutines of a job share one event loop"}
+        struck = {
+            "threads": "coroutines of a job share one event loop",
+            "interpreters": "coroutines that compute are spread over processes",
+        }
         if not verdict.may_travel:
             struck["processes"] = "; ".join(verdict.reasons)
         plan = _planner.decide(
@@ -116,7 +133,8 @@ class AsyncRun:
             return False
         plan.caller_shares = False
         plan.reasons = (*plan.reasons, "its coroutines compute: an event loop would run them one after another")
-        self.plan = plan
+        before, self.plan = self.plan, plan
+        self._tell(before)
         return True
 
 
@@ -210,7 +228,10 @@ class _Flight:
     def _call(self, index: int, item: Any) -> Call:
         function = self._job.function
         make = partial(function, *item) if self._source.star else partial(function, item)
-        return Call(make, partial(self._ended, index), self._context.copy())
+        call = Call(make, partial(self._ended, index), self._context.copy())
+        if self._job.number:
+            call.label = Label(self._job.name, self._job.number, index)
+        return call
 
     def _take(self) -> tuple[list[Any], BaseException | None]:
         values: list[Any] = []

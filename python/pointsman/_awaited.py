@@ -22,7 +22,7 @@ class Awaited:
         """Run one call to its end."""
         from _asyncio import _get_running_loop
 
-        from pointsman import _bridge
+        from pointsman import _within
         from pointsman._errors import RunningLoopError
 
         if _get_running_loop() is not None:
@@ -32,6 +32,10 @@ class Awaited:
                 f"its end here: write `await pointsman.submit({name}, ...)`, or use backend='asyncio'"
             )
             raise RunningLoopError(message)
+        if _within.installed:
+            return _within.to_its_end(self.function(*args, **kwargs))
+        from pointsman import _bridge
+
         return _bridge.call(self.function, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:

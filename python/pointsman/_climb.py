@@ -24,9 +24,9 @@ class Climb:
     """The limit of one stream of calls. `fixed` is a limit that was asked for and stays."""
 
     def __init__(self, most: int, fixed: int | None = None) -> None:
-        self.most = max(1, most)
-        self.fixed = fixed is not None
-        self.limit = fixed if fixed is not None else min(FIRST, self.most)
+        self.most: int = max(1, most)
+        self.fixed: bool = fixed is not None
+        self.limit: int = fixed if fixed is not None else min(FIRST, self.most)
         self._best_rate = 0.0
         self._best_limit = self.limit
         self._idle_rounds = 0

@@ -8,7 +8,8 @@ Does not know jobs or plans.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointsman._pool import Processes
@@ -24,14 +25,18 @@ _MOST_FOR_LOOPS = 40
 _threads: Threads | None = None
 _for_loops: Threads | None = None
 _processes: dict[int, Processes] = {}
-_owner = 0
+_interpreters: Any = None
+# Held while one of them is made; the same thread may come again, from a signal handler or a finalizer.
+_making = RLock()
+_owner = os.getpid()
 
 
 def _check_owner() -> None:
-    global _owner, _threads, _for_loops
+    global _owner, _threads, _for_loops, _interpreters, _making  # noqa: PLW0603 - the state of this module
     if _owner != os.getpid():
         # In a forked child the threads do not exist and the workers belong to the parent.
-        _owner, _threads, _for_loops = os.getpid(), None, None
+        _making = RLock()
+        _owner, _threads, _for_loops, _interpreters = os.getpid(), None, None, None
         _processes.clear()
 
 
@@ -42,7 +47,10 @@ def threads() -> Threads:
     if _threads is None:
         from pointsman.backends.threads import Threads
 
-        _threads = Threads(_MOST_THREADS, name="pointsman")
+        with _making:
+            if _threads is None:
+                _threads = Threads(_MOST_THREADS, name="pointsman")
+            return _threads
     return _threads
 
 
@@ -53,7 +61,10 @@ def threads_for_loops() -> Threads:
     if _for_loops is None:
         from pointsman.backends.threads import Threads
 
-        _for_loops = Threads(_MOST_FOR_LOOPS, name="pointsman-for-loop")
+        with _making:
+            if _for_loops is None:
+                _for_loops = Threads(_MOST_FOR_LOOPS, name="pointsman-for-loop")
+            return _for_loops
     return _for_loops
 
 
@@ -70,9 +81,11 @@ def processes(count: int, threads_each: int, cores: float) -> Processes:
     if pool is None or pool.closed:
         from pointsman._pool import make
 
-        _processes[threads_each] = pool = make(count, threads_each, cores=cores)
-    else:
-        pool.grow(count)
+        with _making:
+            pool = _processes.get(threads_each)
+            if pool is None or pool.closed:
+                _processes[threads_each] = pool = make(count, threads_each, cores=cores)
+    pool.grow(count)
     return pool
 
 
@@ -83,10 +96,33 @@ def processes_running(threads_each: int = 1) -> int:
     return 0 if pool is None or pool.closed else pool.size
 
 
-def shutdown() -> None:
-    """End the program's worker processes and idle threads now instead of at exit; the next job starts new ones."""
-    global _threads, _for_loops  # noqa: PLW0603 - the state of this module
+def interpreters(count: int) -> Any:
+    """The program's pool of worker interpreters, with `count` of them or more."""
+    global _interpreters  # noqa: PLW0603 - the state of this module
     _check_owner()
+    if _interpreters is None or _interpreters.closed:
+        from pointsman._pool import make
+
+        with _making:
+            if _interpreters is None or _interpreters.closed:
+                _interpreters = make(count, kind="interpreters")
+    _interpreters.grow(count)
+    return _interpreters
+
+
+def interpreters_running() -> int:
+    """Worker interpreters of the program's pool that are alive."""
+    _check_owner()
+    return 0 if _interpreters is None or _interpreters.closed else _interpreters.workers
+
+
+def shutdown() -> None:
+    """End the program's workers and idle threads now instead of at exit; the next job starts new ones."""
+    global _threads, _for_loops, _interpreters  # noqa: PLW0603 - the state of this module
+    _check_owner()
+    if _interpreters is not None:
+        _interpreters.shutdown(cancel=True)
+        _interpreters = None
     for pool in _processes.values():
         pool.shutdown(kill=True)
     _processes.clear()

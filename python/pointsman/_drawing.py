@@ -18,7 +18,7 @@ PARTS = (("GIL-held", "held"), ("GIL-free", "free"), ("waiting", "wait"))
 # Shares of the CPU time from which on a call counts as holding the GIL always, or hardly ever: words for the eye.
 _MOSTLY = 0.9
 _SELDOM = 0.3
-# Share of a call's time from which on CPU time in threads of its own is worth a branch; the planner warns from there.
+# Share of a call's time from which on CPU time of its threads and programs is worth a branch; the planner warns, too.
 _NESTED = 0.1
 # Share of a call's time on the CPU below which it does not matter whether that held the GIL.
 _SOME = 0.005
@@ -68,7 +68,7 @@ def happened(plan: Plan) -> str:
     if plan.actual is None:
         return ""
     fields = plan.actual.as_dict()
-    text = f"It took {human_seconds(fields['seconds'])} for {fields['calls']} calls"
+    text = f"It took {human_seconds(fields['seconds'])} for {fields['calls']} call{'' if fields['calls'] == 1 else 's'}"
     after = fields.get("after_decision")
     if after is None or plan.estimated_seconds is None or not plan.candidates:
         return f"{text}."
@@ -87,6 +87,8 @@ def choice(plan: Plan) -> str:
     threads = f" x {plan.threads_per_worker} threads" if plan.threads_per_worker > 1 else ""
     plural = "es" if plan.processes != 1 else ""
     with_caller = " and the caller's thread" if plan.caller_shares else ""
+    if plan.backend == "interpreters":
+        return f"{plan.processes} worker interpreter{plural[-1:]}{with_caller}"
     return f"{plan.processes} worker process{plural}{threads}{with_caller}"
 
 
@@ -123,8 +125,8 @@ def _branches(plan: Plan) -> list[tuple[str, str, list[str]]]:
         held = seen.held / computing
         branches.append(("does it hold the GIL?", f"{held:.0%} of its CPU time: {_meaning_of(held)}", []))
     if figures.get("other_threads", 0.0) > _NESTED * wall:
-        nested = f"{human_seconds(seen.other_threads)} of CPU in them during one call: it uses several cores already"
-        branches.append(("has it threads of its own?", nested, []))
+        nested = f"{human_seconds(seen.other_threads)} of CPU in threads or programs of its own during one call"
+        branches.append(("does it use more itself?", nested, []))
     if seen.argument_bytes or seen.result_bytes:
         travels = f"{human_bytes(seen.argument_bytes)} in, {human_bytes(seen.result_bytes)} out"
         branches.append(("what would travel?", travels, []))
@@ -188,7 +190,7 @@ def label_of(candidate: Candidate) -> str:
         return f"{candidate.backend} {candidate.workers}"
     threads = f" x {candidate.threads_per_worker}" if candidate.threads_per_worker > 1 else ""
     caller = " + caller" if candidate.workers > candidate.processes * max(1, candidate.threads_per_worker) else ""
-    return f"processes {candidate.processes}{threads}{caller}"
+    return f"{candidate.backend} {candidate.processes}{threads}{caller}"
 
 
 def _limit(candidate: Candidate) -> str:
@@ -236,6 +238,8 @@ def _table(plan: Plan) -> list[str]:
 def _profile(plan: Plan) -> str:
     seconds = sorted(sample.seconds for sample in plan.samples)
     middle = seconds[len(seconds) // 2]
+    if len(seconds) == 1:
+        return f"One call was sampled: {human_seconds(middle)} (plan.samples has it)."
     return (
         f"{len(seconds)} calls were sampled: {human_seconds(seconds[0])} to {human_seconds(seconds[-1])}, "
         f"half of them under {human_seconds(middle)} (plan.samples has each)."

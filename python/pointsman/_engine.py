@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _learning, _native, _planner
+from pointsman import _advice, _default, _learning, _log, _native, _planner, _trace
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._measure import Meter
@@ -44,6 +44,8 @@ _SURE = 0.02
 _BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
+# Backends whose workers share no memory with the caller.
+_APART = ("processes", "interpreters")
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
 
@@ -55,6 +57,9 @@ class Run:
         if plan is not None:
             job.terms.check(plan.backend)
         self.job = job
+        job.begin(look=plan is not None or job.backend == "inline" or job.max_workers == 1)
+        self._decided: Plan | None = None
+        self._latest: Plan | None = None
         self.plan = plan
         self.delivered = 0
         self._total = job.source.left()
@@ -82,15 +87,34 @@ class Run:
         self._begun = self._left = 0
         self._start = perf_counter()
 
+    @property
+    def plan(self) -> Plan | None:
+        """What was decided last; None while calls are measured."""
+        return self._decided
+
+    @plan.setter
+    def plan(self, plan: Plan | None) -> None:
+        self._decided = plan
+        if plan is not None and plan is not self._latest:
+            before, self._latest = self._latest, plan
+            _trace.planned(self.job.number, plan)
+            _log.decided(self.job, plan, before)
+
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
         self._start = began = perf_counter()
+        error: BaseException | None = None
         try:
             for values in self._stream():
                 self.delivered += len(values)
                 yield values
             self._learn()
+        except BaseException as why:
+            error = why
+            raise
         finally:
+            _log.finished(self.job, self.delivered, perf_counter() - began, error)
+            _trace.ended(self.job.number, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
@@ -164,6 +188,8 @@ class Run:
             if again.place == plan.place:
                 again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
                 self.plan = again
+            else:
+                plan.price_again(again)
             return None
         later = self.decide(left=left)
         if later.place == plan.place:
@@ -171,6 +197,8 @@ class Run:
             self.plan = later
             return None
         if not later.gains_on(plan):
+            plan.price_again(later)
+            plan.decided_after = later.decided_after
             return None
         self.job.source.put_back(early.give_back())
         return later
@@ -179,11 +207,9 @@ class Run:
         """Return the plan that follows from the options alone, without measuring anything."""
         job = self.job
         if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
-            import math
-
-            from pointsman._machine import facts
-
-            return _said(job, "processes", job.max_workers or max(1, math.ceil(facts().cores)))
+            return _said(job, "processes", job.max_workers or _whole_cores())
+        if job.backend == "interpreters":
+            return _said(job, "interpreters", job.max_workers or _whole_cores())
         if job.backend == "dask":
             return _said(job, "dask", job.max_workers or 0)
         if job.backend == "threads" and job.max_workers is not None:
@@ -259,7 +285,7 @@ class Run:
             meter.begin(look=look)
         try:
             results = inline.run_batch(
-                job.function,
+                job.at(self.delivered),
                 items,
                 iterator,
                 results,
@@ -309,7 +335,7 @@ class Run:
                 # Where the user asked for processes this is the answer; where we chose them it is our mistake.
                 if job.backend != "auto" or job.source.ended:
                     raise
-                self._struck["processes"] = str(why)
+                self._struck[self.plan.backend] = str(why)
                 self.plan = self.decide()
             else:
                 return
@@ -358,7 +384,8 @@ class Run:
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
             meter.size(self._arguments, self._results)
             if meter.cannot_travel:
-                self._struck.setdefault("processes", "an argument or a result cannot be pickled")
+                for apart in _APART:
+                    self._struck.setdefault(apart, "an argument or a result cannot be pickled")
         plan = _planner.decide(
             meter.observation() if seen is None else seen,
             calls=left,
@@ -366,6 +393,7 @@ class Run:
             chunksize=job.chunksize,
             threads_running=_default.threads_running(),
             processes_running=_default.processes_running(),
+            interpreters_running=_default.interpreters_running(),
             caller_shares=True,
             struck=self._struck,
             backends=backends,
@@ -395,7 +423,7 @@ class Run:
         verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
         self._verdict = verdict
         if not verdict.may_travel:
-            self._struck["processes"] = "; ".join(verdict.reasons)
+            self._struck.update(dict.fromkeys(_APART, "; ".join(verdict.reasons)))
 
     def _prepare_processes(self) -> None:
         """Let the process that forks workers boot while it is still being decided whether there shall be any."""
@@ -413,16 +441,22 @@ class Run:
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
-            return ThreadRun(self.job, plan, self._context, daemon=self._daemon)
+            return ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
         if plan.backend == "dask":
             from pointsman.backends.dask import DaskRun
 
             return DaskRun(self.job, plan)
+        if plan.backend == "interpreters":
+            from pointsman.backends.interpreters import InterpreterRun
+
+            return InterpreterRun(self.job, plan, self._mean(), self._base(), self._arguments[:1])
         from pointsman.backends.processes import ProcessRun
 
-        # While a batch runs its inputs come before those that are left.
-        begun = len(self._running[0]) if self._running is not None else 0
-        return ProcessRun(self.job, plan, self._mean(), self.delivered + begun)
+        return ProcessRun(self.job, plan, self._mean(), self._base())
+
+    def _base(self) -> int:
+        """Index of the first input that is left: while a batch runs its inputs come before."""
+        return self.delivered + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:
         return self._meter.mean if self._meter is not None and self._meter.calls else None
@@ -460,7 +494,7 @@ class Run:
                     if self.plan is not None and plan.backend == self.plan.backend:
                         self._early.grow(plan)
             except CannotTravelError as why:
-                self._struck["processes"] = str(why)
+                self._struck[self.plan.backend if self.plan is not None else "processes"] = str(why)
             finally:
                 meter.disturbed += perf_counter() - began
                 meter.looking += thread_time() - busy
@@ -482,7 +516,7 @@ class Run:
         )
         whole = known.observation() if self._foreseen and known is not None else None
         plan = self.decide(left=left + 1, seen=whole or part)
-        hasty = plan.backend == "processes" and not meter.looked and seen.wall < _SURE and whole is None
+        hasty = plan.backend in _APART and not meter.looked and seen.wall < _SURE and whole is None
         if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1
@@ -505,7 +539,7 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
     return Plan(
         backend=backend,
         max_workers=workers,
-        processes=workers if backend == "processes" else 0,
+        processes=workers if backend in _APART else 0,
         chunksize=job.chunksize or 1,
         function=job.name,
         calls=job.source.left(),
@@ -517,6 +551,14 @@ def _said(job: Job, backend: str, workers: int) -> Plan:
 
 def _stoppable(job: Job) -> tuple[str, ...]:
     return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
+
+
+def _whole_cores() -> int:
+    from math import ceil
+
+    from pointsman._machine import facts
+
+    return max(1, ceil(facts().cores))
 
 
 def _has_gil() -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures.process import BrokenProcessPool
 
 __all__ = [
+    "BarredError",
     "CallTimeoutError",
     "CannotTravelError",
     "InvalidArgumentError",
@@ -46,6 +47,10 @@ class MissingExtraError(PointsmanError, ImportError):
 
 class CannotTravelError(PointsmanError, PicklingError):
     """A function, an argument or a result cannot be pickled, so it cannot go to or come from another process."""
+
+
+class BarredError(CannotTravelError, ImportError):
+    """A call needs an extension module that cannot be loaded in a worker interpreter."""
 
 
 class RemoteError(PointsmanError):
@@ -110,7 +115,7 @@ def _make_unreadable() -> type:
     from concurrent.futures.process import BrokenProcessPool
 
     body = {
-        "__module__": __name__,
+        "__module__": _PUBLIC,
         "__doc__": "What arrived on the other side, a call's arguments or its result, cannot be unpickled there.",
     }
     return type("UnreadableError", (PointsmanError, UnpicklingError, BrokenProcessPool), body)
@@ -130,11 +135,17 @@ def _make_worker_died() -> type:
     body = {
         "__init__": init,
         "__str__": text,
-        "__module__": __name__,
+        "__module__": _PUBLIC,
         "__doc__": "A worker process died while it ran the call.",
     }
     return type("WorkerDied", (PointsmanError, BrokenProcessPool), body)
 
+
+# As users import them, and so as tracebacks name them.
+_PUBLIC = __name__.partition(".")[0]
+for _name in __all__:
+    if _name in globals():
+        globals()[_name].__module__ = _PUBLIC
 
 _making = allocate_lock()
 _MADE_LATE = {"WorkerDied": _make_worker_died, "UnreadableError": _make_unreadable}

@@ -26,7 +26,7 @@ from pointsman._job import (
 from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
-from pointsman._standing_in import Manager, Worker, check_context
+from pointsman._standing_in import StandardAttributes, check_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -48,7 +48,7 @@ _numbers = iter(range(1 << 62))
 _ending = False
 
 
-class Executor(_native.ExecutorCore, concurrent.futures.Executor):
+class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Executor):
     """Runs calls in the background and hands out futures.
 
     Parameters
@@ -64,10 +64,10 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         Called in each worker before its first call. If it raises, the executor is broken. `initargs` must be able to
         travel to a worker process as any argument: multiprocessing's own queues and locks cannot.
     backend
-        "threads" or "processes". "auto" is threads; with `max_workers=None`, functions whose calls have been seen to
-        hold the GIL for long go to worker processes, if that cannot change what they mean. Coroutine functions run on
-        one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time if
-        given; under "threads" and "processes" each worker runs them on a loop of its own.
+        "threads", "processes" or "interpreters". "auto" is threads; with `max_workers=None`, functions whose calls have
+        been seen to hold the GIL for long go to processes, if that cannot change what they mean. Coroutine functions
+        run on one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time
+        if given; else each worker runs them on a loop of its own.
     queue_capacity
         Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
         instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
@@ -141,7 +141,7 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         if self._stack_size is not None and self._backend == "processes":
             message = "thread_stack_size is for threads; worker processes run calls on their main threads"
             raise InvalidArgumentError(message)
-        self._limits = check_limits(self._backend, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
+        self._limits = check_limits(self._asked, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
         self._steals = scheduler is not None
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
@@ -206,11 +206,11 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         note(getattr(fn, "__module__", None) or "")
         return make(
             self._max_workers,
-            cores=facts().cores,
             initializer=self._initializer,
             initargs=self._initargs,
             patient=True,
             breaks=self._breaks,
+            cores=facts().cores,
             **self._limits,
         )
 
@@ -381,15 +381,25 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
             message = "cannot schedule new futures after shutdown"
             raise RuntimeError(message)
 
+    @overload
+    def map(
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], timeout: float | None = ...,
+        chunksize: int | None = ..., buffersize: int | None = ...,
+    ) -> Iterator[T]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], timeout: float | None = ...,
+        chunksize: int | None = ..., buffersize: int | None = ...,
+    ) -> Iterator[T]: ...  # fmt: skip
     def map(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         /,
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[T]:
+    ) -> Iterator[Any]:
         """Submit `fn` over the inputs at once and yield the results in order.
 
         An input with a length is submitted whole; one without, `buffersize` inputs ahead of the results taken (1,024
@@ -407,26 +417,25 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         buffersize
             Inputs ahead of the results taken, at most.
 
+        Raises
+        ------
+        Whatever a call raises, when its result is asked for; `TimeoutError` when that is not there in time;
+        `RuntimeError` after `shutdown`.
+
         """
         from pointsman import _executor_map
 
         return _executor_map.start(self, fn, iterables, timeout, chunksize, buffersize)
 
-    def _maps_by_submit(self, fn: Callable[..., Any]) -> bool:
+    def _maps_by_submit(self) -> bool:
         """Whether a map is calls of `submit`: each may go its own way, or must wait for room."""
         return (
             self._learns
             or self._queue_capacity is not None
-            or (self._backend == "processes" and (check_async(fn, self._asked) or not self._is_native()))
             # Somebody wants to see each call: a subclass, or who has replaced the method (tqdm does).
             or type(self).submit is not Executor.submit
             or "submit" in self.__dict__
         )
-
-    def _is_native(self) -> bool:
-        from pointsman._pool import is_standard
-
-        return not is_standard()
 
     def _native_pool(self, fn: Callable[..., Any]) -> Any:
         """The pool, started."""
@@ -438,14 +447,14 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         one = self._limits["max_tasks"] is not None or self._limits["memory_limit"] is not None
         return 1 if size is None and one else size
 
-    def wait(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> list[Future[Any]]:
+    def wait(self, futures: Iterable[Future[T]], timeout: float | None = None) -> list[Future[T]]:
         """Wait for the futures, at most `timeout` seconds, and return those that are done, in the order given."""
         futures = list(futures)
         concurrent.futures.wait(futures, timeout)
         return [future for future in futures if future.done()]
 
     def as_completed(self, futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
-        """Yield the futures as they are done."""
+        """Yield the futures as they are done; `TimeoutError` if that takes more than `timeout` seconds."""
         return concurrent.futures.as_completed(futures, timeout)  # type: ignore[return-value]
 
     def get_stats(self) -> Record:
@@ -464,7 +473,7 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
             workers, idle, queued, running, completed, failed, seconds = pool.native.figures()
         elif pool is not None:
             queued, running, completed, failed, _cancelled, seconds, _deaths = pool.native.figures()
-            workers = len(pool.native.pids())
+            workers = pool.workers
             idle = max(0, workers - running)
         with self._lock:
             self._drop_done()
@@ -495,9 +504,6 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
 
         return memory(self._pids())
 
-    def _pids(self) -> list[int]:
-        return [] if self._pool is None or self._backend == "threads" else self._pool.native.pids()
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
         with self._lock:
@@ -512,40 +518,15 @@ class Executor(_native.ExecutorCore, concurrent.futures.Executor):
         if wait and self._elsewhere:
             concurrent.futures.wait(self._elsewhere)
 
+    def __repr__(self) -> str:
+        """Return one line with what was asked for and whether calls are taken."""
+        state = ", broken" if self._error is not None else ", shut down" if self._shut_down else ""
+        return f"<{type(self).__name__} backend={self._asked!r} max_workers={self._max_workers}{state}>"
+
     def __reduce__(self) -> Any:
         """Refuse to travel."""
         message = "an Executor cannot be pickled: its workers belong to this process; create one where the call runs"
         raise InvalidTypeError(message)
-
-    # Read of the standard library's executors by programs and tests, though it is private there.
-
-    @property
-    def _broken(self) -> BaseException | None:
-        if self._error is None and self._pool is not None and self._backend == "processes":
-            self._error = self._pool.native.broken()
-        return self._error
-
-    @property
-    def _threads(self) -> set[threading.Thread]:
-        return set() if self._pool is None or self._backend == "processes" else set(self._pool.threads)
-
-    @property
-    def _processes(self) -> dict[int, Worker]:
-        pool = self._pool
-        # They start in the background; who looks for them wants to see one.
-        patience = 1000 if pool is not None and self._backend == "processes" and not self._shut_down else 0
-        while not self._pids() and not self._broken and patience:
-            threading.Event().wait(0.005)
-            patience -= 1
-
-        def is_listed(pid: int) -> bool:
-            return pid in pool.native.pids()
-
-        return {pid: Worker(pid, is_listed) for pid in self._pids()}
-
-    @property
-    def _executor_manager_thread(self) -> Manager | None:
-        return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)
 
 
 def _end_all() -> None:

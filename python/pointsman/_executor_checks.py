@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
 from pointsman._job import check_count, name_of
 from pointsman._scheduling import WorkStealingScheduler
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BACKENDS = ("auto", "threads", "processes", "asyncio")
+_BACKENDS = ("auto", "threads", "processes", "interpreters", "asyncio")
 _ON_WORKER_DEATH = ("replace", "break")
 # Bytes of shared memory that a pool needs, and more for each worker: its rings and slots, and room for some results.
 _LEAST_SHARED = 4 << 20
@@ -30,6 +31,8 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
     if backend not in _BACKENDS:
         message = f"backend must be one of {', '.join(map(repr, _BACKENDS))}, not {backend!r}"
         raise InvalidArgumentError(message)
+    if backend == "interpreters" and not INTERPRETERS:
+        raise InvalidArgumentError(NO_INTERPRETERS)
     if on_worker_death not in _ON_WORKER_DEATH:
         message = f"on_worker_death must be one of {', '.join(map(repr, _ON_WORKER_DEATH))}, not {on_worker_death!r}"
         raise InvalidArgumentError(message)
@@ -44,10 +47,14 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
     if mp_context is not None:
         message = "mp_context is for worker processes: leave it out, or pass backend='processes'"
         raise InvalidArgumentError(message)
+    if backend == "interpreters" and scheduler is not None:
+        message = "scheduler is for threads; worker interpreters share one queue"
+        raise InvalidArgumentError(message)
     if on_worker_death == "break":
         message = "on_worker_death is for worker processes: pass backend='processes', too"
         raise InvalidArgumentError(message)
-    return "threads"
+    # Calls travel to interpreters as they do to processes.
+    return "processes" if backend == "interpreters" else "threads"
 
 
 def check_workers(max_workers: Any) -> int | None:
@@ -64,13 +71,13 @@ def check_limits(
     memory_limit: int | None,
     shared_memory: int | None,
 ) -> dict[str, Any]:
-    """The limits of worker processes, by the names that their pool gives them."""
+    """The kind of workers and their limits, by the names that their pool gives them."""
     limits = {
         "max_tasks": check_count("max_tasks_per_child", max_tasks_per_child),
         "memory_limit": check_count("memory_limit", memory_limit),
         "shared_memory": check_count("shared_memory", shared_memory),
     }
-    if backend == "threads" and any(limit is not None for limit in limits.values()):
+    if backend != "processes" and any(limit is not None for limit in limits.values()):
         message = "max_tasks_per_child, memory_limit and shared_memory are of worker processes: add backend='processes'"
         raise InvalidArgumentError(message)
     least = _LEAST_SHARED + _LEAST_SHARED_EACH * workers
@@ -81,7 +88,7 @@ def check_limits(
         from pointsman._pool import check_limits as check_pool
 
         check_pool(**limits)
-    return limits
+    return {"kind": backend, **limits}
 
 
 def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._job import awaited, check_async, check_callable, on_terms
 from pointsman._learning import may_travel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
     from pointsman._future import Future
     from pointsman._terms import Terms
@@ -26,8 +26,12 @@ class ExecutorOptions:
         self._priority = int(priority)
         self._run_on_caller = run_on_caller
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start a call and return its future."""
+    @overload
+    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a call on these terms and return its future; raises what `Executor.submit` does."""
         executor, terms = self._executor, self._terms
         check_callable(fn)
         if check_async(fn, executor._asked):  # noqa: SLF001 - its view
@@ -35,7 +39,7 @@ class ExecutorOptions:
                 return executor.submit(on_terms(fn, terms), *args, **kwargs)  # type: ignore[no-any-return]
             fn = awaited(fn)
         wrapped = terms.wrap(fn)
-        if executor._backend == "processes" and terms.native is not None:  # noqa: SLF001 - its view
+        if executor._backend == executor._asked == "processes" and terms.native is not None:  # noqa: SLF001 - its view
             return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
         if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
             if executor._asked == "auto" and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
@@ -50,7 +54,15 @@ class ExecutorOptions:
         more = (self._run_on_caller,) if self._run_on_caller else ()
         return self._executor._submit_with(fn, args, kwargs, self._priority, *more)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
 
-    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[T]:
+    @overload
+    def map(
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], timeout: float | None = ...
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], timeout: float | None = ...
+    ) -> Iterator[T]: ...
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
         """Submit `fn` over the inputs at once and yield the results in order.
 
         `timeout` is the standard library's: seconds from now within which each result must be there when asked for.

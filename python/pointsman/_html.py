@@ -19,7 +19,7 @@ _STYLE = """
   border: 1px solid color-mix(in srgb, currentColor 22%, transparent); border-radius: 6px; }
 .pointsman pre { font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; margin: .4em 0 .8em; background: none;
   color: inherit; white-space: pre; overflow-x: auto; }
-.pointsman table { border-collapse: collapse; margin: 0 0 .8em; color: inherit; }
+.pointsman table { font: inherit; border-collapse: collapse; margin: 0 0 .8em; color: inherit; }
 .pointsman tr, .pointsman th, .pointsman td { background: none; color: inherit; }
 .pointsman th, .pointsman td { text-align: left; padding: .15em 1em .15em 0; border: 0; white-space: nowrap; }
 .pointsman th { font-weight: 600; opacity: .7; }

@@ -8,14 +8,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _terms
+from pointsman import _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._naming import name_of as name_of
 from pointsman._source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-BACKENDS = ("auto", "inline", "threads", "processes", "asyncio")
+BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
 # Engines that an optional package brings.
 CLUSTERS = ("dask",)
 
@@ -42,11 +43,13 @@ class Job:
         "buffersize",
         "chunksize",
         "function",
+        "here",
         "kept",
         "lazy",
         "max_workers",
         "name",
         "nested",
+        "number",
         "on_error",
         "prefer_threads",
         "profile",
@@ -76,23 +79,34 @@ class Job:
         address: str | None = None,
     ) -> None:
         # What the user gave, and what is called in its place.
-        self.asked = check_callable(function)
-        self.function = terms.wrap(function)
-        self.name = name_of(function)
-        self.backend = check_backend(backend)
-        self.address = check_address(self.backend, address)
+        self.asked: Any = check_callable(function)
+        self.function: Callable[..., Any] = terms.wrap(function)
+        # In traces: its number, 0 while nobody traces; and what the caller's own thread calls, if not the function.
+        self.number: int = 0
+        self.here: Any = None
+        self.name: str = name_of(function)
+        self.backend: str = check_backend(backend)
+        self.address: str | None = check_address(self.backend, address)
         # Whether the function's calls are coroutines that an event loop runs; other workers take plain functions only.
-        self.awaits = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
+        self.awaits: bool = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
         if self.awaits:
             self.function = on_terms(function, terms)
         elif is_async(function):
-            self.function = terms.wrap(awaited(function))
-        self.terms = terms
+            # What cannot be stopped from outside stops where it awaits, by itself.
+            alone = self.backend == "threads"
+            self.function = awaited(on_terms(function, terms)) if alone else terms.wrap(awaited(function))
+        self.terms: _terms.Terms = terms
         terms.check(self.backend)
-        self.max_workers = check_count("max_workers", max_workers)
-        self.chunksize = check_count("chunksize", chunksize)
-        self.buffersize = check_count("buffersize", buffersize)
-        self.sample_size = check_count("sample_size", sample_size)
+        if terms.timeout is not None and self.backend == "threads" and not is_async(function):
+            message = (
+                "timeout= must be able to stop a call, and a thread cannot be stopped: use backend='processes' or "
+                "'auto'; for a call that goes on unheard there is options(backend='threads', timeout=...).submit()"
+            )
+            raise InvalidArgumentError(message)
+        self.max_workers: int | None = check_count("max_workers", max_workers)
+        self.chunksize: int | None = check_count("chunksize", chunksize)
+        self.buffersize: int | None = check_count("buffersize", buffersize)
+        self.sample_size: int | None = check_count("sample_size", sample_size)
         if on_error not in ("raise", "return"):
             message = f"on_error must be 'raise' or 'return', not {on_error!r}"
             raise InvalidArgumentError(message)
@@ -103,17 +117,30 @@ class Job:
         if target_chunk_duration is not None and not target_chunk_duration > 0:
             message = f"target_chunk_duration must be a positive number of seconds, not {target_chunk_duration!r}"
             raise InvalidArgumentError(message)
-        self.target = target_chunk_duration or TARGET_CHUNK_SECONDS
-        self.lazy = lazy
-        self.profile = check_switch("profile", profile)
-        self.prefer_threads = check_switch("prefer_threads_for_io", prefer_threads)
-        self.nested = check_switch("auto_adjust_for_nested_parallelism", nested)
+        self.target: float = target_chunk_duration or TARGET_CHUNK_SECONDS
+        self.lazy: bool = lazy
+        self.profile: bool = check_switch("profile", profile)
+        self.prefer_threads: bool = check_switch("prefer_threads_for_io", prefer_threads)
+        self.nested: bool = check_switch("auto_adjust_for_nested_parallelism", nested)
         if not iterables:
             message = "at least one iterable of inputs is needed"
             raise InvalidTypeError(message)
         for position, data in enumerate(iterables):
             check_iterable(data, position if len(iterables) > 1 else None)
-        self.source = Source(iterables)
+        self.source: Source = Source(iterables)
+
+    def begin(self, *, look: bool) -> None:
+        """Note in traces that it begins; with `look` it is seen how calls on the caller's thread use the GIL."""
+        self.number = _trace.begin(self.name)
+        self.here = _trace.timed(self.function, self.name, self.number, look=look) if self.number else None
+
+    def at(self, index: int) -> Any:
+        """What the caller's own thread calls for the input at `index` and those after it."""
+        here = self.here
+        if here is None:
+            return self.function
+        here.seek(index)
+        return here
 
     @property
     def keep_going(self) -> bool:
@@ -121,21 +148,11 @@ class Job:
         return self.on_error == "return"
 
 
-def name_of(function: object) -> str:
-    """The name that messages use for a function."""
-    name = getattr(function, "__qualname__", None)
-    if isinstance(name, str):
-        return name
-    inner = getattr(function, "func", None)
-    return f"partial({name_of(inner)})" if inner is not None else type(function).__qualname__
-
-
 def check_callable(function: Any) -> Any:
     """Return the function, if it is one that can be run here."""
     if not callable(function):
         message = (
-            f"the function must be callable, but {function!r} is a {type(function).__qualname__}; "
-            f"pass the function itself, without calling it"
+            f"the function must be callable, but {what_it_is(function)}; pass the function itself, without calling it"
         )
         raise InvalidTypeError(message)
     if _flags(function) & _CO_ASYNC_GENERATOR:
@@ -204,11 +221,28 @@ def check_iterable(data: Any, position: int | None) -> None:
     if hasattr(data, "__iter__") or hasattr(data, "__getitem__"):
         return
     which = "data" if position is None else f"iterable {position}"
-    message = (
-        f"{which} must be an iterable of inputs, but {data!r} is a {type(data).__qualname__}; "
-        f"for a single call use run() or submit()"
-    )
+    message = f"{which} must be an iterable of inputs, but {what_it_is(data)}; for a single call use run() or submit()"
     raise InvalidTypeError(message)
+
+
+# Characters of a wrong value that a message shows.
+_LONGEST_SHOWN = 100
+
+
+def what_it_is(value: object) -> str:
+    """Say for a message what was given in the place of something else."""
+    if value is None:
+        return "it is None"
+    kind, text = type(value).__qualname__, repr(value)
+    text = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return f"{text} is {'an' if kind[:1].lower() in 'aeio' else 'a'} {kind}"
+
+
+def check_callback(name: str, value: Any) -> None:
+    """Raise unless it is None or can be called."""
+    if value is not None and not callable(value):
+        message = f"{name} must be callable, but {what_it_is(value)}"
+        raise InvalidTypeError(message)
 
 
 def check_count(name: str, value: Any) -> int | None:
@@ -235,7 +269,12 @@ def check_switch(name: str, value: Any) -> bool:
 
 
 def check_backend(backend: Any) -> str:
-    """Return the name of a known backend."""
+    """Return the name of a known backend that this interpreter has."""
+    if backend == "interpreters":
+        from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
+
+        if not INTERPRETERS:
+            raise InvalidArgumentError(NO_INTERPRETERS)
     if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
     message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"

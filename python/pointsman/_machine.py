@@ -20,13 +20,38 @@ import os
 import sys
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from logging import Logger
+    from typing import NamedTuple
+else:
+    # `typing.NamedTuple` loads annotationlib from 3.14 on, which takes longer than all else here.
+    from collections import namedtuple
 
-__all__ = ["CONSTANTS", "Constant", "Facts", "constants", "facts", "fingerprint", "flush", "record"]
+    class _Tuple(type):
+        def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
+            if not bases:
+                return super().__new__(cls, name, bases, body)
+            fields = body["__annotations__"]
+            defaults = [body[field] for field in fields if field in body]
+            return namedtuple(name, fields, defaults=defaults, module=body["__module__"])  # noqa: PYI024 - see above
+
+    class NamedTuple(metaclass=_Tuple):
+        """Stands for `typing.NamedTuple`."""
+
+
+__all__ = [
+    "CONSTANTS",
+    "Constant",
+    "Facts",
+    "constants",
+    "facts",
+    "fingerprint",
+    "flush",
+    "record",
+]
 
 CONSTANTS = (
     "thread_start",
@@ -35,6 +60,7 @@ CONSTANTS = (
     "process_next",
     "process_dispatch",
     "process_dispatch_alone",
+    "interpreter_start",
     "bytes_per_second",
 )
 """What may be recorded: seconds, but for the last, which is bytes per second."""
@@ -437,6 +463,6 @@ def _write(path: str, entries: Mapping[str, Constant]) -> None:
 
 
 def _log() -> Logger:
-    import logging
+    from pointsman import _log
 
-    return logging.getLogger("pointsman")
+    return _log.logger()

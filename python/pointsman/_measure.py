@@ -37,6 +37,7 @@ class Meter:
         "argument_bytes",
         "calls",
         "cannot_travel",
+        "children",
         "company",
         "cpu",
         "disturbed",
@@ -59,6 +60,8 @@ class Meter:
     def __init__(self) -> None:
         self.calls = 0
         self.wall = self.cpu = self.held = self.flip = 0.0
+        # CPU seconds of the programs that calls started and waited for.
+        self.children = 0.0
         # CPU seconds that other threads used per second of the last call, or since the last look at it.
         self.others = 0.0
         # Whether helpers of ours run calls in this process, too: what other threads use is theirs then.
@@ -84,7 +87,7 @@ class Meter:
     def forget(self) -> None:
         """Drop what was seen so far: it was not typical."""
         self.calls = 0
-        self.wall = self.cpu = self.held = self.flip = 0.0
+        self.wall = self.cpu = self.held = self.flip = self.children = 0.0
         self.longest = self.squares = 0.0
         self.samples.clear()
         self.looked_twice = True
@@ -141,6 +144,8 @@ class Meter:
         self.wall += wall
         self.cpu += sample.cpu
         self.held += sample.held
+        if not self.company:
+            self.children += sample.children_cpu
         self._hear_others(sample)
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
@@ -198,7 +203,7 @@ class Meter:
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
             pack=self.pack,
-            other_threads=self.others * wall,
+            other_threads=self.others * wall + self.children / calls,
             flip=self.flip,
             partial=partial,
         )

@@ -207,6 +207,6 @@ def _flush() -> None:
 
 
 def _log() -> Any:
-    import logging
+    from pointsman import _log
 
-    return logging.getLogger("pointsman")
+    return _log.logger()

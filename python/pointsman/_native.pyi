@@ -1,5 +1,6 @@
 """The native core. Private: use the functions of `pointsman`."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, final
@@ -32,6 +33,8 @@ __all__ = [
     "SharedJob",
     "Terms",
     "ThreadPool",
+    "Timed",
+    "Trace",
     "WayOut",
     "ZygoteRegistrar",
     "ZygoteServer",
@@ -45,6 +48,11 @@ __all__ = [
     "interpreter_ends",
     "open_lanes",
     "probe_method",
+    "trace_call",
+    "trace_forget",
+    "trace_now",
+    "trace_share",
+    "tracing",
     "watch_parent",
     "worker_resumes",
     "worker_waits",
@@ -145,7 +153,15 @@ class ThreadPool:
 
 @final
 class SharedJob:
-    def __new__(cls, function: Callable[..., Any], star: bool, keep_going: bool) -> SharedJob: ...
+    def __new__(
+        cls,
+        function: Callable[..., Any],
+        star: bool,
+        keep_going: bool,
+        base: int = 0,
+        number: int = 0,
+        label: str = ...,
+    ) -> SharedJob: ...
     def push(self, items: list[Any]) -> None: ...
     def close(self) -> None: ...
     def stop(self) -> list[Any]: ...
@@ -205,6 +221,7 @@ class ProcessJob:
         keep_going: bool,
         base: int = 0,
         terms: Terms | None = None,
+        number: int = 0,
     ) -> ProcessJob: ...
     def push(self, items: list[Any]) -> int: ...
     def reserve(self, calls: int) -> int: ...
@@ -267,7 +284,7 @@ class ZygoteServer:
 def watch_parent(parent: int) -> None: ...
 def zygote_descriptors() -> tuple[int, int, int]: ...
 
-_Backend: TypeAlias = Literal["inline", "threads", "processes"]
+_Backend: TypeAlias = Literal["inline", "threads", "processes", "interpreters"]
 _Constant: TypeAlias = (
     float | tuple[float, float]
 )  # the value, or the value and when it was measured (seconds since 1970)
@@ -333,6 +350,7 @@ class Machine:
         cores: float,
         memory: float = 0.0,
         gil: bool = True,
+        interpreters: bool = False,
         inline_dispatch: _Constant | None = None,
         thread_start: _Constant | None = None,
         thread_dispatch: _Constant | None = None,
@@ -340,6 +358,9 @@ class Machine:
         process_next: _Constant | None = None,
         process_dispatch: _Constant | None = None,
         process_dispatch_alone: _Constant | None = None,
+        interpreter_start: _Constant | None = None,
+        interpreter_dispatch: _Constant | None = None,
+        interpreter_dispatch_alone: _Constant | None = None,
         bytes_per_second: _Constant | None = None,
         event_loop_dispatch: _Constant | None = None,
         least_chunk: _Constant | None = None,
@@ -351,6 +372,8 @@ class Machine:
     def memory(self) -> float: ...
     @property
     def gil(self) -> bool: ...
+    @property
+    def interpreters(self) -> bool: ...
     @property
     def constants(self) -> dict[str, tuple[float, str]]: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -436,6 +459,7 @@ def decide(
     chunksize: int | None = None,
     threads_running: int = 0,
     processes_running: int = 0,
+    interpreters_running: int = 0,
     caller_shares: bool = True,
     struck: Mapping[str, str] | None = None,
     backends: Sequence[str] | None = None,
@@ -466,6 +490,8 @@ class Sample:
     def flip(self) -> float: ...
     @property
     def other_cpu(self) -> float: ...
+    @property
+    def children_cpu(self) -> float: ...
     @property
     def threads_before(self) -> int: ...
     @property
@@ -527,3 +553,34 @@ class WayOut:
 @final
 class LoopCall:
     def cancel(self) -> bool: ...
+
+@final
+class Timed:
+    def __new__(cls, function: Callable[..., Any], label: str, job: int = 0, look: bool = True) -> Timed: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def seek(self, index: int) -> None: ...
+    @property
+    def __qualname__(self) -> str: ...
+
+@final
+class Trace:
+    def __new__(cls) -> Trace: ...
+    @property
+    def began(self) -> int: ...
+    def count(self) -> int: ...
+    def write(self, path: str | os.PathLike[str], head: str, more: str) -> int: ...
+    def discard(self) -> None: ...
+
+def tracing() -> bool: ...
+def trace_now() -> int: ...
+def trace_call(
+    name: str,
+    row: tuple[int, int, str],
+    times: tuple[int, int, int],
+    ending: str = "value",
+    job: int = 0,
+    index: int | None = None,
+    cpu: int | None = None,
+) -> None: ...
+def trace_share(name: str, held: float, cpu: float) -> None: ...
+def trace_forget() -> None: ...

@@ -12,10 +12,14 @@ from pointsman._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from typing import Literal, Unpack
 
     from pointsman._executor import Executor
     from pointsman._future import Future
+    from pointsman._keywords import ExecuteKeywords, MapKeywords
+    from pointsman._plan import Plan
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -37,7 +41,7 @@ class Options:
     @overload
     def run(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
     def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call `fn` where the options say and return its value."""
+        """Call `fn` where the options say and return its value; raises what the call raises, or `CallTimeoutError`."""
         if is_async(fn):
             if self._backend in ("auto", "inline"):
                 return _api.run(on_terms(fn, self._terms), *args, **kwargs)
@@ -53,7 +57,7 @@ class Options:
     @overload
     def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call where the options say and return its future."""
+        """Start a call where the options say and return its future, which holds what the call raises."""
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)
@@ -69,13 +73,57 @@ class Options:
 
         return ExecutorOptions(executor, terms).submit(fn, *args, **kwargs)
 
-    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
-        """`pointsman.map` with these options."""
+    @overload
+    def map(
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
+    ) -> Iterator[T]: ...
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
+        """`pointsman.map` with these options; its other keywords, or others instead of these, go here."""
         return _api.map(fn, *iterables, **{**self._job_options(), **options})
 
-    def execute(self, func: Callable[[Any], T], data: Iterable[Any], **options: Any) -> list[T]:
-        """`pointsman.execute` with these options."""
-        return _api.execute(func, data, **{**self._job_options(), **options})  # type: ignore[no-any-return]
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], Coroutine[Any, Any, T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[False] = ...,
+        **options: Unpack[ExecuteKeywords],
+    ) -> list[T]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], Coroutine[Any, Any, T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[True],
+        **options: Unpack[ExecuteKeywords],
+    ) -> tuple[list[T], Plan]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], T | Awaitable[T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[False] = ...,
+        **options: Unpack[ExecuteKeywords],
+    ) -> list[T]: ...
+    @overload
+    def execute(
+        self,
+        func: Callable[[S], T | Awaitable[T]],
+        data: Iterable[S],
+        *,
+        return_optimization_result: Literal[True],
+        **options: Unpack[ExecuteKeywords],
+    ) -> tuple[list[T], Plan]: ...
+    def execute(self, func: Callable[[Any], Any], data: Iterable[Any], **options: Any) -> Any:
+        """`pointsman.execute` with these options; its other keywords, or others instead of these, go here."""
+        return _api.execute(func, data, **{**self._job_options(), **options})
 
     def _job_options(self) -> dict[str, Any]:
         terms = self._terms

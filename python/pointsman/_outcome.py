@@ -128,8 +128,10 @@ def unpackable_result(value: object, why: BaseException) -> BaseException:
     if isinstance(why.__cause__, SystemExit):
         # As if the call had asked for it.
         return why.__cause__
+    # Pickle's own words: the advice about arguments does not fit here.
+    own = why.__cause__ if isinstance(why, _errors.CannotTravelError) and why.__cause__ is not None else why
     error = _errors.CannotTravelError(
-        f"{_RESULT}a {type(value).__qualname__}, cannot be pickled: {type(why).__name__}: {why}; "
+        f"{_RESULT}a {type(value).__qualname__}, cannot be pickled: {type(own).__name__}: {own}; "
         f"return plain data, or use backend='threads'"
     )
     error.__cause__ = why
@@ -148,7 +150,11 @@ def worker_died(cause: str, number: int, pid: int, function: str, index: int | N
     if kind == "never started":
         from concurrent.futures.process import BrokenProcessPool
 
-        broken = type("PoolBrokenError", (_errors.PoolBrokenError, BrokenProcessPool), {"__module__": _errors.__name__})
+        broken = type(
+            "PoolBrokenError",
+            (_errors.PoolBrokenError, BrokenProcessPool),
+            {"__module__": _errors.PoolBrokenError.__module__},
+        )
         unreached: BaseException = broken(f"{call} was not run, for there is no worker process to run it: {why}")
         return unreached
     who = f"the worker process {pid}" if pid > 0 else "the worker process"

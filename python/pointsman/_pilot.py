@@ -88,10 +88,10 @@ def _pilot(alarm: _native.Alarm) -> None:
             continue
         try:
             again = run.checkpoint()
-        except Exception:
-            import logging
+        except Exception:  # noqa: BLE001 - the job goes on, and the log has it
+            from pointsman import _log
 
-            logging.getLogger("pointsman").exception("the look at a running call failed; the job goes on without it")
+            _log.logger().exception("the look at a running call failed; the job goes on without it")
             again = False
         if again:
             after *= _FACTOR

@@ -5,7 +5,7 @@ Does not know how to decide (the native planner does) or how calls are run.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 _OBSERVED = (
     "calls",
@@ -121,11 +121,11 @@ class Plan:
     Attributes
     ----------
     backend
-        "inline", "threads" or "processes".
+        "inline", "threads", "processes" or "interpreters".
     max_workers
         Calls that run at a time; the caller's own thread counts when it takes part.
     processes, threads_per_worker
-        Worker processes, and the threads in each (or in this process) that run calls.
+        Worker processes or interpreters, and the threads in each (or in this process) that run calls.
     chunksize
         Calls in the first chunk.
     workload
@@ -215,6 +215,16 @@ class Plan:
         same = [candidate.seconds for candidate in self.candidates if _place(candidate) == other.place]
         return bool(mine) and (not same or min(mine) < _CLEARLY * min(same))
 
+    def price_again(self, later: Plan) -> None:
+        """Take the seconds that a later plan, made with better figures, predicts for this one's place."""
+        same = [candidate for candidate in later.candidates if _place(candidate) == self.place]
+        if same:
+            best = min(same, key=lambda candidate: candidate.seconds)
+            loop = [candidate.seconds for candidate in later.candidates if candidate.backend == "inline"]
+            self.estimated_seconds = best.seconds
+            self.estimated_speedup = loop[0] / best.seconds if loop and best.seconds else self.estimated_speedup
+            self.reasons = (*self.reasons, "the seconds were predicted anew when the first call was over")
+
     @property
     def executor_type(self) -> str:
         """The seed's word for the backend: "thread", or "process" (for a serial plan, too)."""
@@ -283,7 +293,7 @@ class Plan:
         """Two plans are equal when all figures are; the data is not compared."""
         return isinstance(other, Plan) and self.as_dict() == other.as_dict()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
         """Return the decision as a tree, each branch with the figure that decided it."""

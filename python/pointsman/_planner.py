@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _machine, _native
+from pointsman import _edition, _machine, _native
 from pointsman._plan import _CANDIDATE, _OBSERVED, Candidate, Observation, Plan
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _CONSTANTS = (
     "process_next",
     "process_dispatch",
     "process_dispatch_alone",
+    "interpreter_start",
     "bytes_per_second",
 )
 
@@ -28,7 +29,11 @@ def machine() -> _native.Machine:
     """Describe the machine as the planner sees it: its facts now, and the constants measured here or built in."""
     facts = _machine.facts()
     return _native.Machine(
-        cores=facts.cores, memory=float(facts.memory_available), gil=facts.gil, **measured_constants()
+        cores=facts.cores,
+        memory=float(facts.memory_available),
+        gil=facts.gil,
+        interpreters=_edition.INTERPRETERS,
+        **measured_constants(),
     )
 
 
@@ -46,6 +51,7 @@ def decide(
     chunksize: int | None = None,
     threads_running: int = 0,
     processes_running: int = 0,
+    interpreters_running: int = 0,
     caller_shares: bool = True,
     struck: Mapping[str, str] | None = None,
     backends: list[str] | None = None,
@@ -62,6 +68,7 @@ def decide(
         chunksize=chunksize,
         threads_running=threads_running,
         processes_running=processes_running,
+        interpreters_running=interpreters_running,
         caller_shares=caller_shares,
         struck=dict(struck or {}),
         backends=backends,

@@ -30,11 +30,15 @@ _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 _lingering: list[_native.ProcessPool] = []
 
 
-def make(processes: int, threads: int = 1, **options: Any) -> Any:
-    """Return a pool of worker processes: our own, or the standard library's where that cannot be.
+def make(processes: int, threads: int = 1, *, kind: str = "processes", **options: Any) -> Any:
+    """Return a pool of worker processes: our own, or the standard library's where that cannot be; or of interpreters.
 
     The one place that chooses. POINTSMAN_PROCESSES=stdlib in the environment asks for the standard library's.
     """
+    if kind == "interpreters":
+        from pointsman._interpreters import Interpreters
+
+        return Interpreters(processes, **options)
     if is_standard():
         from pointsman._standard import StandardProcesses
 
@@ -60,11 +64,18 @@ def check_limits(*, memory_limit: int | None, shared_memory: int | None, **_othe
 
 
 def job(
-    pool: Any, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int, terms: _native.Terms | None
+    pool: Any,
+    function: Callable[..., Any],
+    *,
+    star: bool,
+    keep_going: bool,
+    base: int,
+    terms: _native.Terms | None,
+    number: int = 0,
 ) -> Any:
     """Return a job of many calls on a pool that `make` has made."""
     if isinstance(pool, Processes):
-        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms)
+        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms, number)
     from pointsman import _standard
     from pointsman._standard_job import StandardJob
 
@@ -149,6 +160,11 @@ class Processes:
         self.grow(processes)
         self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient)
         self._finalizer.atexit = False
+
+    @property
+    def workers(self) -> int:
+        """Workers that are alive."""
+        return len(self.native.pids())
 
     @property
     def closed(self) -> bool:

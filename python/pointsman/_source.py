@@ -30,7 +30,7 @@ class Source:
     """
 
     def __init__(self, iterables: tuple[Iterable[Any], ...]) -> None:
-        self.star = len(iterables) != 1
+        self.star: bool = len(iterables) != 1
         self._sequence: Any = None
         self._iterator: Iterator[Any] = iter(())
         self._taken = 0
@@ -53,7 +53,7 @@ class Source:
                 self._iterator = iter(data)
             if isinstance(data, Sized):
                 self._length = len(data)
-        self.sized = self._length is not None
+        self.sized: bool = self._length is not None
 
     def keep(self) -> list[Any]:
         """From now on keep every input that is taken; returns the list that fills."""

@@ -18,24 +18,22 @@ import sys
 import threading
 import weakref
 from _pickle import loads
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from time import perf_counter, sleep
-from types import CoroutineType
+from concurrent.futures import BrokenExecutor
+from concurrent.futures.process import ProcessPoolExecutor
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _outcome
-from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._errors import InvalidArgumentError
 from pointsman._future import Future
 from pointsman._job import name_of
 from pointsman._standard_context import make_context
+from pointsman._standard_worker import Sent, begin, call
 from pointsman._transport import dumps_anyway
 
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable
-
-# A call's outcome as it travels: whether it is a value, then the pickled value or the packed exception.
-Sent = tuple[bool, Any]
 
 _alive: weakref.WeakSet[StandardProcesses] = weakref.WeakSet()
 _hooked = False
@@ -72,7 +70,7 @@ class StandardProcesses:
         # Why no worker will ever come.
         self._broken: BaseException | None = None
         self._waiting: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Any = None
         self._over = False
         _register(self)
 
@@ -81,21 +79,24 @@ class StandardProcesses:
         if self._over and threading.current_thread().daemon:
             threading.Event().wait()
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _started(self) -> Any:
         self.pause()
         with self._lock:
             if self.closed:
                 message = "cannot schedule new futures after shutdown"
                 raise RuntimeError(message)
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    self.size,
-                    mp_context=make_context(),
-                    initializer=_begin,
-                    initargs=self._begin,
-                    max_tasks_per_child=self._max_tasks,
-                )
+                self._pool = self._make()
             return self._pool
+
+    def _make(self) -> Any:
+        return ProcessPoolExecutor(
+            self.size,
+            mp_context=make_context(),
+            initializer=begin,
+            initargs=self._begin,
+            max_tasks_per_child=self._max_tasks,
+        )
 
     def send(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
         """Submit to the standard pool, or to a new one if it has broken meanwhile."""
@@ -103,11 +104,11 @@ class StandardProcesses:
             raise self._broken
         try:
             sent = self._started().submit(function, *args)
-        except BrokenProcessPool:
+        except BrokenExecutor:
             self.renew()
             sent = self._started().submit(function, *args)
         self._waiting.add(sent)
-        return sent
+        return sent  # type: ignore[no-any-return]
 
     def renew(self, *, kill: bool = False) -> None:
         """Drop the standard pool, so that the next call makes another."""
@@ -138,7 +139,7 @@ class StandardProcesses:
     ) -> Future[Any]:
         """Start a call and return its future."""
         refuse(terms)
-        sent = self.send(_call, dumps_anyway(function), dumps_anyway((args, kwargs or {})))
+        sent = self.send(call, dumps_anyway(function), dumps_anyway((args, kwargs or {})))
         future = StandardFuture(sent)
         name = name_of(function)
         self._counts["running"] += 1
@@ -167,11 +168,21 @@ class StandardProcesses:
             return None, self.explain(why, name, None)
         sent, seconds = done.result()
         self._seconds += seconds
-        return unpack(sent, name, None)
+        return self.unpack(sent, name, None)
+
+    def unpack(self, sent: Sent, name: str, index: int | None) -> tuple[Any, BaseException | None]:
+        """Return the value or the exception of a call."""
+        good, packed = sent
+        if not good:
+            return None, _outcome.unpack_exception(packed, name, index)
+        try:
+            return loads(packed), None
+        except BaseException as why:  # noqa: BLE001 - unpickling runs the user's code
+            return None, _outcome.unreadable_result(why, name, index)
 
     def explain(self, why: BaseException, name: str, index: int | None) -> BaseException:
         """Return our error for one of the standard pool's."""
-        if not isinstance(why, BrokenProcessPool):
+        if not isinstance(why, BrokenExecutor):
             return why
         self._counts["deaths"] += 1
         if self._initializer is not None and not self._seconds:
@@ -201,6 +212,11 @@ class StandardProcesses:
         while self.figures()[0] >= capacity:
             # Workers that begin a call ring no bell: look now and then.
             sleep(0.002)
+
+    @property
+    def workers(self) -> int:
+        """Workers that are alive."""
+        return len(self.pids())
 
     def pids(self) -> list[int]:
         """Process ids of the workers."""
@@ -266,79 +282,6 @@ def refuse(terms: object) -> None:
             "this is the standard library's, which can neither stop a call nor run it again"
         )
         raise InvalidArgumentError(message)
-
-
-# ------------------------------------------------------------------------------------------------------- in the worker
-
-
-def _begin(share: float, environment: dict[str, str], packed: bytes | None) -> None:
-    """Prepare a worker."""
-    import signal
-
-    # Ctrl-C reaches the whole process group; the program decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(environment)
-    os.environ["POINTSMAN_CORES"] = str(share)
-    if packed is not None:
-        initializer, initargs = loads(packed)
-        initializer(*initargs)
-
-
-_functions: dict[bytes, Any] = {}
-_MOST_FUNCTIONS = 64
-
-
-def loaded(packed: bytes) -> Any:
-    """Return the function that was packed; the last ones are remembered."""
-    if packed not in _functions:
-        if len(_functions) >= _MOST_FUNCTIONS:
-            _functions.clear()
-        _functions[packed] = loads(packed)
-    return _functions[packed]
-
-
-def outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sent:
-    """Run a call and pack what came of it; never raises."""
-    try:
-        value = function(*args, **kwargs)
-        if isinstance(value, CoroutineType):
-            value.close()
-            name = name_of(function)
-            message = (
-                f"{name} returned a coroutine, which a worker cannot await: "
-                f"pass a plain function, or wrap it: lambda *a: asyncio.run({name}(*a))"
-            )
-            raise InvalidTypeError(message)  # noqa: TRY301 - it is the call's outcome, like any other
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's outcome
-        return False, _outcome.pack_exception(error)
-    try:
-        return True, dumps_anyway(value)
-    except BaseException as why:  # noqa: BLE001 - as above
-        return False, _outcome.pack_exception(_outcome.unpackable_result(value, why))
-
-
-def _call(function: bytes, arguments: bytes) -> tuple[Sent, float]:
-    began = perf_counter()
-    try:
-        called = loaded(function)
-        args, kwargs = loads(arguments)
-    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
-        return (False, _outcome.pack_exception(error)), perf_counter() - began
-    return outcome(called, args, kwargs), perf_counter() - began
-
-
-# --------------------------------------------------------------------------------------------------- in the program
-
-
-def unpack(sent: Sent, name: str, index: int | None) -> tuple[Any, BaseException | None]:
-    """Return the value or the exception of a call."""
-    good, packed = sent
-    if not good:
-        return None, _outcome.unpack_exception(packed, name, index)
-    try:
-        return loads(packed), None
-    except BaseException as why:  # noqa: BLE001 - unpickling runs the user's code
-        return None, _outcome.unreadable_result(why, name, index)
 
 
 def _register(pool: StandardProcesses) -> None:

@@ -10,14 +10,12 @@ Invariants:
 from __future__ import annotations
 
 import threading
-from _pickle import loads
 from collections import deque
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _outcome
 from pointsman._job import name_of
-from pointsman._standard import Sent, loaded, outcome, unpack
+from pointsman._standard_worker import run_chunk
 from pointsman._transport import dumps_anyway
 
 if TYPE_CHECKING:
@@ -25,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pointsman._standard import StandardProcesses
+    from pointsman._standard_worker import Sent
 
 # Longest wait without a look for signals, in seconds.
 _SLICE = 0.1
 
 
-class _Chunk:
+class Chunk:
     """Some calls that travel together."""
 
     __slots__ = ("calls", "first", "items", "opened", "ready", "sent", "taken")
@@ -57,7 +56,7 @@ class StandardJob:
         self._pool, self._star, self._keep_going, self._base = pool, star, keep_going, base
         self._name = name_of(function)
         self._function = dumps_anyway(function)
-        self._chunks: deque[_Chunk] = deque()
+        self._chunks: deque[Chunk] = deque()
         self._news = threading.Condition()
         self._pushed = self._taken = 0
         self._calls, self._seconds = 0, 0.0
@@ -66,12 +65,12 @@ class StandardJob:
         """Send a chunk of inputs; returns the bytes that went with it."""
         packed = dumps_anyway(items)
         chunk = self._append(len(items), items)
-        chunk.sent = self._pool.send(_run, self._function, packed, len(items), self._star)
+        chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star)
         chunk.sent.add_done_callback(self._tell)
         return len(packed)
 
-    def _append(self, calls: int, items: list[Any] | None) -> _Chunk:
-        chunk = _Chunk(self._pushed, calls, items)
+    def _append(self, calls: int, items: list[Any] | None) -> Chunk:
+        chunk = Chunk(self._pushed, calls, items)
         self._chunks.append(chunk)
         self._pushed += calls
         return chunk
@@ -153,7 +152,7 @@ class StandardJob:
             self._chunks.popleft()
         return values, None
 
-    def _open(self, chunk: _Chunk) -> None:
+    def _open(self, chunk: Chunk) -> None:
         """Unpack the outcomes of a chunk that is over."""
         if chunk.opened or chunk.sent is None:
             return
@@ -167,7 +166,11 @@ class StandardJob:
         outcomes, seconds = chunk.sent.result()
         self._calls += chunk.calls
         self._seconds += seconds
-        chunk.ready.extend(unpack(sent, self._name, first + n) for n, sent in enumerate(outcomes))
+        chunk.ready.extend(self.unpack(sent, chunk, n) for n, sent in enumerate(outcomes))
+
+    def unpack(self, sent: Sent, chunk: Chunk, number: int) -> tuple[Any, BaseException | None]:
+        """Return the value or the exception of a call of a chunk."""
+        return self._pool.unpack(sent, self._name, self._base + chunk.first + number)
 
     def wait(self, seconds: float | None = None, pending: int = 0) -> bool:
         """Wait until a result can be taken, or `pending` or fewer chunks are unfinished, for at most `seconds`."""
@@ -194,14 +197,3 @@ class StandardJob:
     def observed(self) -> tuple[int, float, float]:
         """Calls, and seconds by the clock, over the chunks that have come back; CPU time is not known."""
         return self._calls, self._seconds, 0.0
-
-
-def _run(function: bytes, packed: bytes, calls: int, star: bool) -> tuple[list[Sent], float]:
-    """Run a chunk in a worker."""
-    began = perf_counter()
-    try:
-        called, items = loaded(function), loads(packed)
-    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
-        return [(False, _outcome.pack_exception(error))] * calls, perf_counter() - began
-    outcomes = [outcome(called, tuple(item) if star else (item,), {}) for item in items]
-    return outcomes, perf_counter() - began

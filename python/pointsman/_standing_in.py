@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
@@ -81,3 +82,43 @@ class Manager:
     def join(self, timeout: float | None = None) -> None:
         """Wait until the workers have ended, at most `timeout` seconds."""
         self._is_over(timeout)
+
+
+class StandardAttributes:
+    """What is read of the standard library's executors by programs and tests, though it is private there."""
+
+    _backend: str
+    _shut_down: bool
+    _error: BaseException | None
+    _pool: Any
+
+    def _pids(self) -> list[int]:
+        return [] if self._pool is None or self._backend == "threads" else self._pool.native.pids()
+
+    @property
+    def _broken(self) -> BaseException | None:
+        if self._error is None and self._pool is not None and self._backend == "processes":
+            self._error = self._pool.native.broken()
+        return self._error
+
+    @property
+    def _threads(self) -> set[threading.Thread]:
+        return set() if self._pool is None or self._backend == "processes" else set(self._pool.threads)
+
+    @property
+    def _processes(self) -> dict[int, Worker]:
+        pool = self._pool
+        # They start in the background; who looks for them wants to see one.
+        patience = 1000 if pool is not None and self._backend == "processes" and not self._shut_down else 0
+        while not self._pids() and not self._broken and patience:
+            threading.Event().wait(0.005)
+            patience -= 1
+
+        def is_listed(pid: int) -> bool:
+            return pid in pool.native.pids()
+
+        return {pid: Worker(pid, is_listed) for pid in self._pids()}
+
+    @property
+    def _executor_manager_thread(self) -> Manager | None:
+        return None if self._pool is None or self._backend == "threads" else Manager(self._pool.native.join)

@@ -27,7 +27,8 @@ T = TypeVar("T")
 class Stream(Generic[T]):
     """What a decorated asynchronous generator returns: `for` iterates over it in plain code, `async for` in a loop.
 
-    It has the methods of both kinds of generator: `send`, `throw`, `close` and `asend`, `athrow`, `aclose`.
+    It has the methods of both kinds of generator: `send`, `throw`, `close` and `asend`, `athrow`, `aclose`. They raise
+    what the generator raises, and `RunningLoopError` where the other kind belongs.
     """
 
     __slots__ = ("__weakref__", "_driver", "_function", "_generator")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _native
 from pointsman._errors import CallTimeoutError, InvalidArgumentError, InvalidTypeError
+from pointsman._retrying import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +43,10 @@ class Terms:
         *,
         kill_on_cancel: bool = False,
     ) -> None:
-        self.timeout = _seconds(timeout)
-        self.retries = _count(retries)
-        self.retry_on = _kinds(retry_on)
-        self.kill_on_cancel = bool(kill_on_cancel)
+        self.timeout: float | None = _seconds(timeout)
+        self.retries: int = _count(retries)
+        self.retry_on: tuple[type[Exception], ...] = _kinds(retry_on)
+        self.kill_on_cancel: bool = bool(kill_on_cancel)
         if self.retry_on and not self.retries:
             message = "retry_on names what to begin again, but retries says never: give retries=1 or more"
             raise InvalidArgumentError(message)
@@ -82,28 +83,6 @@ class Terms:
         if reason is not None:
             message = f"{reason}: use backend='processes' or 'auto' instead of {backend!r}"
             raise InvalidArgumentError(message)
-
-
-class Retrying:
-    """Calls a function again, at most `retries` times, when it raises one of `kinds`."""
-
-    def __init__(self, function: Callable[..., Any], retries: int, kinds: tuple[type[Exception], ...]) -> None:
-        self.function, self.retries, self.kinds = function, retries, kinds
-        # Messages are about the user's function.
-        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function; the last attempt's exception is the call's."""
-        for _ in range(self.retries):
-            try:
-                return self.function(*args, **kwargs)
-            except self.kinds:
-                continue
-        return self.function(*args, **kwargs)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel without what can be made again."""
-        return Retrying, (self.function, self.retries, self.kinds)
 
 
 def _seconds(value: Any) -> float | None:

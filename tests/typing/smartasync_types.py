@@ -97,7 +97,7 @@ async def in_a_loop() -> None:
 
     async for value in pointsman.amap(double, range(3)):
         assert_type(value, int)
-    assert_type(pointsman.execute(double, [1]), Any)
+    assert_type(pointsman.execute(double, [1]), list[int])
     assert_type(await pointsman.submit(double, 1), int)
     assert_type(pointsman.run(double, 1), int)
 

@@ -95,6 +95,8 @@ pub(crate) struct Model<'a> {
     pub(crate) bytes: f64,
     /// Seconds that moving one call costs the feeding caller, and as many again the worker.
     pub(crate) feed: f64,
+    /// The same for a worker interpreter.
+    pub(crate) feed_interpreter: f64,
     /// Calls in the smallest chunk, when a chunk size is prescribed.
     grain: Option<f64>,
     /// What the threads of one interpreter reach of the modelled rate.
@@ -139,6 +141,8 @@ impl<'a> Model<'a> {
             seen.pack.map_or_else(|| bytes / machine.bytes_per_second.value().max(1.0), |pack| pack.get() / 2.0);
         let per_frame = grain.unwrap_or_else(|| (machine.least_chunk.value() / turn).max(1.0));
         let feed = codec + machine.process_dispatch.value() + machine.process_dispatch_alone.value() / per_frame;
+        let feed_interpreter =
+            codec + machine.interpreter_dispatch.value() + machine.interpreter_dispatch_alone.value() / per_frame;
         let call = (held, free, wait);
         let dispatch = machine.thread_dispatch.value();
         let mut model = Self {
@@ -156,6 +160,7 @@ impl<'a> Model<'a> {
             longest: seen.longest.get(),
             bytes,
             feed: feed.max(TINY),
+            feed_interpreter: feed_interpreter.max(TINY),
             grain,
             harmony: 1.0,
             threads: lanes_under(machine.gil, call, dispatch, MOST_THREADS),
@@ -214,16 +219,9 @@ impl<'a> Model<'a> {
         };
         let threads = f64::from(lanes - 1) * self.machine.thread_start.value();
         let start_up = first + fresh * threads / self.cores.max(1.0);
-        // The new processes' start takes a core, so with less than two the caller's calls wait for it.
-        let pace = if shares { (self.cores - 1.0).clamp(0.0, 1.0) } else { 0.0 };
-        let meanwhile = start_up * pace / self.turn;
         let total = processes * lanes + u32::from(shares);
         let rate = |busy| self.process_rate(processes, busy, shares);
-        let seconds = if meanwhile >= self.calls {
-            self.calls * self.turn / pace.max(TINY)
-        } else {
-            start_up + self.work(self.calls - meanwhile, total, rate)
-        };
+        let seconds = self.elsewhere(start_up, total, shares, rate);
         let gil = if self.machine.gil && lanes > 1 { self.held + self.feed } else { 0.0 };
         let limit = self.binding(gil, f64::from(processes + u32::from(shares)), f64::from(total), self.feed, self.feed);
         Cost {
@@ -231,6 +229,38 @@ impl<'a> Model<'a> {
             start_up,
             rate: rate(total),
             limit: if start_up > seconds / 2.0 { Limit::StartUp } else { limit },
+        }
+    }
+
+    /// That many worker interpreters of the caller's process; the caller feeds them, and shares the work if it may.
+    pub(crate) fn interpreters(&self, count: u32, shares: bool) -> Cost {
+        let fresh = f64::from(count.saturating_sub(self.job.interpreters_running));
+        let start_up = fresh * self.machine.interpreter_start.value();
+        let total = count + u32::from(shares);
+        let rate = |busy| {
+            let remote = f64::from(busy - u32::from(shares));
+            let away = (remote / (self.wall + self.feed_interpreter)).min(1.0 / self.feed_interpreter);
+            self.with_caller(away, self.feed_interpreter, shares)
+        };
+        let seconds = self.elsewhere(start_up, total, shares, rate);
+        let limit = self.binding(0.0, 1.0, f64::from(total), self.feed_interpreter, self.feed_interpreter);
+        Cost {
+            seconds,
+            start_up,
+            rate: rate(total),
+            limit: if start_up > seconds / 2.0 { Limit::StartUp } else { limit },
+        }
+    }
+
+    /// Seconds of all calls on workers outside the caller's interpreter that take so long to start.
+    fn elsewhere(&self, start_up: f64, total: u32, shares: bool, rate: impl Fn(u32) -> f64) -> f64 {
+        // The workers' start takes a core, so with less than two the caller's calls wait for it.
+        let pace = if shares { (self.cores - 1.0).clamp(0.0, 1.0) } else { 0.0 };
+        let meanwhile = start_up * pace / self.turn;
+        if meanwhile >= self.calls {
+            self.calls * self.turn / pace.max(TINY)
+        } else {
+            start_up + self.work(self.calls - meanwhile, total, rate)
         }
     }
 
@@ -303,9 +333,17 @@ impl<'a> Model<'a> {
         let away = (f64::from(used - over) * self.worker_rate(each)
             + f64::from(over) * if over > 0 { self.worker_rate(each + 1) } else { 0.0 })
         .min(1.0 / self.feed);
-        let at_home = if shares { (1.0 - away * self.feed).max(0.0) / self.turn } else { 0.0 };
+        self.with_caller(away, self.feed, shares)
+    }
+
+    /// The rate of workers that reach `away` calls per second together with the caller, who feeds them.
+    fn with_caller(&self, away: f64, feed: f64, shares: bool) -> f64 {
+        if away <= 0.0 {
+            return 1.0 / self.turn;
+        }
+        let at_home = if shares { (1.0 - away * feed).max(0.0) / self.turn } else { 0.0 };
         let total = away + at_home;
-        let moving = away / total * 2.0 * self.feed;
+        let moving = away / total * 2.0 * feed;
         total.min(self.cores / (self.cpu + moving))
     }
 

@@ -154,6 +154,21 @@ fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement>
             });
         }
     }
+    for count in machine.interpreters.then(|| process_counts(cores)).into_iter().flatten() {
+        let workers = count + u32::from(shares);
+        if workers > most || !(workers < useful.saturating_add(count) || count == cores || count == 1) {
+            continue;
+        }
+        all.push(Placement {
+            backend: Backend::Interpreters,
+            workers,
+            processes: count,
+            lanes: 1,
+            cost: model.interpreters(count, shares),
+            fits: memory <= 0.0 || model.memory(count, 1) <= memory,
+            fixed: count == cores,
+        });
+    }
     all
 }
 
@@ -212,7 +227,7 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
         .fold(f64::INFINITY, f64::min);
     let must_start = job.processes_running == 0;
     let by_processes = placements.iter().any(|placement| {
-        better(placement) && placement.cost.seconds <= fastest && placement.backend == Backend::Processes
+        better(placement) && placement.cost.seconds <= fastest && placement.backend >= Backend::Processes
     });
     let tie = |placement: &Placement| {
         if placement.backend != Backend::Threads || !must_start || !by_processes {
@@ -261,10 +276,11 @@ fn shown(placements: &[Placement], taken: &Placement, job: &Job) -> Vec<Placemen
         one.cost.seconds.total_cmp(&other.cost.seconds).then_with(|| one.complexity().cmp(&other.complexity()))
     });
     let mut room = [SHOWN; Backend::ALL.len()];
-    let possible = placements.iter().any(|placement| placement.fits && placement.backend == Backend::Processes);
+    let possible = |backend| placements.iter().any(|placement| placement.fits && placement.backend == backend);
     sorted.retain(|placement| {
         let left = &mut room[placement.backend as usize];
-        let counts = *left > 0 && (placement.fits || !possible && job.objection(placement.backend).is_none());
+        let counts =
+            *left > 0 && (placement.fits || !possible(placement.backend) && job.objection(placement.backend).is_none());
         *left -= usize::from(counts);
         counts || placement.fixed || placement.complexity() == taken.complexity()
     });

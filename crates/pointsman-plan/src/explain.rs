@@ -35,8 +35,8 @@ impl Told<'_> {
     /// Why this placement was taken and the others were not.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = vec![self.one_call(), self.calls_left()];
-        for backend in [Backend::Threads, Backend::Processes] {
-            if backend != self.taken.backend {
+        for backend in [Backend::Threads, Backend::Processes, Backend::Interpreters] {
+            if backend != self.taken.backend && (self.machine.interpreters || backend != Backend::Interpreters) {
                 reasons.push(self.against(backend));
             }
         }
@@ -59,7 +59,7 @@ impl Told<'_> {
         let others = seen.other_threads.get();
         if others > 0.1 * seen.wall().get() {
             warnings.push(format!(
-                "nested parallelism: one call uses {} of CPU in threads of its own (BLAS, OpenMP); \
+                "nested parallelism: one call uses {} of CPU in threads or processes of its own (BLAS, OpenMP, programs); \
                  workers share the cores with them",
                 human_seconds(others)
             ));
@@ -125,7 +125,8 @@ impl Told<'_> {
         }
         let seconds = human_seconds(best.cost.seconds);
         let why = match backend {
-            Backend::Processes => self.against_processes(best),
+            Backend::Processes => self.against_workers(best, self.model.feed),
+            Backend::Interpreters => self.against_workers(best, self.model.feed_interpreter),
             _ => self.against_threads(best),
         };
         format!("{why}; the best of them would take {seconds}")
@@ -145,19 +146,19 @@ impl Told<'_> {
         }
     }
 
-    fn against_processes(&self, best: &Placement) -> String {
-        let moved = self.model.feed;
+    fn against_workers(&self, best: &Placement, moved: f64) -> String {
+        let name = best.backend.name();
         if moved > 0.5 * self.model.wall {
             format!(
-                "processes: moving {} costs {} per call, the call itself {}",
+                "{name}: moving {} costs {} per call, the call itself {}",
                 human_bytes(self.model.bytes),
                 human_seconds(2.0 * moved),
                 human_seconds(self.model.wall)
             )
         } else if best.cost.start_up > 0.2 * best.cost.seconds {
-            format!("processes need {} to start", human_seconds(best.cost.start_up))
+            format!("{name} need {} to start", human_seconds(best.cost.start_up))
         } else {
-            format!("processes are limited by {}", limit_words(best.cost.limit))
+            format!("{name} are limited by {}", limit_words(best.cost.limit))
         }
     }
 
@@ -178,8 +179,10 @@ impl Told<'_> {
                     taken.workers
                 )
             }
-            Backend::Processes => {
-                let shape = if taken.lanes > 1 {
+            Backend::Processes | Backend::Interpreters => {
+                let shape = if taken.backend == Backend::Interpreters {
+                    format!("{} interpreters", taken.processes)
+                } else if taken.lanes > 1 {
                     format!("{} processes of {} threads", taken.processes, taken.lanes)
                 } else if taken.processes == 1 {
                     "1 process".to_owned()

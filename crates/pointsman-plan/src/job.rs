@@ -19,11 +19,13 @@ pub enum Backend {
     Threads,
     /// Other processes, with one thread or several in each.
     Processes,
+    /// Other interpreters of the caller's process, each with a GIL of its own.
+    Interpreters,
 }
 
 impl Backend {
     /// All backends that are priced.
-    pub const ALL: [Self; 3] = [Self::Inline, Self::Threads, Self::Processes];
+    pub const ALL: [Self; 4] = [Self::Inline, Self::Threads, Self::Processes, Self::Interpreters];
 
     /// The name that users write.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Backend {
             Self::Inline => "inline",
             Self::Threads => "threads",
             Self::Processes => "processes",
+            Self::Interpreters => "interpreters",
         }
     }
 
@@ -42,11 +45,11 @@ impl Backend {
 
 /// A set of backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backends([bool; 3]);
+pub struct Backends([bool; Backend::ALL.len()]);
 
 impl Backends {
     /// All that are priced.
-    pub const ALL: Self = Self([true; 3]);
+    pub const ALL: Self = Self([true; Backend::ALL.len()]);
 
     /// The set of those named.
     pub fn only(backends: &[Backend]) -> Self {
@@ -72,6 +75,8 @@ pub struct Job {
     pub threads_running: u32,
     /// Worker processes that run already.
     pub processes_running: u32,
+    /// Worker interpreters that run already.
+    pub interpreters_running: u32,
     /// Whether the caller's thread runs calls too.
     pub caller_shares: bool,
     /// The backends that may be chosen.
@@ -92,6 +97,7 @@ impl Default for Job {
             chunksize: None,
             threads_running: 0,
             processes_running: 0,
+            interpreters_running: 0,
             caller_shares: true,
             allowed: Backends::ALL,
             struck: Vec::new(),

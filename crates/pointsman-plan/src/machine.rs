@@ -59,6 +59,8 @@ pub struct Machine {
     pub memory: Bytes,
     /// Whether the interpreter has a GIL (and it is on).
     pub gil: bool,
+    /// Whether the interpreter can run others beside itself, each with a GIL of its own.
+    pub interpreters: bool,
     /// Cost of one turn of a plain loop over calls. Built-in 0.03 us: 0.034 us (B, "plain in-process loop").
     pub inline_dispatch: Constant,
     /// Start of one pool thread. Built-in 60 us, with the wake of a halted core (A: 20-48 us) in it.
@@ -75,6 +77,12 @@ pub struct Machine {
     /// What one frame costs the caller beyond that, whatever is in it. Built-in 3 us: B, `submit().result()`,
     /// 1.6 us alone, 5.9 us in company.
     pub process_dispatch_alone: Constant,
+    /// Start of each worker interpreter, one after the other. Built-in `INTERP_START`.
+    pub interpreter_start: Constant,
+    /// The caller's work for one call in a batch that goes to an interpreter, less the bytes. Built-in `INTERP_CALL`.
+    pub interpreter_dispatch: Constant,
+    /// What one batch costs beyond that, whatever is in it. Built-in `INTERP_BATCH`.
+    pub interpreter_dispatch_alone: Constant,
     /// Speed of pickling, and of unpickling, in bytes per second. Built-in 1.2e9: C, 80 MB in 66 ms into a cold
     /// arena; nine times that when warm, a tenth for many small objects, hence `Observation::pack`.
     pub bytes_per_second: Constant,
@@ -97,6 +105,7 @@ impl Machine {
             cores,
             memory,
             gil,
+            interpreters: false,
             inline_dispatch: built_in(0.03e-6),
             thread_start: built_in(60e-6),
             thread_dispatch: built_in(0.3e-6),
@@ -104,6 +113,9 @@ impl Machine {
             process_next: built_in(2e-3),
             process_dispatch: built_in(0.15e-6),
             process_dispatch_alone: built_in(3e-6),
+            interpreter_start: built_in(20e-3),
+            interpreter_dispatch: built_in(2e-6),
+            interpreter_dispatch_alone: built_in(100e-6),
             bytes_per_second: built_in(1.2e9),
             event_loop_dispatch: built_in(2.3e-6),
             least_chunk: built_in(200e-6),
@@ -117,7 +129,7 @@ impl Machine {
     }
 
     /// Every constant with its name.
-    pub fn constants(&self) -> [(&'static str, Constant); 11] {
+    pub fn constants(&self) -> [(&'static str, Constant); 14] {
         [
             ("inline_dispatch", self.inline_dispatch),
             ("thread_start", self.thread_start),
@@ -126,6 +138,9 @@ impl Machine {
             ("process_next", self.process_next),
             ("process_dispatch", self.process_dispatch),
             ("process_dispatch_alone", self.process_dispatch_alone),
+            ("interpreter_start", self.interpreter_start),
+            ("interpreter_dispatch", self.interpreter_dispatch),
+            ("interpreter_dispatch_alone", self.interpreter_dispatch_alone),
             ("bytes_per_second", self.bytes_per_second),
             ("event_loop_dispatch", self.event_loop_dispatch),
             ("least_chunk", self.least_chunk),

@@ -47,7 +47,7 @@ pub struct Candidate {
     pub backend: Backend,
     /// Calls that would run at a time, the caller's own included when it takes part.
     pub workers: u32,
-    /// Worker processes, the caller's not counted.
+    /// Worker processes or worker interpreters, the caller's not counted.
     pub processes: u32,
     /// Threads that run calls in each of those processes, or in the caller's when there are none.
     pub threads_per_worker: u32,

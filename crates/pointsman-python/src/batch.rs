@@ -5,6 +5,7 @@
 //! - H1. Under the GIL nothing else runs between reading the position and cutting the list, since neither step runs
 //!   Python code; so an item is either the loop's or handed back, never both.
 
+use crate::once::name;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySlice};
 
@@ -15,11 +16,11 @@ use pyo3::types::{PyList, PySlice};
 #[pyfunction]
 pub(crate) fn cut<'py>(items: &Bound<'py, PyAny>, iterator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = items.py();
-    let left: usize = iterator.call_method0(pyo3::intern!(py, "__length_hint__"))?.extract()?;
+    let left: usize = iterator.call_method0(name!(py, "__length_hint__"))?.extract()?;
     let len = items.len()?;
     let at = len.saturating_sub(left);
     let Ok(items) = items.cast::<PyList>() else {
-        iterator.call_method1(pyo3::intern!(py, "__setstate__"), (len,))?;
+        iterator.call_method1(name!(py, "__setstate__"), (len,))?;
         let rest = items.get_item(PySlice::new(py, at.try_into()?, len.try_into()?, 1))?;
         return py.get_type::<PyList>().call1((rest,));
     };

@@ -17,22 +17,21 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBool, PyDict, PyTuple, PyType};
 
 use crate::context::Context;
 use crate::instance;
+use crate::once::{Once, name};
 
 thread_local! {
     static INSTALLED: RefCell<Option<Py<Bridge>>> = const { RefCell::new(None) };
 }
 
-static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-static IN_TRIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static RUN_FIRST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static RUNNING_LOOP: Once<Py<PyAny>> = Once::new();
+static MODULES: Once<Py<PyDict>> = Once::new();
+static IN_TRIO: Once<Py<PyAny>> = Once::new();
+static RUN_FIRST: Once<Py<PyAny>> = Once::new();
 
 /// The asyncio loop that runs on this thread, if any.
 pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
@@ -43,7 +42,7 @@ pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
 /// Whether this thread runs a task of trio.
 pub(crate) fn in_trio(py: Python<'_>) -> PyResult<bool> {
     let modules = MODULES.import(py, "sys", "modules")?;
-    if !modules.contains(intern!(py, "trio"))? {
+    if !modules.contains(name!(py, "trio"))? {
         return Ok(false);
     }
     IN_TRIO.import(py, "pointsman._loopside", "in_trio")?.call0()?.is_truthy()
@@ -182,8 +181,8 @@ impl Bridge {
         let plain = |name, value: &Bound<'py, PyAny>| {
             Ok::<_, PyErr>(attributes.get_item(name)?.is_none_or(|found| found.is(value)))
         };
-        if !plain(intern!(py, "_debug"), &PyBool::new(py, false))?
-            || !plain(intern!(py, "_task_factory"), &py.None().into_bound(py))?
+        if !plain(name!(py, "_debug"), &PyBool::new(py, false))?
+            || !plain(name!(py, "_task_factory"), &py.None().into_bound(py))?
         {
             // A debugging loop wants to see every step, and a factory of the user's makes tasks of its own kind.
             return self.whole.bind(py).call1((coroutine,));
@@ -196,7 +195,7 @@ impl Bridge {
             .set_hooks
             .bind(py)
             .call1(hooks_before.cast_into::<PyTuple>()?)
-            .and_then(|_| attributes.set_item(intern!(py, "_thread_id"), py.None()))
+            .and_then(|_| attributes.set_item(name!(py, "_thread_id"), py.None()))
             .and_then(|()| self.set_running_loop.bind(py).call1((py.None(),)));
         let (result, context) = result?;
         put_back?;
@@ -213,14 +212,14 @@ type Ended<'py> = (PyResult<Bound<'py, PyAny>>, Option<Context>);
 
 impl Bridge {
     fn run_entered<'py>(&self, py: Python<'py>, coroutine: &Bound<'py, PyAny>) -> PyResult<Ended<'py>> {
-        self.attributes.bind(py).set_item(intern!(py, "_thread_id"), &self.thread)?;
+        self.attributes.bind(py).set_item(name!(py, "_thread_id"), &self.thread)?;
         self.set_hooks.bind(py).call1(self.hooks.bind(py))?;
         let (task, context) = match self.begin(py, coroutine)? {
             Begun::Task(task, context) => (task, context),
             Begun::Raised(error, context) => return Ok((Err(error), context)),
         };
-        let result = task.call_method0(intern!(py, "result"));
-        let done = result.is_ok() || task.call_method0(intern!(py, "done"))?.is_truthy()?;
+        let result = task.call_method0(name!(py, "result"));
+        let done = result.is_ok() || task.call_method0(name!(py, "done"))?.is_truthy()?;
         if done && !self.ready.bind(py).is_truthy()? {
             return Ok((result, context));
         }
@@ -237,10 +236,10 @@ impl Bridge {
                 consume(&task);
                 return Ok(Begun::Raised(error, None));
             }
-            let context = Context::adopt(task.call_method0(intern!(py, "get_context"))?.unbind());
+            let context = Context::adopt(task.call_method0(name!(py, "get_context"))?.unbind());
             return Ok(Begun::Task(task, Some(context)));
         }
-        let call_soon = intern!(py, "call_soon");
+        let call_soon = name!(py, "call_soon");
         let attributes = self.attributes.bind(py);
         attributes.set_item(call_soon, &self.catch)?;
         let task = self.task.bind(py).call((coroutine,), options);
@@ -268,5 +267,5 @@ enum Begun<'py> {
 
 /// Keeps a task from reporting that nobody asked for its exception, which is on its way to the caller.
 fn consume(task: &Bound<'_, PyAny>) {
-    drop(task.call_method0(intern!(task.py(), "exception")));
+    drop(task.call_method0(name!(task.py(), "exception")));
 }

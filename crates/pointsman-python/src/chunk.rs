@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pointsman_shm::{Death, LaneMemory, Reply, Sink, Usage};
+use pointsman_shm::{Death, LaneMemory, ProcessId, Reply, Sink, Timing, Usage};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
@@ -20,6 +20,7 @@ use crate::cell::Outcome;
 use crate::outcome;
 use crate::process_pool::Function;
 use crate::sealed;
+use crate::trace::Following;
 
 /// Raw replies of consecutive calls that came from one lane.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ struct State {
     finished: bool,
     wall_ns: u64,
     cpu_ns: u64,
+    followed: Option<Following>,
 }
 
 /// One chunk of a job.
@@ -86,10 +88,25 @@ pub(crate) struct Ready {
 }
 
 impl Sink for Chunk {
+    fn begin(&self, _process: ProcessId) {
+        if let Some(followed) = &mut self.lock().followed {
+            followed.begun();
+        }
+    }
+
+    fn timing(&self, pid: u32, lane: u16, timing: Timing) {
+        if let Some(followed) = &mut self.lock().followed {
+            followed.timing(pid, lane, timing);
+        }
+    }
+
     fn deliver(&self, _index: u32, reply: Reply<'_>) {
         let mut state = self.lock();
         match reply {
             Reply::Value { tag, bytes, lane } => {
+                if let Some(followed) = &mut state.followed {
+                    followed.delivered(tag == outcome::RAISED);
+                }
                 let same_lane = matches!(state.pieces.back(), Some(Piece::Run(run)) if Arc::ptr_eq(&run.lane, lane));
                 if !same_lane {
                     state.pieces.push_back(Piece::Run(Run { lane: lane.clone(), bytes: Vec::new(), read: 0 }));
@@ -100,7 +117,12 @@ impl Sink for Chunk {
                     run.bytes.extend_from_slice(bytes);
                 }
             }
-            Reply::Died(death) => state.pieces.push_back(Piece::Died(death.clone())),
+            Reply::Died(death) => {
+                if let Some(followed) = &mut state.followed {
+                    followed.died();
+                }
+                state.pieces.push_back(Piece::Died(death.clone()));
+            }
             Reply::Cancelled => {
                 state.cancelled = true;
                 return;
@@ -111,6 +133,9 @@ impl Sink for Chunk {
 
     fn finish(&self, usage: Usage) {
         let mut state = self.lock();
+        if let Some(followed) = &mut state.followed {
+            followed.finish();
+        }
         state.finished = true;
         state.wall_ns += usage.wall_ns;
         state.cpu_ns += usage.cpu_ns;
@@ -118,8 +143,10 @@ impl Sink for Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn new(first: usize, calls: usize, function: Arc<Function>) -> Self {
-        Self { first, calls, function, state: Mutex::default() }
+    /// `followed` is what traces its calls, if anybody does.
+    pub(crate) fn new(first: usize, calls: usize, function: Arc<Function>, followed: Option<Following>) -> Self {
+        let state = State { followed, ..State::default() };
+        Self { first, calls, function, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -14,10 +14,10 @@
 use pointsman_shm::{BlockRef, View};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::buffer::SharedBuffer;
+use crate::once::{Once, name};
 
 /// From this size (bytes) on a buffer travels in a block of its own instead of inside the payload.
 /// Arbitrary: between 8 KiB and 128 KiB the dispatch bench does not change.
@@ -63,10 +63,10 @@ struct Pickling {
     loads: Py<PyAny>,
 }
 
-static PICKLING: PyOnceLock<Pickling> = PyOnceLock::new();
+static PICKLING: Once<Pickling> = Once::new();
 
 fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
-    PICKLING.get_or_try_init(py, || {
+    PICKLING.get_or_try_init(|| {
         let pickle = py.import("_pickle")?;
         Ok(Pickling { dumps: pickle.getattr("dumps")?.unbind(), loads: pickle.getattr("loads")?.unbind() })
     })
@@ -209,7 +209,7 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
     let functions = pickling(py)?;
     let buffers = PyList::empty(py);
     let options = PyDict::new(py);
-    options.set_item(pyo3::intern!(py, "buffer_callback"), buffers.getattr(pyo3::intern!(py, "append"))?)?;
+    options.set_item(name!(py, "buffer_callback"), buffers.getattr(name!(py, "append"))?)?;
     let fast = functions.dumps.bind(py).call((value, 5), Some(&options));
     if let Ok(pickled) = fast {
         let pickled = pickled.cast_into::<PyBytes>()?;
@@ -223,7 +223,7 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
     let pickled = py
         .import("pointsman._transport")?
         .getattr("dumps_by_value")?
-        .call1((value, buffers.getattr(pyo3::intern!(py, "append"))?))?;
+        .call1((value, buffers.getattr(name!(py, "append"))?))?;
     Ok((pickled.cast_into::<PyBytes>()?, buffers))
 }
 
@@ -393,7 +393,7 @@ impl<'a> Reader<'a> {
             }
         }
         let options = PyDict::new(py);
-        options.set_item(pyo3::intern!(py, "buffers"), buffers)?;
+        options.set_item(name!(py, "buffers"), buffers)?;
         loads.call((pickled,), Some(&options))
     }
 }

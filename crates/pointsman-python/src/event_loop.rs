@@ -15,6 +15,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::future::FutureCore;
+use crate::once::name;
 
 #[derive(Default)]
 struct Pending {
@@ -53,7 +54,7 @@ impl LoopWaiter {
         if !first {
             return Ok(());
         }
-        let flush = self.bridge.bind(py).getattr(pyo3::intern!(py, "flush"))?;
+        let flush = self.bridge.bind(py).getattr(name!(py, "flush"))?;
         match bridge.call_soon_threadsafe.call1(py, (flush,)) {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -91,8 +92,8 @@ impl LoopBridge {
         for waiter in waiters {
             let waiter = waiter.bind(py);
             // A waiter whose task was cancelled is done already.
-            if !waiter.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
-                waiter.call_method1(pyo3::intern!(py, "set_result"), (py.None(),))?;
+            if !waiter.call_method0(name!(py, "done"))?.is_truthy()? {
+                waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
             }
         }
         Ok(())

@@ -13,10 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::once::name;
 use crate::process_pool::{NORMAL, ProcessPool};
 use crate::thread_pool::ThreadPool;
 
@@ -89,13 +89,13 @@ impl ExecutorCore {
                 Ok(Some(future)) => return Ok(future.into_any()),
                 Ok(None) => {}
                 Err(why) if why.is_instance_of::<PyException>(py) => {
-                    return slf.call_method1(intern!(py, "_not_sent"), (function, why.into_value(py)));
+                    return slf.call_method1(name!(py, "_not_sent"), (function, why.into_value(py)));
                 }
                 Err(other) => return Err(other),
             }
         }
         let kwargs = kwargs.unwrap_or_else(|| PyDict::new(py));
-        slf.call_method1(intern!(py, "_submit_anyhow"), (function, args, kwargs))
+        slf.call_method1(name!(py, "_submit_anyhow"), (function, args, kwargs))
     }
 
     /// Lets plain calls go straight to this pool from now on, or with None no longer.
@@ -127,7 +127,7 @@ impl ExecutorCore {
 /// Whether this is Python code that is no coroutine function's.
 fn is_plain(function: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = function.py();
-    let Some(code) = function.getattr_opt(intern!(py, "__code__"))? else { return Ok(false) };
-    let flags = code.getattr_opt(intern!(py, "co_flags"))?.and_then(|flags| flags.extract::<u32>().ok());
+    let Some(code) = function.getattr_opt(name!(py, "__code__"))? else { return Ok(false) };
+    let flags = code.getattr_opt(name!(py, "co_flags"))?.and_then(|flags| flags.extract::<u32>().ok());
     Ok(flags.is_some_and(|flags| flags & COROUTINE == 0))
 }

@@ -14,19 +14,19 @@
 //! - F3. A future that is hidden from the garbage collector has no attributes, and nothing but its first decoded outcome is
 //!   ever stored in its cell; it is shown before it gets one that the collector must look at.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::cell::{Cell, Opened, Outcome, Stage};
 use crate::ending::detached;
 use crate::event_loop::LoopWaiter;
+use crate::once::{Once, name};
 use crate::{instance, outcome};
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
@@ -67,8 +67,13 @@ pub(crate) trait Origin: Send + Sync {
 #[pyclass(module = "pointsman._native", subclass, frozen)]
 pub(crate) struct FutureCore {
     origin: OnceLock<Arc<dyn Origin>>,
-    inflated: AtomicBool,
+    /// How far the standard part is: [`THIN`], [`INFLATING`] or [`INFLATED`].
+    standard: AtomicU8,
 }
+
+const THIN: u8 = 0;
+const INFLATING: u8 = 1;
+const INFLATED: u8 = 2;
 
 /// A future that no pool serves: whoever made it sets its outcome.
 struct Orphan(Cell);
@@ -105,8 +110,8 @@ impl Origin for Orphan {
     }
 }
 
-static FUTURE_TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-static STANDARD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static FUTURE_TYPE: Once<Py<PyType>> = Once::new();
+static STANDARD: Once<Py<PyType>> = Once::new();
 
 fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     STANDARD.import(py, "concurrent.futures", "Future")
@@ -146,7 +151,7 @@ impl FutureCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { origin: OnceLock::new(), inflated: AtomicBool::new(false) }
+        Self { origin: OnceLock::new(), standard: AtomicU8::new(THIN) }
     }
 
     /// Returns the call's value, or raises what it raised.
@@ -350,12 +355,19 @@ impl FutureCore {
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        // AcqRel: one thread makes the standard part; pairs with itself in other threads.
-        if this.inflated.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        loop {
+            // Acquire: pairs with the Release stores below; one thread makes the standard part, others wait for it.
+            match this.standard.compare_exchange(THIN, INFLATING, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(INFLATED) => return Ok(()),
+                Err(_) => py.detach(std::thread::yield_now),
+            }
         }
         instance::show(slf);
-        standard(py)?.call_method1("__init__", (slf,))?;
+        let made = standard(py).and_then(|class| class.call_method1("__init__", (slf,)));
+        // Release: pairs with the Acquire above.
+        this.standard.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
+        made?;
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
             None => this.origin().watch(py, blocks),
@@ -454,7 +466,7 @@ pub(crate) fn wait_sliced(
 /// The name that messages use for a function: its qualified name, else its representation.
 pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
     let py = function.py();
-    let named = function.getattr(pyo3::intern!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
+    let named = function.getattr(name!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
     named.map_or_else(
         |_| function.repr().map_or_else(|_| "a function".into(), |text| text.to_string()),
         |name| name.to_string(),

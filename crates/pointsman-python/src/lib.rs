@@ -23,7 +23,9 @@ mod growth;
 mod host_store;
 mod instance;
 mod map_job;
+mod once;
 mod outcome;
+
 mod packing;
 mod planner;
 mod port;
@@ -31,6 +33,7 @@ mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
 mod process_call;
+mod process_common;
 mod process_job;
 mod process_map;
 mod process_pool;
@@ -41,11 +44,14 @@ mod sizes;
 mod terms;
 mod thread_call;
 mod thread_pool;
+mod trace;
 mod worker;
 mod zygote;
 
 /// The native half of pointsman.
-#[pyo3::pymodule(gil_used = true)]
+// Every class is frozen, and what changes in it is atomic or behind a lock that no Python code runs under: nothing here
+// counts on the GIL.
+#[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
     use crate::alarm::Alarm;
@@ -85,6 +91,8 @@ mod _native {
     use crate::terms::Terms;
     #[pymodule_export]
     use crate::thread_pool::ThreadPool;
+    #[pymodule_export]
+    use crate::trace::{Timed, Trace, trace_call, trace_forget, trace_now, trace_share, tracing};
     #[pymodule_export]
     use crate::worker::{Lane, open_lanes};
     #[pymodule_export]

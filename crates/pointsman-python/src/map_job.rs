@@ -25,7 +25,9 @@ use pyo3::types::{PyList, PyTuple};
 use crate::context::Context;
 use crate::ending::detached;
 use crate::future;
+use crate::once::name;
 use crate::thread_pool::{self, Shared, ThreadPool, refuse_coroutine};
+use crate::trace;
 
 /// Calls between two looks at the clock, of calls that take less than a microsecond or so.
 const LOOK_CALLS: u32 = 64;
@@ -62,6 +64,8 @@ struct State {
     completed: u64,
     failed: u64,
     spent: Duration,
+    /// When the inputs were handed over that come last, if anybody traces; else 0.
+    posted: u64,
 }
 
 impl State {
@@ -141,13 +145,20 @@ impl MapJob {
         taken
     }
 
-    fn call(&self, py: Python<'_>, item: Py<PyAny>) -> Slot {
+    fn call(&self, py: Python<'_>, index: usize, item: Py<PyAny>) -> Slot {
         let function = self.function.bind(py);
+        let watched = trace::on().then(|| trace::begin(py, true));
         let result = if self.star {
             item.bind(py).cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
         } else {
             function.call1((item,))
         };
+        if let Some(begun) = watched {
+            let span = trace::end(py, begun, false);
+            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let (call, posted) = (trace::Event::call(name, trace::here(py), span), self.lock().posted);
+            trace::record(trace::Event { ending, index: index as u64, posted, ..call });
+        }
         match result.and_then(|value| refuse_coroutine(&value, function).map(|()| value)) {
             Ok(value) => Slot::Value(value.unbind()),
             Err(error) => Slot::Raised(error.into_value(py).into_any()),
@@ -156,13 +167,13 @@ impl MapJob {
 
     /// Runs inputs until none is left: the body of a share.
     pub(crate) fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        let context = self.context.bind(py).call_method0(pyo3::intern!(py, "copy"))?;
+        let context = self.context.bind(py).call_method0(name!(py, "copy"))?;
         Context::adopt(context.unbind()).run(py, || {
             let mut began = Instant::now();
             let (mut calls, mut look_at) = (0_u32, 1_u32);
             let mut turn = self.turn(None, Duration::ZERO);
             while let Some((index, item)) = turn {
-                let slot = self.call(py, item);
+                let slot = self.call(py, index, item);
                 calls += 1;
                 let mut spent = Duration::ZERO;
                 if calls >= look_at {
@@ -274,7 +285,7 @@ impl MapJob {
     fn help(&self, py: Python<'_>) -> bool {
         if let Some((index, item)) = self.turn(None, Duration::ZERO) {
             let began = Instant::now();
-            let slot = thread_pool::serving(&self.pool, None, || self.call(py, item));
+            let slot = thread_pool::serving(&self.pool, None, || self.call(py, index, item));
             let spent = began.elapsed();
             // One at a time: what it waits for may be there.
             let unwanted = self.lock().settle(index, slot, spent);
@@ -303,6 +314,7 @@ impl MapJob {
         let first = state.shares == 0;
         state.results.extend(std::iter::repeat_with(|| Slot::Waiting).take(items.len()));
         state.items.extend(items);
+        state.posted = trace::posted();
         let wanted = state.items.len().min(most).saturating_sub(state.shares);
         state.shares += wanted;
         drop(state);

@@ -6,21 +6,21 @@
 
 use pointsman_shm::LaneMemory;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use std::sync::Arc;
 
 use crate::cell::Outcome;
 use crate::codec::Reader;
+use crate::once::Once;
 use crate::sealed::Recorded;
 
 /// Reply tags, shared with the worker.
 pub(crate) const VALUE: u8 = 0;
 pub(crate) const RAISED: u8 = 1;
 
-static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+static MODULE: Once<Py<PyModule>> = Once::new();
 
 fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    Ok(MODULE.get_or_try_init(py, || py.import("pointsman._outcome").map(Bound::unbind))?.bind(py))
+    Ok(MODULE.get_or_try_init(|| py.import("pointsman._outcome").map(Bound::unbind))?.bind(py))
 }
 
 /// The value, or the exception, of an outcome. `name` and `index` say which call it was, should that be asked.

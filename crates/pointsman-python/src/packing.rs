@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, P
 
 use crate::codec;
 use crate::host_store::HostStore;
+use crate::once::name;
 use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 
 /// A function as the workers know it.
@@ -42,7 +43,7 @@ impl Dependency {
         let holder = self.holder.bind(py);
         let now = match &self.name {
             Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
-            None => holder.getattr(pyo3::intern!(py, "cell_contents")).ok(),
+            None => holder.getattr(name!(py, "cell_contents")).ok(),
         };
         now.is_some_and(|now| now.is(&self.value))
     }

@@ -150,14 +150,15 @@ pub(crate) struct Machine(plan::Machine);
 #[pymethods]
 impl Machine {
     #[new]
-    #[pyo3(signature = (*, cores, memory=0.0, gil=true, inline_dispatch=None, thread_start=None, thread_dispatch=None,
+    #[pyo3(signature = (*, cores, memory=0.0, gil=true, interpreters=false, inline_dispatch=None, thread_start=None, thread_dispatch=None,
         process_first=None, process_next=None, process_dispatch=None, process_dispatch_alone=None,
-        bytes_per_second=None, event_loop_dispatch=None, least_chunk=None, least_gain=None))]
+        interpreter_start=None, interpreter_dispatch=None, interpreter_dispatch_alone=None, bytes_per_second=None, event_loop_dispatch=None, least_chunk=None, least_gain=None))]
     #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn new(
         cores: f64,
         memory: f64,
         gil: bool,
+        interpreters: bool,
         inline_dispatch: Option<Given>,
         thread_start: Option<Given>,
         thread_dispatch: Option<Given>,
@@ -165,6 +166,9 @@ impl Machine {
         process_next: Option<Given>,
         process_dispatch: Option<Given>,
         process_dispatch_alone: Option<Given>,
+        interpreter_start: Option<Given>,
+        interpreter_dispatch: Option<Given>,
+        interpreter_dispatch_alone: Option<Given>,
         bytes_per_second: Option<Given>,
         event_loop_dispatch: Option<Given>,
         least_chunk: Option<Given>,
@@ -180,10 +184,14 @@ impl Machine {
             process_next: or(process_next, built_in.process_next),
             process_dispatch: or(process_dispatch, built_in.process_dispatch),
             process_dispatch_alone: or(process_dispatch_alone, built_in.process_dispatch_alone),
+            interpreter_start: or(interpreter_start, built_in.interpreter_start),
+            interpreter_dispatch: or(interpreter_dispatch, built_in.interpreter_dispatch),
+            interpreter_dispatch_alone: or(interpreter_dispatch_alone, built_in.interpreter_dispatch_alone),
             bytes_per_second: or(bytes_per_second, built_in.bytes_per_second),
             event_loop_dispatch: or(event_loop_dispatch, built_in.event_loop_dispatch),
             least_chunk: or(least_chunk, built_in.least_chunk),
             least_gain: or(least_gain, built_in.least_gain),
+            interpreters,
             ..built_in
         })
     }
@@ -206,6 +214,12 @@ impl Machine {
         self.0.gil
     }
 
+    /// Whether worker interpreters are among the choices.
+    #[getter]
+    fn interpreters(&self) -> bool {
+        self.0.interpreters
+    }
+
     /// Every constant by name: its value, and "built-in", "given" or "measured:<seconds since 1970>".
     #[getter]
     fn constants(&self) -> HashMap<&'static str, (f64, String)> {
@@ -224,6 +238,7 @@ impl Machine {
         let gil = if self.0.gil { "True" } else { "False" };
         let mut parts =
             vec![format!("cores={:?}", self.cores()), format!("memory={:?}", self.memory()), format!("gil={gil}")];
+        parts.extend(self.0.interpreters.then(|| "interpreters=True".to_owned()));
         for (name, constant) in self.0.constants() {
             match constant.provenance() {
                 Provenance::BuiltIn => {}
@@ -427,7 +442,7 @@ fn backend_of(name: &str) -> PyResult<Backend> {
 /// Decides where the calls that are left should run.
 #[pyfunction]
 #[pyo3(signature = (observation, machine, *, calls=None, max_workers=None, chunksize=None, threads_running=0,
-    processes_running=0, caller_shares=true, struck=None, backends=None, worker_bytes=Job::WORKER_BYTES,
+    processes_running=0, interpreters_running=0, caller_shares=true, struck=None, backends=None, worker_bytes=Job::WORKER_BYTES,
     target_chunk_seconds=Job::TARGET_CHUNK_SECONDS))]
 #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
 pub(crate) fn decide(
@@ -439,6 +454,7 @@ pub(crate) fn decide(
     chunksize: Option<u64>,
     threads_running: u32,
     processes_running: u32,
+    interpreters_running: u32,
     caller_shares: bool,
     struck: Option<HashMap<String, String>>,
     backends: Option<Vec<String>>,
@@ -469,6 +485,7 @@ pub(crate) fn decide(
         chunksize,
         threads_running,
         processes_running,
+        interpreters_running,
         caller_shares,
         allowed,
         struck,

@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -32,6 +31,7 @@ use crate::bridge;
 use crate::context::Context;
 use crate::ending::detached;
 use crate::future;
+use crate::once::name;
 
 /// How long a thread that has run out of calls looks for the next before it goes to sleep, if the last came that soon.
 /// A sleeping thread takes about 20 us to wake (FEASIBILITY A); what comes later than twice that gains little.
@@ -104,7 +104,7 @@ impl Port {
             future: future.clone().unbind(),
         };
         let call = Py::new(py, LoopCall { body: Mutex::new(Some(body)) })?;
-        future.setattr(intern!(py, "call"), &call)?;
+        future.setattr(name!(py, "call"), &call)?;
         let ask = {
             let mut waiting = lock(&this.waiting);
             waiting.calls.push_back(call);
@@ -146,8 +146,8 @@ impl Port {
 
     /// Sends the outcome of a finished `concurrent.futures.Future` to `future`.
     fn forward(&self, py: Python<'_>, future: Py<PyAny>, finished: &Bound<'_, PyAny>) -> PyResult<()> {
-        let cancelled = finished.call_method0(intern!(py, "cancelled"))?.is_truthy()?;
-        let outcome = (!cancelled).then(|| finished.call_method0(intern!(py, "result")).map(Bound::unbind));
+        let cancelled = finished.call_method0(name!(py, "cancelled"))?.is_truthy()?;
+        let outcome = (!cancelled).then(|| finished.call_method0(name!(py, "result")).map(Bound::unbind));
         self.put(py, Arrival { future, outcome, changed: None })
     }
 
@@ -158,18 +158,18 @@ impl Port {
         for Arrival { future, outcome, changed } in arrived {
             let future = future.bind(py);
             if let Some((before, after)) = changed {
-                future.setattr(intern!(py, "changed"), (before.object(py)?, after.object(py)?))?;
+                future.setattr(name!(py, "changed"), (before.object(py)?, after.object(py)?))?;
             }
             let told = match outcome {
-                None => future.call_method0(intern!(py, "cancel")),
-                Some(Ok(value)) => future.call_method1(intern!(py, "set_result"), (value,)),
+                None => future.call_method0(name!(py, "cancel")),
+                Some(Ok(value)) => future.call_method1(name!(py, "set_result"), (value,)),
                 Some(Err(error)) => {
                     let error = presentable(py, error).into_value(py);
-                    future.call_method1(intern!(py, "set_exception"), (error,))
+                    future.call_method1(name!(py, "set_exception"), (error,))
                 }
             };
             if let Err(error) = told
-                && !future.call_method0(intern!(py, "done"))?.is_truthy()?
+                && !future.call_method0(name!(py, "done"))?.is_truthy()?
             {
                 return Err(error);
             }
@@ -195,7 +195,7 @@ fn presentable(py: Python<'_>, error: PyErr) -> PyErr {
 
 impl Port {
     fn ask(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let asked = slf.get().ask.bind(slf.py()).call1((slf.getattr(intern!(slf.py(), "serve"))?,));
+        let asked = slf.get().ask.bind(slf.py()).call1((slf.getattr(name!(slf.py(), "serve"))?,));
         if asked.is_err() {
             lock(&slf.get().waiting).asked = false;
         }
@@ -283,10 +283,10 @@ impl WayOut {
             }
             return if kwargs.is_empty() { function.call(args, None) } else { function.call(args, Some(kwargs)) };
         };
-        let code = function.getattr_opt(intern!(py, "__code__"))?;
+        let code = function.getattr_opt(name!(py, "__code__"))?;
         let known = code.is_some_and(|code| lock(&self.settled).as_ref().is_some_and(|settled| settled.is(&code)));
         if known
-            && let Some(port) = event_loop.getattr_opt(intern!(py, "_pointsman_port"))?
+            && let Some(port) = event_loop.getattr_opt(name!(py, "_pointsman_port"))?
             && let Ok(port) = port.cast::<Port>()
         {
             return Port::submit(port, self.function.clone_ref(py), args.clone().unbind(), kwargs.clone());

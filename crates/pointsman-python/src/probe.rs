@@ -69,6 +69,8 @@ pub(crate) struct Sample {
     /// CPU time of all other threads of the process, less the probe's own. The kernel brings the
     /// clock of a thread that runs elsewhere up to date once per tick (1 to 4 ms).
     other_cpu: f64,
+    /// CPU time of child processes that ended, and were waited for, meanwhile; 0 where nobody looked.
+    children_cpu: f64,
     /// Threads of the process at the beginning, less the probe's own; 0 where they cannot be counted.
     threads_before: u32,
     /// Most threads that were seen during the call, counted alike.
@@ -82,7 +84,7 @@ impl Sample {
     fn __repr__(&self) -> String {
         format!(
             "Sample(wall={:.6}, cpu={:.6}, held_share={:.3}, held={:.6}, samples={}, on_cpu_samples={}, \
-             flip={:.2}, other_cpu={:.6}, threads_before={}, threads_peak={}, supported={})",
+             flip={:.2}, other_cpu={:.6}, children_cpu={:.6}, threads_before={}, threads_peak={}, supported={})",
             self.wall,
             self.cpu,
             self.held_share,
@@ -91,10 +93,28 @@ impl Sample {
             self.on_cpu_samples,
             self.flip,
             self.other_cpu,
+            self.children_cpu,
             self.threads_before,
             self.threads_peak,
             if self.supported { "True" } else { "False" },
         )
+    }
+}
+
+impl Sample {
+    /// Whether the thread was seen on a CPU, so that the share of the GIL is more than a guess.
+    pub(crate) fn was_seen(&self) -> bool {
+        self.on_cpu_samples > 0
+    }
+
+    /// CPU seconds.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.cpu
+    }
+
+    /// CPU seconds with the GIL held.
+    pub(crate) fn held(&self) -> f64 {
+        self.held
     }
 }
 
@@ -107,6 +127,7 @@ struct Begun {
     clock: ThreadClock,
     cpu: Duration,
     process: Duration,
+    children: Duration,
     probes: Duration,
     threads: u32,
     arm_after: Option<Duration>,
@@ -129,7 +150,7 @@ pub(crate) struct Probe {
 #[pymethods]
 impl Probe {
     #[new]
-    fn new(py: Python<'_>) -> Self {
+    pub(crate) fn new(py: Python<'_>) -> Self {
         let gil = gil::view(py);
         let forks = clocks::forks();
         let inner = Inner { sampler: Sampler::start(gil), forks, number: 0, begun: None };
@@ -150,12 +171,13 @@ impl Probe {
     // some 20 us, a look some 10; between 50 and 300 us nothing changes but the share of unseen calls.
     // Written out, not as a constant, so that Python's `help` shows it.
     #[pyo3(signature = (arm_after = 100e-6))]
-    fn begin(&self, py: Python<'_>, arm_after: f64) -> PyResult<()> {
+    pub(crate) fn begin(&self, py: Python<'_>, arm_after: f64) -> PyResult<()> {
         let arm_after = seconds("arm_after", arm_after)?;
         let tstate = gil::current_thread_state(py);
         let forks = self.renew_after_fork();
         let threads = clocks::threads();
         let process = clocks::process_cpu(py);
+        let children = clocks::children_cpu();
         let probes = sampler::cpu_of_all();
         let clock = ThreadClock::here();
         let cpu = clock.read(py).unwrap_or_default();
@@ -168,13 +190,13 @@ impl Probe {
         inner.number += 1;
         let number = inner.number;
         let wall = Instant::now();
-        inner.begun = Some(Begun { number, forks, wall, clock, cpu, process, probes, threads, arm_after });
+        inner.begun = Some(Begun { number, forks, wall, clock, cpu, process, children, probes, threads, arm_after });
         inner.sampler.begin(Target { number, begun: wall, arm_after, clock, tstate });
         Ok(())
     }
 
     /// Stops observing, and returns what was seen.
-    fn end(&self, py: Python<'_>) -> PyResult<Sample> {
+    pub(crate) fn end(&self, py: Python<'_>) -> PyResult<Sample> {
         let wall = Instant::now();
         let forks = self.renew_after_fork();
         let mut inner = self.lock();
@@ -258,13 +280,14 @@ impl Probe {
         // A short call gets its own two clocks and nothing else: each further one costs half a
         // microsecond.
         let short = tally.samples == 0 && begun.arm_after.is_none_or(|arm_after| wall < arm_after);
-        let (other, peak) = if short {
-            (Duration::ZERO, begun.threads)
+        let (other, children, peak) = if short {
+            (Duration::ZERO, Duration::ZERO, begun.threads)
         } else {
             let process = clocks::process_cpu(py).saturating_sub(begun.process);
             let probes = sampler::cpu_of_all().saturating_sub(begun.probes);
             let peak = clocks::threads().max(tally.threads_peak).max(begun.threads);
-            (process.saturating_sub(cpu).saturating_sub(probes), peak)
+            let children = clocks::children_cpu().saturating_sub(begun.children);
+            (process.saturating_sub(cpu).saturating_sub(probes), children, peak)
         };
         let cpu = cpu.as_secs_f64();
         let held_share = tally.held_share().unwrap_or(1.0);
@@ -277,6 +300,7 @@ impl Probe {
             on_cpu_samples: tally.on_cpu(),
             flip: tally.flip(),
             other_cpu: other.as_secs_f64(),
+            children_cpu: children.as_secs_f64(),
             threads_before: begun.threads,
             threads_peak: peak,
             supported: self.supported(),
@@ -286,7 +310,7 @@ impl Probe {
     /// What a forked child can say of a call that its parent began: the clocks of the child start at
     /// the fork, and nobody looked (I2).
     fn sample_in_child(&self, py: Python<'_>, begun: &Begun, now: Instant) -> Sample {
-        let child = Begun { cpu: Duration::ZERO, arm_after: None, ..*begun };
+        let child = Begun { cpu: Duration::ZERO, children: Duration::ZERO, arm_after: None, ..*begun };
         self.sample(py, &child, &Tally::default(), now, ThreadClock::here().read(py))
     }
 }

@@ -9,12 +9,11 @@
 //! - O1. A call that was killed on request is settled as cancelled before the request returns.
 //! - O2. It holds its function, and with it the function's block, as long as it lives (P2 of `process_pool`).
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{Cause, Death, KillReason, ProcessId, Reply, Sink, TaskId, Usage};
+use pointsman_shm::{Cause, Death, KillReason, ProcessId, Reply, Sink, TaskId, Timing, Usage};
 use pyo3::prelude::*;
 
 use crate::cell::{Cell, Outcome, Stage};
@@ -22,6 +21,7 @@ use crate::future::{self, Origin};
 use crate::packing::Function;
 use crate::process_pool::Pool;
 use crate::sealed::Sealed;
+use crate::trace::Following;
 
 /// The wait with the GIL is all spin: its deadline is the limit.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -36,10 +36,13 @@ pub(crate) struct ProcessCall {
     counted: AtomicBool,
     /// Whether a cancel stops the call though it runs.
     kill_on_cancel: bool,
+    /// What traces it, if anybody does.
+    followed: Option<Box<Mutex<Following>>>,
 }
 
 impl ProcessCall {
     pub(crate) fn new(pool: Arc<Pool>, function: Arc<Function>, kill_on_cancel: bool) -> Self {
+        let followed = Following::new(&function.name, 0, None).map(|followed| Box::new(Mutex::new(followed)));
         Self {
             cell: Cell::new(),
             pool,
@@ -47,6 +50,13 @@ impl ProcessCall {
             task: OnceLock::new(),
             counted: AtomicBool::new(false),
             kill_on_cancel,
+            followed,
+        }
+    }
+
+    fn follow(&self, tell: impl FnOnce(&mut Following)) {
+        if let Some(followed) = &self.followed {
+            tell(&mut followed.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -58,6 +68,7 @@ impl ProcessCall {
 
 impl Sink for ProcessCall {
     fn begin(&self, _process: ProcessId) {
+        self.follow(Following::begun);
         if self.cell.begin() {
             // Relaxed, as everywhere here: a counter publishes nothing but itself.
             self.pool.common.running.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +76,16 @@ impl Sink for ProcessCall {
         }
     }
 
+    fn timing(&self, pid: u32, lane: u16, timing: Timing) {
+        self.follow(|followed| followed.timing(pid, lane, timing));
+    }
+
     fn deliver(&self, _index: u32, reply: Reply<'_>) {
+        match &reply {
+            Reply::Value { tag, .. } => self.follow(|followed| followed.delivered(*tag == crate::outcome::RAISED)),
+            Reply::Died(_) => self.follow(Following::died),
+            Reply::Cancelled => {}
+        }
         let common = &self.pool.common;
         // Relaxed: the cell's Release store orders it for whoever sees the outcome.
         common.counter(&reply).fetch_add(1, Ordering::Relaxed);
@@ -85,6 +105,7 @@ impl Sink for ProcessCall {
     }
 
     fn finish(&self, usage: Usage) {
+        self.follow(Following::finish);
         // Relaxed: a statistic.
         self.pool.common.nanoseconds.fetch_add(usage.wall_ns, Ordering::Relaxed);
     }

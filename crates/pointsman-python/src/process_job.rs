@@ -25,6 +25,7 @@ use crate::future;
 use crate::host_store::HostStore;
 use crate::process_pool::{Function, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR};
 use crate::terms::{self, Terms};
+use crate::trace::{self, Following, Kind};
 
 /// How long a worker may take to die once it was killed, before the caller goes on regardless. Arbitrary: it takes a
 /// millisecond, unless the worker is stuck in the kernel.
@@ -57,6 +58,8 @@ pub(crate) struct ProcessJob {
     /// Index of the first input in the whole job, for messages.
     base: usize,
     terms: pointsman_shm::Terms,
+    /// The job's number in traces.
+    number: u32,
     state: Mutex<State>,
 }
 
@@ -68,6 +71,8 @@ impl ProcessJob {
     /// Sends inputs to the workers; their outcomes go to `chunk`.
     fn send(&self, items: &Bound<'_, PyList>, chunk: Arc<Chunk>) -> PyResult<(TaskId, usize)> {
         let host = &self.pool.host;
+        host.time_calls(trace::on());
+        let began = trace::posted();
         let calls = items.len();
         let mut payload = Vec::with_capacity(16 + calls * 12);
         let mut store = HostStore::new(host);
@@ -84,6 +89,9 @@ impl ProcessJob {
             attached,
             terms: self.terms,
         };
+        if began != 0 {
+            trace::transfer(items.py(), Kind::Send, trace::name(&self.function.name), self.number, began, bytes);
+        }
         Ok((host.submit(spec, chunk), bytes))
     }
 
@@ -109,7 +117,7 @@ impl ProcessJob {
 impl ProcessJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
-    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None))]
+    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None, number=0))]
     fn new(
         pool: &ProcessPool,
         function: &Bound<'_, PyAny>,
@@ -117,18 +125,20 @@ impl ProcessJob {
         keep_going: bool,
         base: usize,
         terms: Option<&Bound<'_, Terms>>,
+        number: u32,
     ) -> PyResult<Self> {
         let terms = terms::shared(terms);
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self { pool, function, star, keep_going, base, terms, state: Mutex::default() })
+        Ok(Self { pool, function, star, keep_going, base, terms, number, state: Mutex::default() })
     }
 
     /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
     fn push(&self, items: Bound<'_, PyList>) -> PyResult<usize> {
         let calls = items.len();
         let first = self.lock().pushed;
-        let chunk = Arc::new(Chunk::new(first, calls, self.function.clone()));
+        let followed = Following::new(&self.function.name, self.number, Some(self.base + first));
+        let chunk = Arc::new(Chunk::new(first, calls, self.function.clone(), followed));
         let (task, bytes) = self.send(&items, chunk.clone())?;
         self.append(chunk, Some(task), Some(items.unbind()), calls);
         Ok(bytes)
@@ -137,7 +147,7 @@ impl ProcessJob {
     /// Keeps a place for `calls` results that the caller computes itself; fill it with [`ProcessJob::fill`].
     fn reserve(&self, calls: usize) -> usize {
         let first = self.lock().pushed;
-        let chunk = Arc::new(Chunk::new(first, calls, self.function.clone()));
+        let chunk = Arc::new(Chunk::new(first, calls, self.function.clone(), None));
         self.append(chunk, None, None, calls);
         first
     }
@@ -185,8 +195,12 @@ impl ProcessJob {
         loop {
             let front = self.lock().chunks.front().map(|sent| sent.chunk.clone());
             let Some(chunk) = front else { break };
+            let began = trace::posted();
             let ready = chunk.take(py, self.keep_going, self.base);
             let count = ready.values.len();
+            if began != 0 && count > 0 {
+                trace::transfer(py, Kind::Receive, trace::name(&self.function.name), self.number, began, 0);
+            }
             if values.is_empty() {
                 values.as_any().call_method1("extend", (PyList::new(py, ready.values)?,))?;
             } else {

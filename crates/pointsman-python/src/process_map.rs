@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pointsman_shm::{BlockRef, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
+use pointsman_shm::{BlockRef, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Timing, Usage};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -29,6 +29,7 @@ use crate::future;
 use crate::host_store::HostStore;
 use crate::packing::Function;
 use crate::process_pool::{ITEMS, NORMAL, Pool, ProcessPool, SPIN, STAR};
+use crate::trace::{self, Following};
 
 /// Chunks in flight for each worker: one that runs, and enough behind it that whoever sends may be late.
 const CHUNKS_PER_WORKER: usize = 3;
@@ -56,11 +57,16 @@ struct Part {
 }
 
 impl Sink for Part {
-    fn begin(&self, _process: ProcessId) {
+    fn begin(&self, process: ProcessId) {
+        self.chunk.begin(process);
         // Relaxed, as everywhere here: figures, which publish nothing.
         if !self.running.swap(true, Ordering::Relaxed) {
             self.pool.common.running.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn timing(&self, pid: u32, lane: u16, timing: Timing) {
+        self.chunk.timing(pid, lane, timing);
     }
 
     fn deliver(&self, index: u32, reply: Reply<'_>) {
@@ -195,8 +201,9 @@ impl Feed {
 
     /// A chunk for the next `calls` inputs.
     fn append(&self, state: &mut State, calls: usize) -> Arc<Part> {
+        let followed = Following::new(&self.function.name, 0, Some(state.begun));
         let part = Arc::new(Part {
-            chunk: Chunk::new(state.begun, calls, self.function.clone()),
+            chunk: Chunk::new(state.begun, calls, self.function.clone(), followed),
             progress: self.progress.clone(),
             pool: self.pool.clone(),
             running: AtomicBool::new(false),
@@ -299,6 +306,7 @@ impl ProcessMap {
     /// Adds inputs at the end. Of one that cannot travel the error is the result, which `explain(why, index)` makes.
     fn push(&self, py: Python<'_>, items: &Bound<'_, PyList>, explain: &Bound<'_, PyAny>) -> PyResult<()> {
         let (feed, pool) = (&self.0, &self.0.pool);
+        pool.host.time_calls(trace::on());
         pool.check(py, &|| feed.function.name.clone())?;
         let mut packed = Packed::default();
         for item in items {

@@ -9,14 +9,13 @@
 //! - P1. The host's lock is never held while Python code runs: arguments are encoded before a submit and outcomes are
 //!   decoded after a drain.
 //! - P2. A function's block in shared memory lives as long as a call that mentions it.
-//! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, Reply, Sink, TaskSpec};
+use pointsman_shm::{Death, Host, HostConfig, Payload, Sink, TaskSpec};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -29,9 +28,10 @@ pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
 use crate::process_call::ProcessCall;
-use crate::process_map::Feed;
+use crate::process_common::Common;
 use crate::sizes::{sizes, too_little};
 use crate::terms::{self, Terms};
+use crate::trace;
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
@@ -53,144 +53,6 @@ pub(crate) const STAR: u8 = 0x10;
 /// The host, which tells each call or chunk of its own outcomes.
 pub(crate) type Workers = Host<dyn Sink>;
 
-/// What hooks and the pool share; knows nothing of the host, so that nothing refers in a circle for ever.
-#[derive(Default)]
-pub(crate) struct Common {
-    told: Mutex<Vec<Py<PyAny>>>,
-    pub(crate) completed: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    pub(crate) cancelled: AtomicU64,
-    pub(crate) nanoseconds: AtomicU64,
-    deaths: AtomicU64,
-    /// When the first process was asked for, and when it was ready.
-    asked: OnceLock<Instant>,
-    ready: OnceLock<Instant>,
-    /// The initializer's name, for the message when it raises.
-    initializer: OnceLock<String>,
-    /// Why no worker will ever come.
-    broken: OnceLock<Death>,
-    pub(crate) running: AtomicI64,
-    /// The host, where the death of one worker is to break the pool.
-    breaks: OnceLock<Weak<Workers>>,
-    /// Whether the zygote has died and nobody has asked for another.
-    zygote_lost: AtomicBool,
-    /// The maps whose inputs wait.
-    maps: Mutex<Vec<Arc<Feed>>>,
-}
-
-/// Exit code of a worker whose initializer raised (`pointsman._worker`).
-const INITIALIZER_RAISED: &str = "code 81";
-
-impl Common {
-    /// Adds what only this side knows to the death of a pool, and remembers it.
-    pub(crate) fn explain(&self, death: &Death) -> Death {
-        let mut death = death.clone();
-        if let Cause::NeverStarted(why) = &mut death.cause {
-            if let Some(name) = self.initializer.get().filter(|_| why.contains(INITIALIZER_RAISED)) {
-                *why = format!("the initializer {name} raised, see its traceback on standard error; {why}");
-            }
-            self.broken.get_or_init(|| death.clone());
-        }
-        death
-    }
-
-    /// Where a call with this outcome is counted.
-    pub(crate) fn counter(&self, reply: &Reply<'_>) -> &AtomicU64 {
-        match reply {
-            Reply::Value { tag, .. } if *tag == crate::outcome::VALUE => &self.completed,
-            Reply::Died(Death { cause: Cause::Killed(KillReason::Cancelled), target: Some(_), .. })
-            | Reply::Cancelled => &self.cancelled,
-            Reply::Value { .. } | Reply::Died(_) => &self.failed,
-        }
-    }
-
-    fn lock_maps(&self) -> MutexGuard<'_, Vec<Arc<Feed>>> {
-        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Remembers a map whose inputs wait, so that they are sent though nobody takes its results; forgets one without.
-    pub(crate) fn know(&self, feed: &Arc<Feed>, host: &Workers) {
-        let mut maps = self.lock_maps();
-        let known = maps.iter().position(|known| Arc::ptr_eq(known, feed));
-        let gone = match (known, feed.waiting() > 0) {
-            (None, true) => {
-                maps.push(feed.clone());
-                None
-            }
-            (Some(at), false) => Some(maps.swap_remove(at)),
-            _ => None,
-        };
-        host.set_feeding(!maps.is_empty());
-        drop(maps);
-        drop(gone);
-    }
-
-    /// Sends inputs of maps for which workers have become free, or with `all` those that wait.
-    fn feed(&self, all: bool) {
-        let maps = self.lock_maps().clone();
-        for map in maps {
-            map.feed(all);
-        }
-    }
-
-    /// Has mirrored futures told of their outcomes by the next attached thread (P3).
-    pub(crate) fn will_tell(&self, watchers: Vec<Py<PyAny>>) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(watchers);
-    }
-
-    fn has_told(&self) -> bool {
-        !self.told.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Tells mirrored futures of their outcomes (P3).
-    pub(crate) fn tell(&self, py: Python<'_>) {
-        loop {
-            let mirrors = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
-            if mirrors.is_empty() {
-                return;
-            }
-            for mirror in mirrors {
-                future::tell(py, &mirror);
-            }
-        }
-    }
-}
-
-impl Hooks for Common {
-    fn looked(&self) {
-        self.feed(false);
-    }
-
-    fn process_started(&self, _process: ProcessId) {
-        self.ready.get_or_init(Instant::now);
-    }
-
-    fn process_died(&self, death: &Death, _respawn: bool) {
-        self.feed(false);
-        if death.cause == Cause::Exit(crate::worker::RECYCLED) {
-            return;
-        }
-        self.deaths.fetch_add(1, Ordering::Relaxed);
-        let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
-        if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
-            let broken = self.broken.get_or_init(|| {
-                let (cause, number) = crate::death::cause(death);
-                Death::never_started(format!(
-                    "the worker process {} died ({cause} {number}), which breaks this executor, as on_worker_death='break' says",
-                    death.pid
-                ))
-            });
-            host.set_respawn(false);
-            host.abandon(broken.clone());
-            host.shutdown(true);
-        }
-    }
-
-    fn zygote_died(&self) {
-        self.zygote_lost.store(true, Ordering::Relaxed);
-    }
-}
-
 struct Known {
     /// Keeps the object's address from being used again.
     _python: Py<PyAny>,
@@ -208,6 +70,8 @@ pub(crate) struct Pool {
     connect: Py<PyAny>,
     /// Bytes of arguments on their way beyond which a submit waits.
     most_waiting: u64,
+    /// Whether futures may be hidden from the garbage collector: not where threads could show one at the same time.
+    hides: bool,
 }
 
 impl Pool {
@@ -361,6 +225,8 @@ impl ProcessPool {
     ) -> PyResult<Bound<'py, FutureCore>> {
         let host = &self.pool.host;
         self.pool.wait_for_room(py)?;
+        host.time_calls(trace::on());
+        let began = trace::posted();
         let mut payload = Vec::with_capacity(64);
         let mut store = HostStore::new(host);
         packing::encode_call(args, kwargs, &mut payload, &mut store)?;
@@ -373,10 +239,13 @@ impl ProcessPool {
             attached: store.take(),
             terms: terms::shared(terms),
         };
+        if began != 0 {
+            trace::transfer(py, trace::Kind::Send, trace::name(&function.name), 0, began, payload.len());
+        }
         let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
         let call = Arc::new(ProcessCall::new(self.pool.clone(), function, kill_on_cancel));
         call.is_sent(host.submit(spec, call.clone()));
-        future::make_hidden(py, call)
+        if self.pool.hides { future::make_hidden(py, call) } else { future::make(py, call) }
     }
 }
 
@@ -396,6 +265,7 @@ impl ProcessPool {
     #[new]
     #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1, most_waiting=1 << 30))]
     fn new(
+        py: Python<'_>,
         start_collector: Py<PyAny>,
         connect: Py<PyAny>,
         shared_memory: Option<u64>,
@@ -418,6 +288,7 @@ impl ProcessPool {
             start_collector,
             connect,
             most_waiting,
+            hides: has_gil(py)?,
         };
         Ok(Self { pool: Arc::new(pool) })
     }
@@ -559,6 +430,12 @@ impl ProcessPool {
     fn pids(&self) -> Vec<i32> {
         self.pool.host.processes().iter().map(|process| process.pid).filter(|pid| *pid > 0).collect()
     }
+}
+
+/// Whether one thread at a time runs Python code.
+fn has_gil(py: Python<'_>) -> PyResult<bool> {
+    let asked = py.import("sys")?.getattr_opt("_is_gil_enabled")?;
+    asked.map_or(Ok(true), |asked| asked.call0()?.is_truthy())
 }
 
 /// An `InvalidArgumentError`.

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::ending::detached;
 use crate::future::{self, SLICE};
 use crate::thread_pool::refuse_coroutine;
+use crate::trace;
 
 /// Work that one claim should amount to, in seconds; a claim costs about 0.3 us. Arbitrary between 20 and 200 us.
 const CLAIM_SECONDS: f64 = 50e-6;
@@ -56,6 +57,8 @@ struct State {
     watch: Option<Watch>,
     /// Whether calls have come to compute, so that threads are the wrong place: nothing more is claimed.
     turned: bool,
+    /// While somebody traces, when inputs were handed over: the number of those up to then, and the time.
+    posted: VecDeque<(usize, u64)>,
 }
 
 /// Watches for calls that waited when they were measured, and come to compute.
@@ -98,6 +101,10 @@ pub(crate) struct SharedJob {
     function: Py<PyAny>,
     star: bool,
     keep_going: bool,
+    /// Index of the first input in the whole job, and the job's number and the function's name, for traces.
+    base: usize,
+    number: u32,
+    label: String,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -151,6 +158,7 @@ impl SharedJob {
     fn run_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<()> {
         let mut items = Vec::new();
         let mut done: Vec<Slot> = Vec::new();
+        let mut seen = Vec::new();
         let function = self.function.bind(py);
         loop {
             let first = self.claim(&mut items);
@@ -161,15 +169,23 @@ impl SharedJob {
             let claimed = items.len();
             let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
             let mut failed = false;
-            for item in items.drain(..) {
+            let mut ready = trace::posted();
+            for (offset, item) in items.drain(..).enumerate() {
                 if failed && (urgent.is_some() || !self.keep_going) {
                     break;
                 }
+                let watched = (ready != 0).then(|| trace::begin(py, true));
                 let result = if self.star {
                     item.bind(py).cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
                 } else {
                     function.call1((item,))
                 };
+                if let Some(begun) = watched {
+                    let last = failed || offset + 1 == claimed;
+                    let span = trace::Span { ready, ..trace::end(py, begun, last) };
+                    ready = span.ended;
+                    seen.push((first + offset, span, result.is_ok()));
+                }
                 let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
                 done.push(match result {
                     Ok(value) => Slot::Value(value),
@@ -184,6 +200,9 @@ impl SharedJob {
                     }
                 });
             }
+            if !seen.is_empty() {
+                self.record(py, &mut seen);
+            }
             let wall = began.elapsed().as_secs_f64();
             let cpu = clock::thread_cpu() - cpu_began;
             let left_over = self.settle(first, claimed, &mut done, failed, wall, cpu);
@@ -195,6 +214,27 @@ impl SharedJob {
                 return Ok(());
             }
         }
+    }
+
+    /// Hands what was seen of calls to the trace.
+    fn record(&self, py: Python<'_>, seen: &mut Vec<(usize, trace::Span, bool)>) {
+        let (name, track) = (trace::name(&self.label), trace::here(py));
+        let mut state = self.lock();
+        let mut events = Vec::with_capacity(seen.len());
+        for (index, span, good) in seen.drain(..) {
+            // Those before have all been claimed; a claim of others that is recorded later finds the earliest left.
+            while state.posted.len() > 1
+                && state.posted.front().is_some_and(|(upto, _)| *upto <= state.taken.min(index))
+            {
+                state.posted.pop_front();
+            }
+            let posted = state.posted.iter().find(|(upto, _)| index < *upto).map_or(0, |(_, at)| *at);
+            let ending = trace::Ending::of(good);
+            let (job, index) = (self.number, (self.base + index) as u64);
+            events.push(trace::Event { ending, job, index, posted, ..trace::Event::call(name, track, span) });
+        }
+        drop(state);
+        trace::record_all(&mut events);
     }
 
     /// Stores results; hands back the inputs that a failure leaves over, to be dropped without the lock (J2).
@@ -251,9 +291,13 @@ impl SharedJob {
 #[pymethods]
 impl SharedJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
+    ///
+    /// `base` is the index of the first input, `number` the job's and `label` the function's name in traces.
     #[new]
-    fn new(function: Py<PyAny>, star: bool, keep_going: bool) -> Self {
-        Self { function, star, keep_going, state: Mutex::default(), changed: Condvar::new() }
+    #[pyo3(signature = (function, star, keep_going, base=0, number=0, label=String::new()))]
+    fn new(function: Py<PyAny>, star: bool, keep_going: bool, base: usize, number: u32, label: String) -> Self {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Self { function, star, keep_going, base, number, label, state, changed }
     }
 
     /// Adds inputs at the end.
@@ -266,6 +310,11 @@ impl SharedJob {
         }
         let count = items.len();
         state.items.extend(items);
+        let posted = trace::posted();
+        if posted != 0 {
+            let upto = state.claimed + state.items.len();
+            state.posted.push_back((upto, posted));
+        }
         state.results.extend(std::iter::repeat_with(Slot::default).take(count));
         let sleepers = state.serving > 0;
         drop(state);

@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::ending::detached;
 use crate::future::{self, Origin};
 use crate::thread_pool::{self, Shared, refuse_coroutine};
+use crate::trace;
 
 /// How deep a waiting worker runs other calls on its own stack. Arbitrary: each level takes a few of Python's 1000 frames.
 const MAX_DEPTH: usize = 16;
@@ -52,12 +53,14 @@ pub(crate) struct ThreadCall {
     pool: Arc<Shared>,
     /// Whether a thread that waits for the call may run it itself.
     on_caller: bool,
+    /// When it was handed over, if anybody traces; else 0.
+    posted: u64,
 }
 
 impl ThreadCall {
     pub(crate) fn new(pool: Arc<Shared>, inputs: Inputs, on_caller: bool) -> Self {
         pool.counters.pending.fetch_add(1, Ordering::Relaxed);
-        Self { cell: Cell::new(), inputs: Mutex::new(Some(inputs)), pool, on_caller }
+        Self { cell: Cell::new(), inputs: Mutex::new(Some(inputs)), pool, on_caller, posted: trace::posted() }
     }
 
     fn take_inputs(&self) -> Option<Inputs> {
@@ -77,10 +80,18 @@ impl ThreadCall {
         };
         counters.running.fetch_add(1, Ordering::Relaxed);
         let function = inputs.function.bind(py);
+        let ready = trace::posted();
+        let watched = (ready != 0).then(|| trace::begin(py, true));
         let result = inputs
             .context
             .run(py, || function.call(inputs.args.bind(py), inputs.kwargs.as_ref().map(|kwargs| kwargs.bind(py))));
         let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
+        if let Some(begun) = watched {
+            let span = trace::Span { ready, ..trace::end(py, begun, true) };
+            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let call = trace::Event::call(name, trace::here(py), span);
+            trace::record(trace::Event { ending, posted: self.posted, ..call });
+        }
         let ended = Instant::now();
         self.pool.spent(ended.saturating_duration_since(began));
         counters.running.fetch_sub(1, Ordering::Relaxed);

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use pointsman_scheduler::{Limits, Order, Posted, Priority, Queue, Taken, spin};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::cell::Stage;
@@ -29,6 +28,7 @@ use crate::ending::{self, detached};
 use crate::future::{self, FutureCore, Origin as _};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
+use crate::once::Once;
 use crate::serving;
 pub(crate) use crate::serving::{depth, help_any, served, serving};
 use crate::shared_job::SharedJob;
@@ -94,7 +94,7 @@ pub(crate) struct Shared {
     began: Instant,
 }
 
-static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static COROUTINE: Once<Py<PyType>> = Once::new();
 
 impl Shared {
     fn sharing(&self) -> MutexGuard<'_, Vec<Py<SharedJob>>> {
@@ -384,7 +384,7 @@ impl Shared {
     }
 }
 
-static RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static RUNNING_LOOP: Once<Py<PyAny>> = Once::new();
 static ASYNCIO: OnceLock<()> = OnceLock::new();
 
 /// Whether an asyncio event loop runs on this thread.

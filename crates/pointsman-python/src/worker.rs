@@ -13,17 +13,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{BlockRef, Claim, ClaimOutcome, ClaimedPayload, Guest, View};
+use pointsman_shm::{BlockRef, Claim, ClaimOutcome, ClaimedPayload, Guest, Timing, View};
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::clock;
 use crate::codec::{self, Load, Reader, Store};
+use crate::once::Once;
 use crate::outcome::{RAISED, VALUE};
 use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, ITEMS, ITEMS_PICKLED, STAR};
 use crate::thread_pool::refuse_coroutine;
+use crate::trace;
 
 /// Functions that a worker keeps; beyond it all are forgotten and read again.
 const MOST_FUNCTIONS: usize = 256;
@@ -68,7 +69,7 @@ impl Store for LaneStore<'_> {
     }
 }
 
-static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static PACK: Once<Py<PyAny>> = Once::new();
 
 /// One thread of a worker process.
 #[pyclass(module = "pointsman._native", frozen)]
@@ -144,7 +145,11 @@ fn run(
     // Of a single call nobody asks what CPU time it took, and that clock is a system call.
     let clocked = claim.calls > 1;
     let (began, cpu_began) = (Instant::now(), if clocked { clock::thread_cpu() } else { 0.0 });
-    let (first, calls) = (claim.first, claim.calls - claim.first);
+    let (first, calls, timed) = (claim.first, claim.calls - claim.first, claim.timed);
+    let mut ready = if timed { trace::now() } else { 0 };
+    if timed {
+        guest.tell_timing(Timing { ready, ..Timing::default() });
+    }
     let prepared = function_of(py, guest, &claim, functions).and_then(|function| {
         let inputs = inputs_of(py, guest, claim).map_err(|error| unreadable(py, error))?;
         Ok((function, inputs))
@@ -152,14 +157,24 @@ fn run(
     match prepared {
         Ok((function, mut inputs)) => {
             for call in 0..calls {
-                let result = inputs.call(py, guest, &function, (first + call) as usize);
+                let mut watched = None;
+                let result = inputs.call(py, guest, &function, (first + call) as usize, || {
+                    watched = timed.then(|| trace::begin(py, true));
+                });
+                let timing = watched.map(|watched| {
+                    let span = trace::end(py, watched, call + 1 == calls);
+                    Timing { ready, began: span.began, ended: span.ended, packed: 0, cpu: span.cpu, held: span.held }
+                });
                 let result = result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
-                reply(py, guest, result, scratch)?;
+                reply(py, guest, result, scratch, timing)?;
+                if timed {
+                    ready = trace::now();
+                }
             }
         }
         Err(error) => {
             for _ in 0..calls {
-                reply(py, guest, Err(error.clone_ref(py)), scratch)?;
+                reply(py, guest, Err(error.clone_ref(py)), scratch, None)?;
             }
         }
     }
@@ -218,12 +233,17 @@ impl<'py> Inputs<'py> {
         guest: &Guest,
         function: &Bound<'py, PyAny>,
         index: usize,
+        begins: impl FnOnce(),
     ) -> PyResult<Bound<'py, PyAny>> {
         match self {
-            Self::Single(args, kwargs) => function.call(&*args, kwargs.as_ref()),
+            Self::Single(args, kwargs) => {
+                begins();
+                function.call(&*args, kwargs.as_ref())
+            }
             Self::Items { items, star } => {
                 let item =
                     items.get(index).ok_or_else(|| PyValueError::new_err("a chunk has fewer inputs than calls"))?;
+                begins();
                 call_on(py, function, item, *star)
             }
             Self::Stream { payload, at, next, star } => loop {
@@ -233,6 +253,7 @@ impl<'py> Inputs<'py> {
                 (*at, *next) = (bytes.len() - reader.left(), *next + 1);
                 // Those before it have been run elsewhere.
                 if *next > index {
+                    begins();
                     break call_on(py, function, &item, *star);
                 }
             },
@@ -284,8 +305,14 @@ fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: Claim) -> PyResult<Inpu
     })
 }
 
-/// Sends one call's outcome. What cannot be packed is replaced by the reason why.
-fn reply(py: Python<'_>, guest: &mut Guest, result: PyResult<Bound<'_, PyAny>>, scratch: &mut Vec<u8>) -> PyResult<()> {
+/// Sends one call's outcome, after its timing if that is wanted. What cannot be packed is replaced by the reason why.
+fn reply(
+    py: Python<'_>,
+    guest: &mut Guest,
+    result: PyResult<Bound<'_, PyAny>>,
+    scratch: &mut Vec<u8>,
+    timing: Option<Timing>,
+) -> PyResult<()> {
     scratch.clear();
     let result = result.and_then(|value| {
         let mut store = LaneStore { guest, stored: Vec::new() };
@@ -302,6 +329,9 @@ fn reply(py: Python<'_>, guest: &mut Guest, result: PyResult<Bound<'_, PyAny>>, 
             RAISED
         }
     };
+    if let Some(timing) = timing {
+        guest.tell_timing(Timing { packed: trace::now(), ..timing });
+    }
     let (guest, bytes) = (&mut *guest, &*scratch);
     let sent = if bytes.len() <= SHORT {
         // If the ring is full this waits attached; the host's own thread drains it within a millisecond or so.

@@ -18,6 +18,7 @@ const BEGIN: u8 = 1;
 const VALUE: u8 = 2;
 const PART: u8 = 3;
 const END: u8 = 4;
+const TIMING: u8 = 5;
 
 /// What is wrong with the bytes of a ring.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) enum Kind {
     Part,
     /// The task is over: its id, wall and CPU nanoseconds.
     End,
+    /// When the next call, whose VALUE follows, began and ended. Only while somebody traces.
+    Timing,
 }
 
 /// A frame's header, checked.
@@ -69,6 +72,7 @@ impl Header {
             Kind::Value(tag) => (VALUE, tag),
             Kind::Part => (PART, 0),
             Kind::End => (END, 0),
+            Kind::Timing => (TIMING, 0),
         };
         let mut bytes = [0; HEADER];
         bytes[..4].copy_from_slice(&self.len.to_le_bytes());
@@ -89,6 +93,7 @@ impl Header {
             VALUE => (Kind::Value(tag), None),
             PART => (Kind::Part, None),
             END => (Kind::End, Some(End::LEN)),
+            TIMING => (Kind::Timing, Some(Timing::LEN)),
             other => return Err(FrameError::Kind(other)),
         };
         if fixed.is_some_and(|fixed| fixed != len as usize) {
@@ -147,6 +152,51 @@ impl End {
     }
 }
 
+/// When a call was ready to run, began and ended, in nanoseconds of the monotonic clock, which all processes share.
+///
+/// One whose `ended` is 0 tells of no call: only that its lane is `ready` for the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// When the lane turned to this call: it had claimed the task, or sent the reply to the call before.
+    pub ready: u64,
+    /// When the function was called.
+    pub began: u64,
+    /// When it returned.
+    pub ended: u64,
+    /// When its outcome was packed, to be sent at once.
+    pub packed: u64,
+    /// CPU nanoseconds of the call's thread; [`Timing::UNKNOWN`] if nobody looked.
+    pub cpu: u64,
+    /// Those of them with the GIL held; [`Timing::UNKNOWN`] if nobody looked.
+    pub held: u64,
+}
+
+impl Timing {
+    pub(crate) const LEN: usize = 48;
+    /// What stands for a figure that was not measured.
+    pub const UNKNOWN: u64 = u64::MAX;
+
+    pub(crate) fn encode(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        for (at, word) in [self.ready, self.began, self.ended, self.packed, self.cpu, self.held].into_iter().enumerate()
+        {
+            bytes[8 * at..8 * at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            ready: u64_at(bytes, 0)?,
+            began: u64_at(bytes, 8)?,
+            ended: u64_at(bytes, 16)?,
+            packed: u64_at(bytes, 24)?,
+            cpu: u64_at(bytes, 32)?,
+            held: u64_at(bytes, 40)?,
+        })
+    }
+}
+
 /// The little-endian number at an offset, if there are bytes enough.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
@@ -173,11 +223,13 @@ mod tests {
         }
 
         #[test]
-        fn payloads_of_begin_and_end_survive_the_journey(task: u64, first: u32, wall_ns: u64, cpu_ns: u64) {
+        fn payloads_survive_the_journey(task: u64, first: u32, wall_ns: u64, cpu_ns: u64, ready: u64, held: u64) {
             let (begin, end) = (Begin { task, first }, End { task, wall_ns, cpu_ns });
+            let timing = Timing { ready, began: task, ended: wall_ns, packed: held, cpu: cpu_ns, held };
 
             prop_assert_eq!(Some(begin), Begin::decode(&begin.encode()));
             prop_assert_eq!(Some(end), End::decode(&end.encode()));
+            prop_assert_eq!(Some(timing), Timing::decode(&timing.encode()));
         }
     }
 

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::arena::{Arena, LaneBlock};
-use crate::frame::{Begin, End, Kind as Frame, footprint};
+use crate::frame::{Begin, End, Kind as Frame, Timing, footprint};
 use crate::lanes::{self, Parked};
 use crate::layout::{self, HostWords, Kind, LANES, LaneWords};
 use crate::memory::{SharedMemory, View};
@@ -61,6 +61,8 @@ pub struct Claim {
     pub first: u32,
     /// Calls in the task; those from `first` on are this lane's.
     pub calls: u32,
+    /// Whether the host wants a [`Timing`] of each call.
+    pub timed: bool,
 }
 
 /// What came of waiting for a task.
@@ -262,6 +264,8 @@ impl Guest {
             payload,
             first: record.first,
             calls: record.calls,
+            // Relaxed: pairs with the store in `Host::time_calls`; a wish, which nothing depends on.
+            timed: self.host.word32(HostWords::TRACE).load(Ordering::Relaxed) != 0,
         })
     }
 
@@ -318,6 +322,13 @@ impl Guest {
             self.press_once();
         }
         Ok(())
+    }
+
+    /// Tells when a call began and ended, before its reply. To be used only for claims that are `timed`.
+    pub fn tell_timing(&mut self, timing: Timing) {
+        if self.current.is_some() && self.lane.is_ours() {
+            self.push(Frame::Timing, &timing.encode());
+        }
     }
 
     /// Ends the task. Nanoseconds by the clock and of CPU time.

@@ -259,7 +259,8 @@ fn hostile_case(draw: &mut Draw, memory: &Memory) {
     };
     let mut at = 0;
     while at + 64 < RING as usize {
-        let kind = match draw.below(8) {
+        let kind = match draw.below(9) {
+            8 => Kind::Timing,
             0 => Kind::Begin,
             1 => Kind::Part,
             2 => Kind::End,

@@ -34,6 +34,7 @@ const BELL: usize = 256;
 const PRESSURE: usize = 384;
 const MORE: usize = 512;
 const USED_LANES: usize = 516;
+const TRACE: usize = 520;
 const LANE_TABLE: usize = 4096;
 const SLOTS: usize = LANE_TABLE + MOST_LANES * LANE_STRIDE;
 
@@ -55,6 +56,8 @@ impl HostWords {
     pub(crate) const PRESSURE: Bell = Bell(PRESSURE);
     /// Not zero while the host keeps tasks that found no slot.
     pub(crate) const MORE: usize = MORE;
+    /// Not zero while lanes shall tell when calls begin and end.
+    pub(crate) const TRACE: usize = TRACE;
 }
 
 /// The words of a lane segment outside of its ring.

@@ -56,6 +56,8 @@ pub use crate::arena::{Block, HostBlock, LaneBlock};
 #[cfg(not(loom))]
 pub use crate::death::{Cause, Death, HOPELESS, KillReason};
 #[cfg(not(loom))]
+pub use crate::frame::Timing;
+#[cfg(not(loom))]
 pub use crate::guest::{Claim, ClaimOutcome, ClaimedPayload, Guest, watch_parent};
 #[cfg(not(loom))]
 pub use crate::host::{Host, HostConfig, ProcessInfo, ProcessState};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::arena::HostBlock;
 use crate::death::{Cause, Death, KillReason};
+use crate::frame::Timing;
 use crate::memory::LaneMemory;
 
 /// A worker process of one host. Never used again.
@@ -122,6 +123,11 @@ pub trait Sink: Send + Sync + 'static {
     /// A process has begun the task. Called again when another takes over the calls that are left.
     fn begin(&self, process: ProcessId) {
         let _ = process;
+    }
+
+    /// When the call whose outcome comes next began and ended, in the process `pid` on the host's lane of that number.
+    fn timing(&self, pid: u32, lane: u16, timing: Timing) {
+        let _ = (pid, lane, timing);
     }
 
     /// The outcome of call `index`, which counts from 0. In order, each once.

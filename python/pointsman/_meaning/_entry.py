@@ -22,9 +22,11 @@ from ._tables import METHOD_WRITES
 from ._types import HINT_MODULES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ._frames import Arguments, Keywords
 
-# From 3.14 on, asking for annotations may run code.
+# From 3.14 on, asking for annotations may run code; their text may be had without.
 _LAZY_ANNOTATIONS = sys.version_info >= (3, 14)
 _BUILTIN_HINTS: dict[str, type] = {cls.__name__: cls for cls in (int, float, complex, bool, str, bytes)}
 
@@ -129,9 +131,15 @@ def trusted(function: FunctionType) -> bool:
 
 def _annotation(function: FunctionType, name: str) -> type | None:
     """The class that an argument is annotated with, if it is one plain name."""
-    if _LAZY_ANNOTATIONS:
-        return None
-    hint = function.__annotations__.get(name)
+    hint = _hints(function).get(name)
     if isinstance(hint, str):
         hint = function.__globals__.get(hint, _BUILTIN_HINTS.get(hint))
     return hint if isinstance(hint, type) else None
+
+
+def _hints(function: FunctionType) -> Mapping[str, object]:
+    if _LAZY_ANNOTATIONS and getattr(function, "__annotate__", None) is not None:
+        from annotationlib import Format, get_annotations  # type: ignore[import-not-found,unused-ignore]
+
+        return get_annotations(function, format=Format.STRING)  # type: ignore[no-any-return,unused-ignore]
+    return function.__annotations__

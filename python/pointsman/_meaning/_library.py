@@ -57,7 +57,7 @@ def is_bound(obj: BuiltinFunctionType) -> bool:
 
 
 def qualified_name(obj: object) -> str:
-    """The name that a library's function or class is known by, without the underscores of its C module."""
+    """The name that a library's function or class is known by, without what tells its C or Python half (`_py_`)."""
     if isinstance(obj, Named):
         return obj.name
     if isinstance(obj, FunctionType | type | BuiltinFunctionType):
@@ -68,7 +68,7 @@ def qualified_name(obj: object) -> str:
         return ""
     else:
         module, name = type(obj).__module__, type(obj).__qualname__
-    first, dot, rest = str(module).lstrip("_").partition(".")
+    first, dot, rest = str(module).removeprefix("_py_").lstrip("_").partition(".")
     return f"{'os' if first in {'posix', 'nt'} else first}{dot}{rest}.{name}"
 
 

@@ -48,12 +48,12 @@ class Cluster:
             raise InvalidArgumentError(message)
         self._local: Any = None
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.closed = False
+        self.closed: bool = False
         try:
             if address is None:
                 address = self._start(distributed, workers or max(1, round(facts().cores)))
             self.address = address
-            self.client = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
+            self.client: Any = distributed.Client(address, timeout=_PATIENCE, set_as_default=False)
             if self._processes:
                 self.client.wait_for_workers(len(self._processes), timeout=_PATIENCE)
         except (OSError, TimeoutError) as error:

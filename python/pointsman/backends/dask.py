@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pointsman._job import Job
     from pointsman._plan import Plan
+    from pointsman._source import Source
 
 # Bytes from which an argument is scattered: below it, one more message costs more than the bytes. Arbitrary between 50
 # and 500 kB.
@@ -91,9 +92,9 @@ class DaskRun:
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
-        self.source = job.source
-        self.cluster = shared(job.address, job.max_workers)
-        self.lanes = self.cluster.lanes
+        self.source: Source = job.source
+        self.cluster: Cluster = shared(job.address, job.max_workers)
+        self.lanes: int = self.cluster.lanes
         plan.max_workers = self.lanes
         self._dispatch = self._measure()
         self._size = job.chunksize or 1

@@ -18,7 +18,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _bridge
+from pointsman import _bridge, _native, _trace
 from pointsman._climb import Climb
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def most_calls() -> int:
 class Call:
     """One call: what makes its coroutine, and who is told of its end."""
 
-    __slots__ = ("began", "cancelled", "context", "make", "task", "tell")
+    __slots__ = ("began", "cancelled", "context", "label", "make", "task", "tell")
 
     def __init__(
         self,
@@ -102,13 +102,47 @@ class Call:
         tell: Callable[[asyncio.Task[Any] | None, BaseException | None], None],
         context: Context,
     ) -> None:
-        self.make = make
+        self.make: Callable[[], Coroutine[Any, Any, Any]] = make
         # Called on the loop with the finished task; with None and what was raised if there is no task.
-        self.tell = tell
-        self.context = context
+        self.tell: Callable[[asyncio.Task[Any] | None, BaseException | None], None] = tell
+        self.context: Context = context
         self.task: asyncio.Task[Any] | None = None
-        self.cancelled = False
-        self.began = 0.0
+        self.cancelled: bool = False
+        self.began: float = 0.0
+        self.label: Label | None = None
+
+
+class Label:
+    """What a trace says of a call: its function, its job and place in it, and when it was handed over and begun."""
+
+    __slots__ = ("began", "index", "job", "name", "posted", "row")
+
+    def __init__(self, name: str, job: int = 0, index: int | None = None) -> None:
+        self.name = name
+        self.job = job
+        self.index = index
+        self.posted = _native.trace_now()
+        self.began = 0
+        self.row = 0
+
+    def begin(self) -> None:
+        """Note that the call begins."""
+        self.began, self.row = _native.trace_now(), _rows.take()
+
+    def end(self, task: asyncio.Task[Any] | None) -> None:
+        """Hand the call to the trace."""
+        if task is None:
+            ending = "raised"
+        elif task.cancelled():
+            ending = "cancelled"
+        else:
+            ending = "value" if task.exception() is None else "raised"
+        times = (self.posted, self.began, _native.trace_now())
+        _native.trace_call(self.name, _rows.give(self.row), times, ending, self.job, self.index)
+
+
+# Coroutines overlap on the loop's thread: a row for each that runs at a time. Their numbers are above those of threads.
+_rows = _trace.Rows(1 << 30, "coroutine")
 
 
 class Stream:
@@ -116,12 +150,12 @@ class Stream:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None) -> None:
         self.loop = loop
-        self.climb = Climb(most_calls(), limit)
+        self.climb: Climb = Climb(most_calls(), limit)
         self.waiting: deque[Call] = deque()
         self.running: set[Call] = set()
         # Calls that wait for other calls of ours have given their place away.
-        self.away = 0
-        self.finished = 0
+        self.away: int = 0
+        self.finished: int = 0
         # Whether calls are begun one in each turn of the loop, so that somebody can look in between.
         self.one_by_one = False
         self._watched: asyncio.TimerHandle | None = None
@@ -149,11 +183,15 @@ class Stream:
             if call.cancelled:
                 continue
             call.began = perf_counter()
+            if call.label is not None:
+                call.label.begin()
             try:
                 coroutine = call.context.run(call.make)
                 call.task = self.loop.create_task(coroutine, context=call.context)
             except BaseException as error:  # noqa: BLE001 - it is the call's outcome
                 self.finished += 1
+                if call.label is not None:
+                    call.label.end(None)
                 call.tell(None, error)
                 continue
             self.running.add(call)
@@ -177,6 +215,8 @@ class Stream:
         if task is not None:
             _calls.pop(task, None)
         self.climb.finished(perf_counter())
+        if call.label is not None:
+            call.label.end(task)
         call.tell(task, None)
         self._start()
 

@@ -68,7 +68,9 @@ def run_batch(
 
 def goes_through_anything(job: Job) -> bool:
     """Whether `run_batch` makes no difference between a list and a range that may be cut short."""
-    return type(job.function) is FunctionType and not (job.lazy or job.keep_going or job.source.star)
+    return (
+        type(job.function) is FunctionType and job.here is None and not (job.lazy or job.keep_going or job.source.star)
+    )
 
 
 def first_count(job: Job, mean: float | None) -> int:

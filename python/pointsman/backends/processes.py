@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pointsman._job import Job
     from pointsman._plan import Plan
+    from pointsman._source import Source
 
 # Chunks in flight for each lane: one that runs, and enough behind it that the caller may be busy for a while.
 _CHUNKS_PER_LANE = 3
@@ -42,19 +43,33 @@ class ProcessRun:
     def __init__(self, job: Job, plan: Plan, mean: float | None, base: int) -> None:
         processes = max(1, plan.processes)
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
+        native = _pool.job(
+            pool,
+            job.function,
+            star=job.source.star,
+            keep_going=job.keep_going,
+            base=base,
+            terms=job.terms.native,
+            number=job.number,
+        )
+        # A pool with more workers than this job may use gets no more at a time than these are to run.
+        depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
+        self.take_up(job, native, plan, mean, base, lanes=processes * plan.threads_per_worker, depth=depth)
+
+    def take_up(
+        self, job: Job, native: Any, plan: Plan, mean: float | None, base: int, *, lanes: int, depth: int
+    ) -> None:
+        """Be the run of `native`, which sends calls to `lanes` workers, `depth` chunks ahead for each."""
         self.job = job
         self.base = base
-        self.native: _native.ProcessJob = _pool.job(
-            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, terms=job.terms.native
-        )
-        self.source = job.source
-        self.shares = plan.caller_shares
-        self.lanes = processes * plan.threads_per_worker
-        # A pool with more workers than this job may use gets no more at a time than these are to run.
-        self.depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
+        self.native: _native.ProcessJob = native
+        self.source: Source = job.source
+        self.shares: bool = plan.caller_shares
+        self.lanes: int = lanes
+        self.depth: int = depth
         self.mean = mean
-        self.pushed = 0
-        self.bytes = 0
+        self.pushed: int = 0
+        self.bytes: int = 0
 
     def start(self) -> None:
         """Send the first chunks."""
@@ -140,7 +155,10 @@ class ProcessRun:
                     self.run_here(first, [item])
                     continue
                 index = self.base + first
-                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}: {why}")
+                # It was sent alone: its place among what was sent says nothing.
+                kind, found, reason = str(why).removeprefix("item 0 of this chunk (").partition(")")
+                text = f", {kind},{reason}" if found else f": {why}"
+                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}{text}")
                 error.__cause__ = why.__cause__
                 self.native.fill(first, [], error)
 
@@ -198,7 +216,8 @@ class ProcessRun:
         raised: BaseException | None = None
         began = perf_counter()
         try:
-            run_batch(job.function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
+            function = job.at(self.base + first)
+            run_batch(function, items, iter(items), results, star=source.star, keep_going=job.keep_going)
         except Exception as error:  # noqa: BLE001 - it takes its turn among the results
             raised = error
         if self.mean is None and results:

@@ -67,8 +67,8 @@ class Threads:
     ) -> None:
         self._threads: set[threading.Thread] = set()
         self._owner = os.getpid()
-        self.started = 0
-        self.quickest_start = float("inf")
+        self.started: int = 0
+        self.quickest_start: float = float("inf")
         this = weakref.ref(self)
 
         def start() -> None:
@@ -78,6 +78,7 @@ class Threads:
                 raise RuntimeError(message)
             pool._start()  # noqa: SLF001 - this class
 
+        self.native: _native.ThreadPool
         self.native = native = _native.ThreadPool(most, queue_capacity, start, stealing, cores)
         self._name = name
         self._stack_size = stack_size
@@ -190,17 +191,17 @@ class ThreadRun:
     """What is left of a job, on threads; the caller's thread takes part if the plan says so.
 
     `start` may be called from another thread than `stream`, before it. Every thread has the variables of `context`.
-    `daemon` says that the caller's thread is a daemon.
+    `base` is the index of the first input in the whole job. `daemon` says that the caller's thread is a daemon.
     """
 
-    def __init__(self, job: Job, plan: Plan, context: Context, *, daemon: bool) -> None:
+    def __init__(self, job: Job, plan: Plan, context: Context, base: int = 0, *, daemon: bool) -> None:
         source = job.source
         self._context = context
         self._source = source
         # At the program's end a daemon thread is cut off where it is, which must not be in a native frame.
         self._shares = plan.caller_shares and not daemon
         self._daemon = daemon
-        self._shared = _native.SharedJob(job.function, source.star, job.keep_going)
+        self._shared = _native.SharedJob(job.function, source.star, job.keep_going, base, job.number, job.name)
         self._pool = _default.threads().native
         self._eager = source.sized and not job.lazy
         self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)

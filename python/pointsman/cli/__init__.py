@@ -1,4 +1,4 @@
-"""The command line: `demo`, `optimize`, `execute`, `validate`, `doctor`, `guide`, one file each.
+"""The command line: `demo`, `optimize`, `execute`, `validate`, `report`, `doctor`, `guide`, one file each.
 
 What it does not know: how anything is measured, decided or run. It calls the public API and prints.
 
@@ -16,6 +16,7 @@ from .doctor import doctor
 from .execute import execute
 from .guide import guide
 from .optimize import optimize
+from .report import report
 from .validate import validate
 
 
@@ -25,5 +26,5 @@ def commands() -> None:
     """Decides where Python calls should run, and runs them there."""
 
 
-for command in (demo, optimize, execute, validate, doctor, guide):
-    commands.add_command(command)
+for _command in (demo, optimize, execute, validate, report, doctor, guide):
+    commands.add_command(_command)

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+import pointsman
 from pointsman._job import BACKENDS
 
 Function = Callable[..., Any]
@@ -113,6 +114,16 @@ def _parse(lines: Iterable[str], source: str, reader: str) -> list[Any]:
     return data
 
 
+def begin_trace(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Trace until the command ends, however it ends."""
+    if value is None:
+        return
+    try:
+        context.with_resource(pointsman.trace(value))
+    except pointsman.InvalidArgumentError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments that `optimize` and `execute` share."""
     for decorate in reversed(
@@ -146,6 +157,14 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--max-workers", type=click.IntRange(min=1), help="At most this many at once."),
             click.option("--chunksize", type=click.IntRange(min=1), help="Calls handed out together."),
             click.option("--sample-size", type=click.IntRange(min=1), help="Calls measured before the decision."),
+            click.option(
+                "--trace",
+                type=click.Path(dir_okay=False, path_type=Path),
+                metavar="FILE",
+                callback=begin_trace,
+                expose_value=False,
+                help="Write what every call did to this file, for Perfetto and `pointsman report`.",
+            ),
             click.option(
                 "--format",
                 "output",

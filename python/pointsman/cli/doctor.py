@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import pointsman
-from pointsman import _machine, _native, _planner
+from pointsman import _edition, _machine, _native, _planner
 
 from ._words import ago, human_bytes, human_seconds
 
@@ -57,6 +57,7 @@ def _examine() -> dict[str, Any]:
             "executable": sys.executable,
             "gil": "on" if facts.gil else "off",
             "free_threaded_build": facts.free_threaded_build,
+            "interpreters": _edition.INTERPRETERS,
         },
         "platform": facts.platform,
         "cores": {
@@ -93,6 +94,12 @@ def _sections(found: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
                     "python",
                     f"{python['implementation']} {python['version']}, the GIL is {python['gil']}"
                     + (" (free-threaded build)" if python["free_threaded_build"] else ""),
+                ),
+                (
+                    "interpreters",
+                    'worker interpreters can be used: backend="interpreters"'
+                    if python["interpreters"]
+                    else "none: worker interpreters came with CPython 3.14",
                 ),
                 ("executable", python["executable"]),
                 ("platform", found["platform"]),

@@ -43,7 +43,8 @@ def execute(
             function, data, progress_callback=report, return_optimization_result=True, **chosen
         )
     if output == "json":
-        answer = {"results": results, "seconds": plan.actual.seconds, "plan": json.loads(plan.to_json())}
+        seconds = plan.actual.seconds if plan.actual is not None else None
+        answer = {"results": results, "seconds": seconds, "plan": json.loads(plan.to_json())}
         click.echo(json.dumps(answer, default=repr))
         return
     for result in results:

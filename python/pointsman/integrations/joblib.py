@@ -29,12 +29,30 @@ from pointsman._executor import Executor
 try:
     from joblib import _parallel_backends as _joblib
     from joblib import cpu_count, register_parallel_backend
-except ModuleNotFoundError as error:
-    message = "pointsman.integrations.joblib needs joblib; install it with: pip install 'pointsman[joblib]'"
-    raise ModuleNotFoundError(message, name=error.name) from error
+except ModuleNotFoundError as _error:
+    _message = "pointsman.integrations.joblib needs joblib; install it with: pip install 'pointsman[joblib]'"
+    raise ModuleNotFoundError(_message, name=_error.name) from _error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    class _Backend:
+        """What we use of joblib's two base classes, which carry no types."""
+
+        nesting_level: int | None
+        inner_max_num_threads: int | None
+        backend_kwargs: dict[str, Any]
+        parallel: Any
+
+        def __init__(self, **options: Any) -> None: ...
+        def reset_batch_stats(self) -> None: ...
+        def _prepare_worker_env(self, n_jobs: int) -> dict[str, str]: ...
+
+else:
+
+    class _Backend(_joblib.AutoBatchingMixin, _joblib.ParallelBackendBase):
+        pass
+
 
 __all__ = ["PointsmanBackend", "register"]
 
@@ -74,7 +92,7 @@ class _Lease:
         _let_go(self.key)
 
 
-class PointsmanBackend(_joblib.AutoBatchingMixin, _joblib.ParallelBackendBase):  # type: ignore[misc]  # untyped
+class PointsmanBackend(_Backend):
     """Runs joblib's batches in worker processes that live on between calls.
 
     A call's death (by a signal, say) is a `WorkerDied` for that call; an abort stops the calls that run, and their

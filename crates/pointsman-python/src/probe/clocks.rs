@@ -13,9 +13,13 @@
 //!   number is believed, so a program that closes all descriptors harms only our speed.
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{ThreadClock, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
+pub(super) use linux::{
+    ThreadClock, children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads,
+};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{ThreadClock, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
+pub(super) use other::{
+    ThreadClock, children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads,
+};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -88,6 +92,24 @@ mod linux {
     /// As `process_cpu`, for a thread that is not attached.
     pub(in crate::probe) fn process_cpu_native() -> Duration {
         read(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or_default()
+    }
+
+    /// CPU time of the child processes that have ended and were waited for.
+    pub(in crate::probe) fn children_cpu() -> Duration {
+        let mut usage = mem::MaybeUninit::<libc::rusage>::uninit();
+        // SAFETY: the kernel writes the whole structure, which is ours, or refuses; needs no invariant.
+        let failed = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+        if failed != 0 {
+            return Duration::ZERO;
+        }
+        // SAFETY: the call has succeeded, so the structure is filled; needs no invariant.
+        let usage = unsafe { usage.assume_init() };
+        duration(usage.ru_utime) + duration(usage.ru_stime)
+    }
+
+    fn duration(time: libc::timeval) -> Duration {
+        let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
+        seconds + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
     }
 
     fn read(id: libc::clockid_t) -> Option<Duration> {
@@ -188,6 +210,10 @@ mod other {
     }
 
     pub(in crate::probe) fn process_cpu_native() -> Duration {
+        Duration::ZERO
+    }
+
+    pub(in crate::probe) fn children_cpu() -> Duration {
         Duration::ZERO
     }
 

@@ -22,12 +22,12 @@
 //! - I4. A thread state is compared as a number, and followed by nobody.
 
 use std::ffi::c_void;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 
 use pyo3::prelude::*;
-use pyo3::sync::OnceLockExt;
+
+use crate::once::Once;
 
 #[cfg(target_os = "linux")]
 mod search;
@@ -89,8 +89,8 @@ impl Structure {
 
 /// The view that works in this interpreter, found at the first call.
 pub(super) fn view(py: Python<'_>) -> &'static View {
-    static VIEW: OnceLock<View> = OnceLock::new();
-    VIEW.get_or_init_py_attached(py, || find(py))
+    static VIEW: Once<View> = Once::new();
+    VIEW.get_or_init(|| find(py))
 }
 
 pub(super) fn current_thread_state(_py: Python<'_>) -> usize {

@@ -11,11 +11,14 @@
 //! - D2. A frame's bytes are copied out of the ring before they are looked at.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::core::{Core, Counts, Env, Lane};
 use super::table::{Place, Table};
-use crate::frame::{Begin, End, Header, Kind};
+use crate::frame::{Begin, End, Header, Kind, Timing};
+use crate::layout::LaneWords;
+use crate::region::Region;
 use crate::task::{Reply, Sink, TaskId};
 
 /// What a frame has led to.
@@ -131,6 +134,14 @@ fn take<S: Sink + ?Sized>(
             counts.delivered += 1;
             Ok(Step::Nothing)
         }
+        Kind::Timing => {
+            let timing = Timing::decode(bytes).ok_or("a timing that is cut off")?;
+            let entry = lane.current.and_then(|id| table.get_mut(id)).ok_or("a timing without a task")?;
+            // Relaxed: written before the lane's first frame, and only ever shown to people.
+            let pid = lane.memory.word32(LaneWords::PID).load(Ordering::Relaxed);
+            entry.sink.timing(pid, u16::try_from(index).unwrap_or(u16::MAX), timing);
+            Ok(Step::Nothing)
+        }
         Kind::End => {
             let end = End::decode(bytes).ok_or("an END that is cut off")?;
             let id = lane.current.filter(|id| id.0 == end.task).ok_or("an END without its BEGIN")?;
@@ -180,7 +191,6 @@ fn begin<S: Sink + ?Sized>(
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::Ordering;
 
     use proptest::prelude::*;
 
@@ -190,7 +200,6 @@ mod tests {
     use crate::host::table::{Entry, Stored};
     use crate::layout::{self, Kind as Segment};
     use crate::memory::SharedMemory;
-    use crate::region::Region;
     use crate::ring::Producer;
     use crate::task::{BlockRef, ProcessId, Terms, Usage};
 
@@ -251,6 +260,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Said {
         Begin { right: bool, first: u32 },
+        Timing(u64),
         Value(Vec<u8>),
         Part(Vec<u8>),
         End { right: bool },
@@ -265,6 +275,7 @@ mod tests {
                 .prop_map(|(right, first)| Said::Begin { right, first }),
             bytes().prop_map(Said::Value),
             bytes().prop_map(Said::Value),
+            any::<u64>().prop_map(Said::Timing),
             bytes().prop_map(Said::Part),
             prop::bool::weighted(0.9).prop_map(|right| Said::End { right }),
             (0..4096_u16, bytes()).prop_map(|(at, bytes)| Said::Bytes(at, bytes)),
@@ -279,6 +290,9 @@ mod tests {
             Said::Begin { right, first } => {
                 let begin = Begin { task: id(*right), first: *first };
                 producer.push(lane, Kind::Begin, &begin.encode())
+            }
+            Said::Timing(ready) => {
+                producer.push(lane, Kind::Timing, &Timing { ready: *ready, ..Timing::default() }.encode())
             }
             Said::Value(bytes) => producer.push(lane, Kind::Value(0), bytes),
             Said::Part(bytes) => producer.push(lane, Kind::Part, bytes),

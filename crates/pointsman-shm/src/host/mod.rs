@@ -38,6 +38,7 @@ use crate::layout::{self, HostWords, Kind, LANES};
 use crate::memory::SharedMemory;
 use crate::os;
 use crate::record::INLINE;
+use crate::region::Region;
 use crate::task::{BlockRef, Hooks, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
 
 /// How long a kill waits for a claim that is under way. A claim takes less than a microsecond, unless its lane has been
@@ -333,6 +334,20 @@ impl<S: Sink + ?Sized> Host<S> {
         }
         shared.act(0, |core| core.set_limit(task, limit));
         shared.request.signal();
+    }
+
+    /// Has lanes tell when each call began and ended, from the next tasks that they claim on.
+    pub fn time_calls(&self, wanted: bool) {
+        let shared = &*self.shared;
+        if shared.is_foreign() {
+            return;
+        }
+        let word = shared.env.memory.word32(HostWords::TRACE);
+        // Relaxed: pairs with the load in `Guest::begin`; a wish, which nothing depends on. Stored only when it changes,
+        // so that the lanes' caches keep the line.
+        if word.load(Ordering::Relaxed) != u32::from(wanted) {
+            word.store(u32::from(wanted), Ordering::Relaxed);
+        }
     }
 
     /// Tasks that no lane is known to have begun.

@@ -1,0 +1,88 @@
+"""What pointsman says through the standard library's `logging`: the logger `pointsman`, silent unless somebody listens.
+
+Decisions are INFO, changes of mind and workers that died are WARNING, details are DEBUG. `logging` is dear to import: a
+program that has not imported it has no handler that could hear anything.
+
+Does not know who listens.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+_logger: Logger | None = None
+
+
+def logger() -> Logger:
+    """The logger, with a handler that does nothing: without one, warnings would go to standard error."""
+    global _logger  # noqa: PLW0603 - made once
+    if _logger is None:
+        import logging
+
+        _logger = logging.getLogger("pointsman")
+        _logger.addHandler(logging.NullHandler())
+    return _logger
+
+
+def heard() -> Logger | None:
+    """The logger, if anybody could hear it."""
+    return logger() if "logging" in sys.modules else None
+
+
+def decided(job: Any, plan: Any, before: Any) -> None:
+    """Tell of a plan, and of the one that it replaces."""
+    log = heard()
+    if log is None:
+        return
+    where = _place(plan)
+    if before is not None and before.place != plan.place:
+        log.warning("%s: moves from %s to %s: %s", job.name, _place(before), where, _why(plan))
+    elif before is not None:
+        log.debug("%s: stays on %s, with better figures", job.name, where)
+    elif plan.estimated_seconds is None:
+        log.info("%s: runs on %s: %s", job.name, where, _why(plan))
+    else:
+        expected = plan.estimated_seconds
+        log.info("%s: runs on %s, predicted %.3g s: %s", job.name, where, expected, _why(plan))
+    if plan.observation is not None:
+        seen = plan.observation
+        log.debug(
+            "%s: of %d calls, each held the GIL for %.3g s, computed without it for %.3g s and waited for %.3g s",
+            *(job.name, seen.calls, seen.held, seen.free, seen.wait),
+        )
+    for warning in plan.warnings:
+        log.warning("%s: %s", job.name, warning)
+
+
+def finished(job: Any, calls: int, seconds: float, error: BaseException | None) -> None:
+    """Tell of a job that has ended."""
+    log = heard()
+    if log is None:
+        return
+    if error is None:
+        log.debug("%s: %d results after %.3g s", job.name, calls, seconds)
+    else:
+        log.debug("%s: ended by %s after %d results and %.3g s", job.name, type(error).__name__, calls, seconds)
+
+
+def worker_died(cause: str, number: int, pid: int, replaced: bool) -> None:
+    """Tell of a worker process that died."""
+    log = heard()
+    if log is not None:
+        what = {"signal": f"was killed by signal {number}", "exit": f"ended itself with code {number}"}
+        then = "another takes its place" if replaced else "none takes its place"
+        log.warning("the worker process %d %s: %s", pid, what.get(cause, f"died ({cause})"), then)
+
+
+def _place(plan: Any) -> str:
+    if plan.backend == "inline":
+        return "the caller's thread"
+    return f"{plan.max_workers or 'all'} {plan.backend}"
+
+
+def _why(plan: Any) -> str:
+    return "; ".join(plan.reasons) or "no other choice was considered"

@@ -1,0 +1,91 @@
+"""What runs in a worker of one of the standard library's pools: unpacks calls, makes them, packs what came of them.
+
+Does not know pools, or what kind of worker this is. Nothing native is imported here: a worker interpreter has none.
+"""
+
+from __future__ import annotations
+
+import os
+from _pickle import loads
+from time import perf_counter
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _outcome
+from pointsman._errors import InvalidTypeError
+from pointsman._naming import name_of
+from pointsman._transport import dumps_anyway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A call's outcome as it travels: whether it is a value, then the pickled value or the packed exception.
+Sent = tuple[bool, Any]
+
+
+def begin(share: float, environment: dict[str, str], packed: bytes | None) -> None:
+    """Prepare a worker process."""
+    import signal
+
+    # Ctrl-C reaches the whole process group; the program decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    os.environ["POINTSMAN_CORES"] = str(share)
+    if packed is not None:
+        initializer, initargs = loads(packed)
+        initializer(*initargs)
+
+
+_functions: dict[bytes, Any] = {}
+_MOST_FUNCTIONS = 64
+
+
+def loaded(packed: bytes) -> Any:
+    """Return the function that was packed; the last ones are remembered."""
+    if packed not in _functions:
+        if len(_functions) >= _MOST_FUNCTIONS:
+            _functions.clear()
+        _functions[packed] = loads(packed)
+    return _functions[packed]
+
+
+def outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sent:
+    """Run a call and pack what came of it; never raises."""
+    try:
+        value = function(*args, **kwargs)
+        if isinstance(value, CoroutineType):
+            value.close()
+            name = name_of(function)
+            message = (
+                f"{name} returned a coroutine, which a worker cannot await: "
+                f"pass a plain function, or wrap it: lambda *a: asyncio.run({name}(*a))"
+            )
+            raise InvalidTypeError(message)  # noqa: TRY301 - it is the call's outcome, like any other
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's outcome
+        return False, _outcome.pack_exception(error)
+    try:
+        return True, dumps_anyway(value)
+    except BaseException as why:  # noqa: BLE001 - as above
+        return False, _outcome.pack_exception(_outcome.unpackable_result(value, why))
+
+
+def call(function: bytes, arguments: bytes) -> tuple[Sent, float]:
+    """Run one call in a worker."""
+    began = perf_counter()
+    try:
+        called = loaded(function)
+        args, kwargs = loads(arguments)
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        return (False, _outcome.pack_exception(error)), perf_counter() - began
+    return outcome(called, args, kwargs), perf_counter() - began
+
+
+def run_chunk(function: bytes, packed: bytes, calls: int, star: bool) -> tuple[list[Sent], float]:
+    """Run a chunk in a worker."""
+    began = perf_counter()
+    try:
+        called, items = loaded(function), loads(packed)
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        return [(False, _outcome.pack_exception(error))] * calls, perf_counter() - began
+    outcomes = [outcome(called, tuple(item) if star else (item,), {}) for item in items]
+    return outcomes, perf_counter() - began

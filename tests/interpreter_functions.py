@@ -1,0 +1,26 @@
+"""Calls for the tests of worker interpreters, which import this module by name: it needs nothing that is barred there.
+
+What it does not know: pytest, or where it runs.
+"""
+
+import asyncio
+from typing import Any
+
+
+def interpreter(_: Any = None) -> int:
+    """Identify the interpreter that runs this."""
+    from concurrent import interpreters
+
+    number: int = interpreters.get_current().id
+    return number
+
+
+def with_numpy(x: int) -> int:
+    import numpy
+
+    return int(numpy.sum([x, x]))
+
+
+async def add_later(x: int) -> tuple[int, int]:
+    await asyncio.sleep(0)
+    return x + 1, id(asyncio.get_running_loop())
