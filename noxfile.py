@@ -228,7 +228,8 @@ def joblib(session: nox.Session) -> None:
     with session.chdir(settings.parent):
         session.run(
             "python", "-m", "pytest", "-c", settings.name, "-p", "joblib_plugin",
-            "--pyargs", "joblib.test.test_parallel", "--timeout", "120", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests" / "compat")},
+            "--pyargs", "joblib.test.test_parallel", "--timeout", "120", *session.posargs,
+            env={"PYTHONPATH": str(ROOT / "tests" / "compat")},
         )  # fmt: skip
 
 
