@@ -26,6 +26,8 @@ from pointsman.backends import _cluster
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Seconds that local workers have to report: on a busy machine they import for long.
+_BIRTH = 120.0
 # Seconds that workers have to end by themselves.
 _BURIAL = 5.0
 
@@ -64,7 +66,7 @@ class DaskCluster(_cluster.Cluster):
             self.address = address
             self.client = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
             if self._processes:
-                self.client.wait_for_workers(len(self._processes), timeout=_cluster.PATIENCE)
+                self.client.wait_for_workers(len(self._processes), timeout=_BIRTH)
         except (OSError, TimeoutError) as error:
             self.close()
             message = f"no dask scheduler answers at {address}: {error}"
@@ -94,7 +96,7 @@ class DaskCluster(_cluster.Cluster):
             )
         address = str(self._local.scheduler_address)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-        command += ["--death-timeout", "10"]
+        command += ["--death-timeout", "30"]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))}  # noqa: PTH109
         for _ in range(workers):
             self._processes.append(
