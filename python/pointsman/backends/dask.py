@@ -54,7 +54,7 @@ class DaskCluster(_cluster.Cluster):
         self._local: Any = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._borrowed = False
-        self.is_local = address is None
+        self.is_local: bool = address is None
         if address is None and _on_worker(distributed):
             self._borrow(distributed)
             return
@@ -76,7 +76,7 @@ class DaskCluster(_cluster.Cluster):
     def _borrow(self, distributed: Any) -> None:
         """Use the client of the worker that runs this call (E2)."""
         self.client = distributed.get_client()
-        self.address = str(self.client.scheduler.address)
+        self.address: str = str(self.client.scheduler.address)
         self._borrowed = True
 
     def _launch(self, distributed: Any, workers: int) -> str:
