@@ -62,7 +62,7 @@ class DaskCluster(_cluster.Cluster):
             if address is None:
                 address = self._launch(distributed, workers or max(1, round(facts().cores)))
             self.address = address
-            self.client = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
+            self.client: Any = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
             if self._processes:
                 self.client.wait_for_workers(len(self._processes), timeout=_cluster.PATIENCE)
         except (OSError, TimeoutError) as error:
