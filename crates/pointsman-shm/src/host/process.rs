@@ -148,7 +148,7 @@ impl Process {
     }
 }
 
-impl<S: Sink> Core<S> {
+impl<S: Sink + ?Sized> Core<S> {
     /// Books a new process with its lanes. Launching it is the supervisor's.
     pub(super) fn add_process(&mut self, env: &Env, config: &HostConfig, lanes: u32) -> io::Result<ProcessId> {
         if self.stage == Stage::Closed {
