@@ -56,7 +56,7 @@ class DaskCluster(_cluster.Cluster):
         self._local: Any = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._borrowed = False
-        self.is_local = address is None
+        self.is_local: bool = address is None
         if address is None and _on_worker(distributed):
             self._borrow(distributed)
             return
@@ -64,7 +64,7 @@ class DaskCluster(_cluster.Cluster):
             if address is None:
                 address = self._launch(distributed, workers or max(1, round(facts().cores)))
             self.address = address
-            self.client = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
+            self.client: Any = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
             if self._processes:
                 self.client.wait_for_workers(len(self._processes), timeout=_BIRTH)
         except (OSError, TimeoutError) as error:
@@ -78,7 +78,7 @@ class DaskCluster(_cluster.Cluster):
     def _borrow(self, distributed: Any) -> None:
         """Use the client of the worker that runs this call (E2)."""
         self.client = distributed.get_client()
-        self.address = str(self.client.scheduler.address)
+        self.address: str = str(self.client.scheduler.address)
         self._borrowed = True
 
     def _launch(self, distributed: Any, workers: int) -> str:
