@@ -26,6 +26,12 @@ def die_at_three(number):
     return number
 
 
+native = pytest.mark.skipif(
+    sys.platform != "linux" or os.environ.get("POINTSMAN_PROCESSES") == "stdlib",
+    reason="the standard library's worker processes do not tell of one that died",
+)
+
+
 def said(caplog, level):
     return [record.getMessage() for record in caplog.records if record.name == "pointsman" and record.levelno == level]
 
@@ -62,6 +68,7 @@ def test_a_change_of_mind_is_a_warning(caplog):
     assert [text[:43] for text in said(caplog, logging.WARNING)] == ["work: moves from 4 threads to 2 processes: "]
 
 
+@native
 def test_the_death_of_a_worker_is_a_warning_that_says_what_becomes_of_its_place(caplog):
     caplog.set_level(logging.WARNING, "pointsman")
     pointsman.execute(die_at_three, range(8), backend="processes", max_workers=2, on_error="return")

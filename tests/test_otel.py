@@ -191,6 +191,10 @@ def test_a_submitted_call_is_counted_and_timed(collected):
     assert (good, bad) == (1, 1)
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.environ.get("POINTSMAN_PROCESSES") == "stdlib",
+    reason="the standard library's worker processes do not tell of one that died",
+)
 def test_deaths_of_workers_are_counted(collected):
     pointsman.execute(die, range(1), backend="processes", max_workers=1, on_error="return")
 
