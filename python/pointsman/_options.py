@@ -36,6 +36,12 @@ class Options:
         self._terms = terms
         terms.check(self._backend)
 
+    def __repr__(self) -> str:
+        """Return one line with what was asked for."""
+        chosen = {"backend": self._backend, "max_workers": self._max_workers, "name": self._name}
+        chosen |= {name: getattr(self._terms, name) for name in ("timeout", "retries", "retry_on", "kill_on_cancel")}
+        return f"<Options {' '.join(f'{name}={value!r}' for name, value in chosen.items() if value)}>"
+
     @overload
     def run(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
     @overload

@@ -80,11 +80,11 @@ pub struct Machine {
     /// What one frame costs the caller beyond that, whatever is in it. Built-in 3 us: B, `submit().result()`,
     /// 1.6 us alone, 5.9 us in company.
     pub process_dispatch_alone: Constant,
-    /// Start of each worker interpreter, one after the other. Built-in INTERP_START.
+    /// Start of each worker interpreter, one after the other. Built-in `INTERP_START`.
     pub interpreter_start: Constant,
-    /// The caller's work for one call in a batch that goes to an interpreter, less the bytes. Built-in INTERP_CALL.
+    /// The caller's work for one call in a batch that goes to an interpreter, less the bytes. Built-in `INTERP_CALL`.
     pub interpreter_dispatch: Constant,
-    /// What one batch costs beyond that, whatever is in it. Built-in INTERP_BATCH.
+    /// What one batch costs beyond that, whatever is in it. Built-in `INTERP_BATCH`.
     pub interpreter_dispatch_alone: Constant,
     /// Speed of pickling, and of unpickling, in bytes per second. Built-in 1.2e9: C, 80 MB in 66 ms into a cold
     /// arena; nine times that when warm, a tenth for many small objects, hence `Observation::pack`.
