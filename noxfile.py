@@ -146,11 +146,12 @@ def _crates_to_test(session: nox.Session) -> list[str]:
 # Tests that take long and ask about other packages, or the machine, rather than the interpreter.
 ON_ONE_INTERPRETER = (
     "faults/test_long_forms",
-    "test_dask",
+    "test_clusters",
+    "test_contract_on_clusters",
     "test_examples",
     "test_joblib",
     "test_real_programs",
-    "test_report_in_browser",
+    "test_trace_report_in_browser",
     "test_standard_processes",
 )
 
@@ -164,7 +165,7 @@ def tests_elsewhere(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run pytest on the installed wheel: the tests, and the examples of README and docs."""
-    _test(session, groups=("tables",))
+    _test(session, groups=("tables", "clusters"))
 
 
 # actionlint by pip; not in a dependency group, since it cannot be installed everywhere.

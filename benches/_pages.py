@@ -80,7 +80,7 @@ def decision(figures: dict[str, Any]) -> Section:
     error = summary.get("prediction_error")
     said = (
         f"Over {len(rows)} workloads, medians of {figures['rounds']} runs, each in a fresh process that pays its own "
-        f"start-up. The best fixed choice of each workload is the 1: who always knew it beforehand would get there. "
+        f"start-up. The 1 is the best of the five fixed choices for each workload, as if one knew it beforehand. "
         f"pointsman was worst at *{worst['name']}* ({_table.ratio(worst['regret'])})."
     )
     if error is not None:

@@ -24,7 +24,7 @@ def section(figures: dict[str, Any]) -> Section:
     }
     parts = {name: f"![{drawing.title}](benchmarks/{name}.svg)" for name, drawing in drawings.items()}
     parts["together"] += "\n\n" + table(
-        ["eight calls that", *_WAYS],
+        ["a call", *_WAYS],
         [
             [f"{name}", *(_table.seconds(ways[way]) if way in ways else "-" for way in _WAYS)]
             for name, ways in figures["together"].items()

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -217,7 +216,6 @@ def main() -> int:
     folder: Path = options.folder or (ROOT / "target" / "report" / "benchmarks" if options.quick else own)
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     problems = []
-    print(f"{platform.node() or 'this machine'}: ", end="")
     _table.print_machine()
     for bench in BENCHES:
         if options.draw or (options.only and bench.name not in options.only):
@@ -233,7 +231,8 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         pages = [Path(shutil.copy(page, folder.parent)) for page in pages]
     problems += write(folder, pages)
-    print("\n" + ("\n".join(f"! {problem}" for problem in problems) or "all benches ran, and met their goals"))
+    done = "the pages are written" if options.draw else "every bench ran, and met its goals"
+    print("\n" + ("\n".join(f"! {problem}" for problem in problems) or done))
     return int(bool(problems))
 
 

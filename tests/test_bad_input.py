@@ -443,3 +443,9 @@ def test_an_executor_says_what_it_is():
     with pointsman.Executor(2, backend="threads") as executor:
         assert repr(executor) == "<Executor backend='threads' max_workers=2>"
     assert repr(executor) == "<Executor backend='threads' max_workers=2, shut down>"
+
+
+def test_a_view_with_options_says_what_they_are():
+    view = pointsman.options(backend="processes", timeout=2)
+
+    assert repr(view) == "<Options backend='processes' timeout=2.0>"

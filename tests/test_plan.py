@@ -10,6 +10,7 @@ import pytest
 
 import functions
 import pointsman
+from pointsman._machine import facts
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -75,6 +76,7 @@ def test_a_waiting_function_is_seen_as_waiting_and_goes_to_threads():
     assert plan.estimated_speedup > 2
 
 
+@pytest.mark.skipif(not facts().gil, reason="this interpreter runs without the GIL")
 def test_a_computing_function_is_seen_as_holding_the_gil(measured):
     seen = measured.observation
 

@@ -162,6 +162,7 @@ def test_an_infinite_delay_never_looks(probe: _native.Probe) -> None:
     assert probe.end().samples == 0
 
 
+@pytest.mark.usefixtures("gil_enabled")
 def test_one_probe_serves_many_calls_without_mixing_them(probe: _native.Probe) -> None:
     """Nothing of one call shows in the next."""
     for _ in range(5):

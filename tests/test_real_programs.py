@@ -157,6 +157,8 @@ def test_a_blocking_database_inside_a_web_application_leaves_its_loop_free(tmp_p
     app = Starlette(routes=[Route("/visit", visit), Route("/health", health)])
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    # From now on the system takes connections, however long the server takes to start.
+    listening.listen()
     serving = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
     thread.start()

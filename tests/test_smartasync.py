@@ -18,6 +18,7 @@ import pytest
 
 import pointsman
 from pointsman import _default, smartasync
+from pointsman._machine import facts
 from smart_functions import at_once, count, double, on_a_thread, script, thread_name, variable
 
 pytestmark = pytest.mark.timeout(60)
@@ -395,6 +396,7 @@ def test_nothing_is_kept_of_calls_that_are_over():
     assert plain() is None
 
 
+@pytest.mark.skipif(not facts().gil, reason="this interpreter runs without the GIL")
 def test_a_def_that_is_known_to_hold_the_gil_for_long_runs_in_a_worker_process(tmp_path):
     source = tmp_path / "heavy_for_loops.py"
     source.write_text(

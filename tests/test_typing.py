@@ -33,7 +33,11 @@ def test_mypy_agrees(tmp_path):
     pytest.importorskip("mypy")
 
     config = tmp_path / "mypy.ini"
-    config.write_text("[mypy]\nstrict = true\n[mypy-pointsman.*]\nignore_errors = true\nfollow_imports = silent\n")
+    # As the project's own settings have it.
+    more = "enable_error_code = ignore-without-code, redundant-expr, truthy-bool, unused-awaitable"
+    config.write_text(
+        f"[mypy]\nstrict = true\n{more}\n[mypy-pointsman.*]\nignore_errors = true\nfollow_imports = silent\n"
+    )
 
     code, said = check("mypy", "--cache-dir", str(tmp_path / "cache"), "--config-file", str(config), str(FOLDER))
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pointsman._api import optimize as optimize
     from pointsman._api import run as run
     from pointsman._api import submit as submit
+    from pointsman._clusters import cluster as cluster
     from pointsman._errors import BarredError as BarredError
     from pointsman._errors import CallTimeoutError as CallTimeoutError
     from pointsman._errors import CannotTravelError as CannotTravelError
@@ -48,6 +49,7 @@ _HOME = {
     "run": "_api",
     "submit": "_api",
     "BarredError": "_errors",
+    "cluster": "_clusters",
     "CallTimeoutError": "_errors",
     "CannotTravelError": "_errors",
     "InvalidArgumentError": "_errors",
@@ -95,6 +97,7 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "amap",
+    "cluster",
     "execute",
     "map",
     "optimize",

@@ -42,8 +42,8 @@ def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
     Raises
     ------
-    Whatever `fn` raises, and:
-
+    Exception
+        Whatever `fn` raises.
     InvalidTypeError
         If `fn` is not callable.
     RunningLoopError
@@ -123,7 +123,8 @@ def map(  # noqa: A001 - the standard name and the documented options
     iterables
         The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
+        "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
+        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -151,14 +152,14 @@ def map(  # noqa: A001 - the standard name and the documented options
     progress
         Show a bar in a terminal or a notebook; elsewhere nothing.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------
     InvalidTypeError, InvalidArgumentError
         At once, for arguments that cannot work.
-
-    Whatever `fn` raises comes out of the iterator, after the results before it.
+    Exception
+        From the iterator, after the results before it: whatever `fn` raises.
 
     """
     job = Job(
@@ -246,7 +247,8 @@ def execute(
     func, data
         The function and its inputs. Each input is computed exactly once.
     backend
-        "auto" decides by measuring the first calls; "inline", "threads", "processes", "dask" do as they say.
+        "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
+        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -286,11 +288,15 @@ def execute(
     progress_callback
         Called on this thread with a phase ("measuring", "running", "done") and the share of the calls finished.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------
-    Whatever `func` raises, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
+    InvalidTypeError, InvalidArgumentError
+        For arguments that cannot work, before any call is made.
+    Exception
+        Whatever `func` raises, that of the first input in order; from another process with the worker's traceback as
+        its cause. `WorkerDied`, `CallTimeoutError`, `CannotTravelError` for what befalls a call there.
 
     """
     check_switch("verbose", verbose)
@@ -368,7 +374,10 @@ def optimize(
 
     Raises
     ------
-    Whatever `func` raises for a measured input, and for bad arguments `InvalidTypeError` or `InvalidArgumentError`.
+    InvalidTypeError, InvalidArgumentError
+        For arguments that cannot work.
+    Exception
+        Whatever `func` raises for a measured input.
 
     """
     from itertools import chain

@@ -16,7 +16,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _log, _planner, _trace
+from pointsman import _default, _planner
 from pointsman._errors import PoolBrokenError
 from pointsman._job import awaited
 from pointsman._measure import Meter
@@ -56,8 +56,7 @@ class AsyncRun:
         self._elsewhere: ProcessRun | None = None
 
     def _tell(self, before: Plan | None) -> None:
-        _trace.planned(self.job.number, self.plan)
-        _log.decided(self.job, self.plan, before)
+        self.job.decided(self.plan, before)
 
     def prepare(self) -> Plan:
         """Return the plan: to know more, calls would have to be run for nothing."""
@@ -75,8 +74,7 @@ class AsyncRun:
             error = why
             raise
         finally:
-            _log.finished(self.job, delivered, perf_counter() - began, error)
-            _trace.ended(self.job.number, error)
+            self.job.ended(delivered, perf_counter() - began, error)
         self.plan.actual = Actual(seconds=perf_counter() - began, calls=delivered, backend=self.plan.backend)
 
     def _stream(self) -> Iterator[list[Any]]:

@@ -29,6 +29,8 @@ _KIND = {
     "mixed": "it does both",
 }
 _WIDTH = 28
+# The backends that are engines of their own.
+_CLUSTERS = ("dask", "ray")
 
 
 def draw(plan: Plan) -> str:
@@ -81,6 +83,10 @@ def choice(plan: Plan) -> str:
         return "plain loop on the caller's thread"
     if plan.backend == "asyncio":
         return f"event loop, at most {plan.max_workers} calls at a time"
+    if plan.backend in _CLUSTERS:
+        # Nobody has asked yet, where the backend was said.
+        at_a_time = f", {plan.max_workers} calls at a time" if plan.max_workers else ""
+        return f"{plan.backend} cluster{at_a_time}"
     with_caller = ", the caller's thread among them" if plan.caller_shares else ""
     if plan.backend == "threads":
         return f"{plan.max_workers} threads{with_caller}"

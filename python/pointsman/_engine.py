@@ -12,9 +12,10 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _learning, _log, _native, _planner, _trace
+from pointsman import _advice, _clusters, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
+from pointsman._job import CLUSTERS
 from pointsman._measure import Meter
 from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
@@ -46,6 +47,8 @@ _BUSY = 0.5
 _WORTH_READING = 5e-3
 # Backends whose workers share no memory with the caller.
 _APART = ("processes", "interpreters")
+# Those, and where calls travel further.
+_AWAY = (*_APART, *CLUSTERS)
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
 
@@ -64,6 +67,8 @@ class Run:
         self.delivered = 0
         self._total = job.source.left()
         self._given = plan
+        # The plain loop that ended early for another look.
+        self._looped: Plan | None = None
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
         self._verdict: Verdict | None = None
@@ -97,8 +102,7 @@ class Run:
         self._decided = plan
         if plan is not None and plan is not self._latest:
             before, self._latest = self._latest, plan
-            _trace.planned(self.job.number, plan)
-            _log.decided(self.job, plan, before)
+            self.job.decided(plan, before)
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
@@ -113,8 +117,7 @@ class Run:
             error = why
             raise
         finally:
-            _log.finished(self.job, self.delivered, perf_counter() - began, error)
-            _trace.ended(self.job.number, error)
+            self.job.ended(self.delivered, perf_counter() - began, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
@@ -169,6 +172,7 @@ class Run:
                     continue
             if source.ended:
                 return
+            self._looped = self.plan if self.plan is not None and self.plan.backend == "inline" else None
             self.plan = None
 
     def _look_back(self, early: ThreadRun | ProcessRun) -> Plan | None:
@@ -210,8 +214,8 @@ class Run:
             return _said(job, "processes", job.max_workers or _whole_cores())
         if job.backend == "interpreters":
             return _said(job, "interpreters", job.max_workers or _whole_cores())
-        if job.backend == "dask":
-            return _said(job, "dask", job.max_workers or 0)
+        if job.backend in CLUSTERS:
+            return _said(job, job.backend, job.max_workers or 0)
         if job.backend == "threads" and job.max_workers is not None:
             return _said(job, "threads", job.max_workers)
         if job.backend == "inline" or job.max_workers == 1:
@@ -370,6 +374,9 @@ class Run:
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
+        if expected < _TRIFLE and backends is None and self._looped is not None:
+            # The last calls of a plain loop: what was decided for all of them says more.
+            return self._looped
         if expected < _TRIFLE and backends is None:
             plan = _said(job, "inline", 1)
             plan.calls, plan.calls_left = self._total, left
@@ -379,13 +386,16 @@ class Run:
             plan.estimated_seconds = expected if left is not None else None
             plan.reasons = ("too little is left to gain anything",)
             return self._advised(plan)
-        if backends is None and expected > _WORTH_READING and "processes" not in self._struck:
+        cluster = _clusters.facts()
+        forks = expected > _WORTH_READING and "processes" not in self._struck
+        # Calls may go to a cluster however few they are: nothing has to be started there.
+        if backends is None and (forks or cluster is not None):
             self._judge()
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
             meter.size(self._arguments, self._results)
             if meter.cannot_travel:
-                for apart in _APART:
-                    self._struck.setdefault(apart, "an argument or a result cannot be pickled")
+                for away in _AWAY:
+                    self._struck.setdefault(away, "an argument or a result cannot be pickled")
         plan = _planner.decide(
             meter.observation() if seen is None else seen,
             calls=left,
@@ -400,6 +410,7 @@ class Run:
             target_chunk_seconds=job.target,
             function=job.name,
             all_calls=self._total,
+            cluster=cluster,
         )
         plan.decided_after = perf_counter() - self._start
         return self._advised(plan)
@@ -423,7 +434,7 @@ class Run:
         verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
         self._verdict = verdict
         if not verdict.may_travel:
-            self._struck.update(dict.fromkeys(_APART, "; ".join(verdict.reasons)))
+            self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
 
     def _prepare_processes(self) -> None:
         """Let the process that forks workers boot while it is still being decided whether there shall be any."""
@@ -442,10 +453,10 @@ class Run:
             from pointsman.backends.threads import ThreadRun
 
             return ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
-        if plan.backend == "dask":
-            from pointsman.backends.dask import DaskRun
+        if plan.backend in CLUSTERS:
+            from pointsman.backends.clusters import ClusterRun
 
-            return DaskRun(self.job, plan)
+            return ClusterRun(self.job, plan, self._mean(), self._base())
         if plan.backend == "interpreters":
             from pointsman.backends.interpreters import InterpreterRun
 
@@ -516,7 +527,7 @@ class Run:
         )
         whole = known.observation() if self._foreseen and known is not None else None
         plan = self.decide(left=left + 1, seen=whole or part)
-        hasty = plan.backend in _APART and not meter.looked and seen.wall < _SURE and whole is None
+        hasty = plan.backend in _AWAY and not meter.looked and seen.wall < _SURE and whole is None
         if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1

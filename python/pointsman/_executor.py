@@ -91,16 +91,16 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         arguments that never will fail with `SharedMemoryFullError`. None: what the environment variable
         POINTSMAN_SHARED_MEMORY says, else as much as is needed.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which `shutdown` closes.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which `shutdown` closes.
 
     """
 
     def __new__(cls, *_args: Any, **options: Any) -> Executor:  # noqa: PYI034 - another class for clusters
         """Choose the class that drives the backend."""
         if cls is Executor and options.get("backend") in CLUSTERS:
-            from pointsman._dask_executor import DaskExecutor
+            from pointsman._cluster_executor import ClusterExecutor
 
-            return super().__new__(DaskExecutor)
+            return super().__new__(ClusterExecutor)
         return super().__new__(cls)
 
     def __init__(
@@ -233,6 +233,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             """Start a call and return its future: the native half does, at a third of the price."""
+
+    else:
+        submit = _native.ExecutorCore.submit
 
     def _submit_anyhow(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Start a call of which more is to be asked than the native half does."""
@@ -419,8 +422,12 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
         Raises
         ------
-        Whatever a call raises, when its result is asked for; `TimeoutError` when that is not there in time;
-        `RuntimeError` after `shutdown`.
+        Exception
+            Whatever a call raises, when its result is asked for.
+        TimeoutError
+            When a result is not there in time.
+        RuntimeError
+            After `shutdown`.
 
         """
         from pointsman import _executor_map

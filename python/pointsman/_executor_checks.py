@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
-from pointsman._job import check_count, name_of
+from pointsman._job import CLUSTERS, check_count, name_of
 from pointsman._scheduling import WorkStealingScheduler
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ _LEAST_SHARED_EACH = 128 << 10
 def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context: Any) -> str:
     """The backend that remains, once the choices are known to go together."""
     if backend not in _BACKENDS:
-        message = f"backend must be one of {', '.join(map(repr, _BACKENDS))}, not {backend!r}"
+        why = "; what is submitted runs in the background, which inline has not" if backend == "inline" else ""
+        message = f"backend must be one of {', '.join(map(repr, (*_BACKENDS, *CLUSTERS)))}, not {backend!r}{why}"
         raise InvalidArgumentError(message)
     if backend == "interpreters" and not INTERPRETERS:
         raise InvalidArgumentError(NO_INTERPRETERS)

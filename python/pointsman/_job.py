@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _terms, _trace
+from pointsman import _log, _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._naming import name_of as name_of
 from pointsman._source import Source
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
 # Engines that an optional package brings.
-CLUSTERS = ("dask",)
+CLUSTERS = ("dask", "ray")
 
 # Seconds of work in one chunk at most, unless the caller says otherwise: long enough that handing it out costs nothing,
 # short enough that a busy worker does not hold the end up. The seed's default.
@@ -57,6 +57,7 @@ class Job:
         "source",
         "target",
         "terms",
+        "told",
     )
 
     def __init__(
@@ -84,6 +85,8 @@ class Job:
         # In traces: its number, 0 while nobody traces; and what the caller's own thread calls, if not the function.
         self.number: int = 0
         self.here: Any = None
+        # Who wants to hear of this job.
+        self.told: Any = None
         self.name: str = name_of(function)
         self.backend: str = check_backend(backend)
         self.address: str | None = check_address(self.backend, address)
@@ -131,8 +134,24 @@ class Job:
 
     def begin(self, *, look: bool) -> None:
         """Note in traces that it begins; with `look` it is seen how calls on the caller's thread use the GIL."""
+        if _log.listener is not None:
+            self.told = _log.listener.begins(self)
         self.number = _trace.begin(self.name)
         self.here = _trace.timed(self.function, self.name, self.number, look=look) if self.number else None
+
+    def decided(self, plan: Any, before: Any) -> None:
+        """Tell whoever listens of a plan, and of the one that it replaces."""
+        _trace.planned(self.number, plan)
+        _log.decided(self, plan, before)
+        if self.told is not None:
+            self.told.decided(plan, before)
+
+    def ended(self, calls: int, seconds: float, error: BaseException | None) -> None:
+        """Tell whoever listens that it has ended, after so many results."""
+        _log.finished(self, calls, seconds, error)
+        _trace.ended(self.number, error)
+        if self.told is not None:
+            self.told.ended(calls, seconds, error)
 
     def at(self, index: int) -> Any:
         """What the caller's own thread calls for the input at `index` and those after it."""
@@ -286,9 +305,9 @@ def check_address(backend: str, address: Any) -> str | None:
     if address is None:
         return None
     if backend not in CLUSTERS:
-        message = f"address= is of a cluster: add backend='dask', or leave it out for {backend!r}"
+        message = f"address= is of a cluster: add backend='dask' or 'ray', or leave it out for {backend!r}"
         raise InvalidArgumentError(message)
     if not isinstance(address, str):
-        message = f"address must be a string like 'tcp://host:8786', not {address!r}"
+        message = f"address must be a string like 'tcp://host:8786' or 'host:6379', not {address!r}"
         raise InvalidTypeError(message)
     return address

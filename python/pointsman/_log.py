@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from logging import Logger
 
 _logger: Logger | None = None
+# Who else wants to hear of jobs and of workers that died: an object like that of `integrations.otel`.
+listener: Any = None
 
 
 def logger() -> Logger:
@@ -71,6 +73,8 @@ def finished(job: Any, calls: int, seconds: float, error: BaseException | None) 
 
 def worker_died(cause: str, number: int, pid: int, replaced: bool) -> None:
     """Tell of a worker process that died."""
+    if listener is not None:
+        listener.worker_died(cause, pid)
     log = heard()
     if log is not None:
         what = {"signal": f"was killed by signal {number}", "exit": f"ended itself with code {number}"}

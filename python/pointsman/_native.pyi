@@ -351,6 +351,7 @@ class Machine:
         memory: float = 0.0,
         gil: bool = True,
         interpreters: bool = False,
+        cluster: tuple[str, int, int, bool, float, float] | None = None,
         inline_dispatch: _Constant | None = None,
         thread_start: _Constant | None = None,
         thread_dispatch: _Constant | None = None,
@@ -374,6 +375,8 @@ class Machine:
     def gil(self) -> bool: ...
     @property
     def interpreters(self) -> bool: ...
+    @property
+    def cluster(self) -> tuple[str, int, int, bool, float, float] | None: ...
     @property
     def constants(self) -> dict[str, tuple[float, str]]: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -36,6 +36,12 @@ class Options:
         self._terms = terms
         terms.check(self._backend)
 
+    def __repr__(self) -> str:
+        """Return one line with what was asked for."""
+        chosen = {"backend": self._backend, "max_workers": self._max_workers, "name": self._name}
+        chosen |= {name: getattr(self._terms, name) for name in ("timeout", "retries", "retry_on", "kill_on_cancel")}
+        return f"<Options {' '.join(f'{name}={value!r}' for name, value in chosen.items() if value)}>"
+
     @overload
     def run(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
     @overload
@@ -66,7 +72,7 @@ class Options:
             backend = "processes"
         executor = _executor(backend, self._max_workers, self._name or "", self._address)
         if backend in CLUSTERS:
-            return executor.submit(terms.wrap(check_callable(fn)), *args, **kwargs)
+            return executor.options(retries=terms.retries, retry_on=terms.retry_on).submit(fn, *args, **kwargs)
         if terms.native is None:
             return executor.submit(fn, *args, **kwargs)
         from pointsman._executor_options import ExecutorOptions
@@ -149,19 +155,19 @@ def _executor(backend: str, max_workers: int | None, name: str, address: str | N
         from pointsman._executor import Executor
 
         if backend in CLUSTERS:
-            return _on_cluster(max_workers, name, address)
+            return _on_cluster(backend, max_workers, name, address)
         _executors[key] = Executor(max_workers, name, backend=backend)
     return _executors[key]
 
 
-def _on_cluster(max_workers: int | None, name: str, address: str | None) -> Executor:
+def _on_cluster(backend: str, max_workers: int | None, name: str, address: str | None) -> Executor:
     """The executor of the program's cluster, which is not closed but with the program."""
-    from pointsman._dask_executor import shared_executor
+    from pointsman._cluster_executor import shared_executor
 
     if name:
-        message = "name= is the prefix of threads' names, which those of a dask cluster do not take"
+        message = f"name= is the prefix of threads' names, which those of a {backend} cluster do not take"
         raise InvalidArgumentError(message)
-    executor: Executor = shared_executor(max_workers, address)
+    executor: Executor = shared_executor(backend, max_workers, address)
     return executor
 
 
@@ -181,7 +187,7 @@ def options(
     Parameters
     ----------
     backend
-        "auto", "inline", "threads", "processes" or "dask".
+        "auto", "inline", "threads", "processes", "dask" or "ray".
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     name
@@ -199,7 +205,7 @@ def options(
     kill_on_cancel
         `Future.cancel` stops a call that runs, and leaving a `map` early stops those that run for it.
     address
-        Of the scheduler, for `backend="dask"`; None starts a local cluster, which is closed at the program's end.
+        Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
     Raises
     ------

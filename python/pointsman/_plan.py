@@ -121,7 +121,7 @@ class Plan:
     Attributes
     ----------
     backend
-        "inline", "threads", "processes" or "interpreters".
+        "inline", "threads", "processes" or "interpreters"; "asyncio" for coroutines, "dask" or "ray" for a cluster.
     max_workers
         Calls that run at a time; the caller's own thread counts when it takes part.
     processes, threads_per_worker
@@ -181,28 +181,28 @@ class Plan:
         data: Any = None,
         actual: Actual | None = None,
     ) -> None:
-        self.backend = backend
-        self.max_workers = max_workers
-        self.processes = processes
-        self.threads_per_worker = threads_per_worker
-        self.chunksize = chunksize
-        self.workload = workload
-        self.estimated_speedup = estimated_speedup
-        self.estimated_seconds = estimated_seconds
-        self.decided_after = decided_after
-        self.observation = observation
-        self.candidates = candidates
-        self.reasons = reasons
-        self.warnings = warnings
-        self.turning_points = turning_points
-        self.function = function
-        self.calls = calls
-        self.calls_left = calls_left
-        self.caller_shares = caller_shares
-        self.hints = hints
-        self.samples = samples
-        self.data = data
-        self.actual = actual
+        self.backend: str = backend
+        self.max_workers: int = max_workers
+        self.processes: int = processes
+        self.threads_per_worker: int = threads_per_worker
+        self.chunksize: int = chunksize
+        self.workload: str = workload
+        self.estimated_speedup: float = estimated_speedup
+        self.estimated_seconds: float | None = estimated_seconds
+        self.decided_after: float = decided_after
+        self.observation: Observation | None = observation
+        self.candidates: tuple[Candidate, ...] = candidates
+        self.reasons: tuple[str, ...] = reasons
+        self.warnings: tuple[str, ...] = warnings
+        self.turning_points: tuple[str, ...] = turning_points
+        self.function: str = function
+        self.calls: int | None = calls
+        self.calls_left: int | None = calls_left
+        self.caller_shares: bool = caller_shares
+        self.hints: tuple[str, ...] = hints
+        self.samples: tuple[Sample, ...] = samples
+        self.data: Any = data
+        self.actual: Actual | None = actual
 
     @property
     def place(self) -> tuple[str, int, int]:

@@ -13,6 +13,8 @@ from pointsman._plan import _CANDIDATE, _OBSERVED, Candidate, Observation, Plan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pointsman.backends._cluster import Facts
+
 _CONSTANTS = (
     "thread_start",
     "thread_dispatch",
@@ -25,14 +27,18 @@ _CONSTANTS = (
 )
 
 
-def machine() -> _native.Machine:
-    """Describe the machine as the planner sees it: its facts now, and the constants measured here or built in."""
+def machine(cluster: Facts | None = None) -> _native.Machine:
+    """Describe the machine as the planner sees it: its facts now, and the constants measured here or built in.
+
+    `cluster` is what is known of a cluster that may be chosen.
+    """
     facts = _machine.facts()
     return _native.Machine(
         cores=facts.cores,
         memory=float(facts.memory_available),
         gil=facts.gil,
         interpreters=_edition.INTERPRETERS,
+        cluster=None if cluster is None else cluster.told(),
         **measured_constants(),
     )
 
@@ -58,11 +64,12 @@ def decide(
     target_chunk_seconds: float = 0.2,
     function: str = "",
     all_calls: int | None = None,
+    cluster: Facts | None = None,
 ) -> Plan:
     """Price every candidate for the `calls` that are left and take the cheapest."""
     decision = _native.decide(
         observation,
-        machine(),
+        machine(cluster),
         calls=calls,
         max_workers=max_workers,
         chunksize=chunksize,
@@ -93,7 +100,7 @@ def decide(
         function=function,
         calls=all_calls if all_calls is not None else calls,
         calls_left=calls,
-        caller_shares=caller_shares and chosen.backend != "inline",
+        caller_shares=caller_shares and chosen.backend not in ("inline", "dask", "ray"),
     )
 
 

@@ -36,6 +36,11 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
     The one place that chooses. POINTSMAN_PROCESSES=stdlib in the environment asks for the standard library's.
     """
     if kind == "interpreters":
+        from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
+
+        if not INTERPRETERS:
+            # A plan that was made by another Python, for one.
+            raise InvalidArgumentError(NO_INTERPRETERS)
         from pointsman._interpreters import Interpreters
 
         return Interpreters(processes, **options)

@@ -57,7 +57,9 @@ class StandardProcesses:
         breaks: bool = False,
     ) -> None:
         check(memory_limit=memory_limit, shared_memory=shared_memory)
-        self.threads, self.size, self.closed = threads, processes, False
+        self.threads: int = threads
+        self.size: int = processes
+        self.closed: bool = False
         self.native = self
         self._lock = threading.Lock()
         self._patient, self._owner, self._max_tasks = patient, os.getpid(), max_tasks

@@ -35,12 +35,14 @@ class Chunk:
     __slots__ = ("calls", "first", "items", "opened", "ready", "sent", "taken")
 
     def __init__(self, first: int, calls: int, items: list[Any] | None) -> None:
-        self.first, self.calls, self.items = first, calls, items
+        self.first: int = first
+        self.calls: int = calls
+        self.items: list[Any] | None = items
         self.sent: concurrent.futures.Future[Any] | None = None
         # (value, exception) of calls that have not been taken.
         self.ready: deque[tuple[Any, BaseException | None]] = deque()
-        self.opened = False
-        self.taken = 0
+        self.opened: bool = False
+        self.taken: int = 0
 
     @property
     def finished(self) -> bool:

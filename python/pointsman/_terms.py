@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Retries that fit the native counter; nobody means more.
 _MOST_RETRIES = 1_000_000
+# Whose workers may die under a call, and whose calls can be begun again, but not stopped.
+_CLUSTERS = ("dask", "ray")
 
 
 class Terms:
@@ -79,6 +81,8 @@ class Terms:
         if backend in ("auto", "processes", "asyncio"):
             return
         reason = None
+        if backend in _CLUSTERS and not self.needs_process:
+            return
         if self.timeout is not None and backend != "threads":
             reason = "timeout= must be able to stop a call, and only a process can be stopped"
         elif self.kill_on_cancel:

@@ -68,18 +68,19 @@ class trace:  # noqa: N801 - it reads as the verb that it is
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
-            self.path = os.path.abspath(os.fspath(path))  # noqa: PTH100 - pathlib is dear to import
+            given: object = os.fspath(path)
         except TypeError:
             message = f"a trace needs the path of a file, not {path!r}"
             raise InvalidTypeError(message) from None
-        if not isinstance(self.path, str):
+        if not isinstance(given, str):
             message = f"a trace needs the path of a file as text, not {path!r}"
             raise InvalidTypeError(message)
+        self.path: str = os.path.abspath(given)  # noqa: PTH100 - pathlib is dear to import
         directory = os.path.dirname(self.path)  # noqa: PTH120
         if not os.path.isdir(directory):  # noqa: PTH112
             message = f"the trace cannot be written to {self.path}: there is no directory {directory}"
             raise InvalidArgumentError(message)
-        self.calls = 0
+        self.calls: int = 0
         self._native: _native.Trace | None = None
         self._jobs: dict[int, _Traced] = {}
         self._owner = 0

@@ -36,7 +36,7 @@ paths = [Path("a"), Path("b")]
 # One call.
 assert_type(pointsman.run(size, paths[0]), int)
 assert_type(pointsman.run(fetch, "x"), bytes)
-assert_type(pointsman.submit(size, paths[0]), pointsman.Future[int])
+future_1 = assert_type(pointsman.submit(size, paths[0]), pointsman.Future[int])
 assert_type(pointsman.submit(size, paths[0]).result(), int)
 assert_type(pointsman.submit(fetch, "x").result(), bytes)
 assert_type(pointsman.submit(smart, "x").result(), bytes)
@@ -64,7 +64,7 @@ assert_type(pointsman.optimize(size, paths), Plan)
 view = options(backend="processes", timeout=2.0, retries=1, retry_on=OSError)
 assert_type(view.run(size, paths[0]), int)
 assert_type(view.run(fetch, "x"), bytes)
-assert_type(view.submit(size, paths[0]), pointsman.Future[int])
+future_2 = assert_type(view.submit(size, paths[0]), pointsman.Future[int])
 assert_type(view.execute(size, paths), list[int])
 assert_type(view.execute(size, paths, return_optimization_result=True), tuple[list[int], Plan])
 assert_type(view.execute(fetch, ["x"]), list[bytes])
@@ -76,15 +76,15 @@ with Executor(2) as executor:
     assert_type(executor, Executor)
     futures = [executor.submit(size, path) for path in paths]
     assert_type(futures, list[pointsman.Future[int]])
-    assert_type(executor.submit(fetch, "x"), pointsman.Future[bytes])
+    future_3 = assert_type(executor.submit(fetch, "x"), pointsman.Future[bytes])
     assert_type(executor.map(size, paths), Iterator[int])
     assert_type(executor.map(fetch, ["x"]), Iterator[bytes])
     assert_type(executor.map(pair, ["a"], [1], timeout=1.0), Iterator[tuple[str, int]])
     assert_type(executor.wait(futures), list[pointsman.Future[int]])
     for done in executor.as_completed(futures):
         assert_type(done.result(), int)
-    assert_type(executor.options(timeout=1.0).submit(size, paths[0]), pointsman.Future[int])
-    assert_type(executor.options(timeout=1.0).submit(fetch, "x"), pointsman.Future[bytes])
+    future_4 = assert_type(executor.options(timeout=1.0).submit(size, paths[0]), pointsman.Future[int])
+    future_5 = assert_type(executor.options(timeout=1.0).submit(fetch, "x"), pointsman.Future[bytes])
     assert_type(executor.options(timeout=1.0).map(size, paths), Iterator[int])
     # It takes the place of any other, and its futures that of any other's.
     standard: concurrent.futures.Executor = executor

@@ -35,7 +35,7 @@ pub(crate) const MOST_THREADS: u32 = 256;
 pub(crate) const MOST_LANES: u32 = 32;
 
 /// No time that divides is shorter (in seconds).
-const TINY: f64 = 1e-18;
+pub(crate) const TINY: f64 = 1e-18;
 
 /// An input without a length is priced as this much work in a plain loop (seconds), and at least as
 /// [`ENDLESS_CALLS`] calls. Arbitrary: between 0.3 s and 30 s the choice differs only where the gain does not repay
@@ -77,7 +77,7 @@ struct Lanes {
 #[derive(Debug)]
 pub(crate) struct Model<'a> {
     machine: &'a Machine,
-    job: &'a Job,
+    pub(crate) job: &'a Job,
     pub(crate) cores: f64,
     /// Calls to price, and whether that is only assumed.
     pub(crate) calls: f64,
@@ -98,7 +98,9 @@ pub(crate) struct Model<'a> {
     /// The same for a worker interpreter.
     pub(crate) feed_interpreter: f64,
     /// Calls in the smallest chunk, when a chunk size is prescribed.
-    grain: Option<f64>,
+    pub(crate) grain: Option<f64>,
+    /// Seconds of pickling or unpickling one call's bytes.
+    pub(crate) codec: f64,
     /// What the threads of one interpreter reach of the modelled rate.
     pub(crate) harmony: f64,
     threads: Lanes,
@@ -162,6 +164,7 @@ impl<'a> Model<'a> {
             feed: feed.max(TINY),
             feed_interpreter: feed_interpreter.max(TINY),
             grain,
+            codec,
             harmony: 1.0,
             threads: lanes_under(machine.gil, call, dispatch, MOST_THREADS),
             lanes: lanes_under(machine.gil, call, feed, MOST_LANES),
@@ -308,6 +311,11 @@ impl<'a> Model<'a> {
         self.free + self.wait < 0.01 * self.wall
     }
 
+    /// Calls per second that one interpreter can run at most, whatever the number of its threads.
+    pub(crate) fn gil_rate(&self, moving: f64) -> f64 {
+        if self.held + moving > 0.0 { 1.0 / (self.held + moving) } else { f64::INFINITY }
+    }
+
     fn thread_rate(&self, lanes: u32) -> f64 {
         let dispatch = self.machine.thread_dispatch.value();
         let alone = f64::from(lanes) / (self.wall + dispatch).max(self.turn);
@@ -379,7 +387,7 @@ impl<'a> Model<'a> {
 
     /// What the last lane is expected to work longer than the mean of them: the mean of the maximum of as many normal
     /// variables, but no more than the longest call exceeds the mean one.
-    fn spread(&self, lanes: u32, group: f64) -> f64 {
+    pub(crate) fn spread(&self, lanes: u32, group: f64) -> f64 {
         let late = self.cv * self.wall * (2.0 * f64::from(lanes.max(1)).ln()).sqrt();
         let most = if self.longest > self.wall { self.longest - self.wall } else { f64::INFINITY };
         late.min(most) * group.max(1.0).sqrt()

@@ -169,6 +169,18 @@ fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement>
             fixed: count == cores,
         });
     }
+    all.extend(machine.cluster.iter().map(|cluster| {
+        let (processes, lanes) = cluster.lanes(most);
+        Placement {
+            backend: cluster.engine.backend(),
+            workers: processes.saturating_mul(lanes),
+            processes,
+            lanes,
+            cost: model.cluster(cluster, processes, lanes),
+            fits: true,
+            fixed: true,
+        }
+    }));
     all
 }
 
@@ -229,7 +241,14 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
     let by_processes = placements.iter().any(|placement| {
         better(placement) && placement.cost.seconds <= fastest && placement.backend >= Backend::Processes
     });
+    let by_cluster = placements
+        .iter()
+        .any(|placement| better(placement) && placement.cost.seconds <= fastest && placement.backend >= Backend::Dask);
     let tie = |placement: &Placement| {
+        if by_cluster {
+            // What a network takes varies, too, and others may use it.
+            return if placement.backend >= Backend::Dask { TIE } else { UNSURE };
+        }
         if placement.backend != Backend::Threads || !must_start || !by_processes {
             TIE
         } else if is_one_that_waited(observation) {
@@ -297,7 +316,10 @@ fn candidate(placement: &Placement, model: &Model<'_>, machine: &Machine, job: &
         workers: placement.workers,
         processes: placement.processes,
         threads_per_worker: placement.lanes,
-        chunksize: model.chunk(placement.workers),
+        chunksize: match machine.cluster.filter(|cluster| cluster.engine.backend() == placement.backend) {
+            Some(cluster) => whole(model.cluster_chunk(cluster.dispatch.value(), f64::from(placement.workers))).max(1),
+            None => model.chunk(placement.workers),
+        },
         seconds: placement.cost.seconds,
         start_up: placement.cost.start_up,
         rate: placement.cost.rate,

@@ -40,6 +40,8 @@ impl Told<'_> {
                 reasons.push(self.against(backend));
             }
         }
+        let cluster = self.machine.cluster.map(|cluster| cluster.engine.backend());
+        reasons.extend(cluster.filter(|backend| *backend != self.taken.backend).map(|backend| self.against(backend)));
         reasons.push(self.for_the_taken());
         reasons
     }
@@ -112,7 +114,8 @@ impl Told<'_> {
     fn against(&self, backend: Backend) -> String {
         let name = backend.name();
         if let Some(objection) = self.job.objection(backend) {
-            return format!("{name} are struck out: {objection}");
+            let are = if backend >= Backend::Dask { "is" } else { "are" };
+            return format!("{name} {are} struck out: {objection}");
         }
         let Some(best) = self.best(backend) else {
             return format!("{name} need more than the {} worker allowed", self.job.max_workers.unwrap_or(1).max(1));
@@ -127,6 +130,7 @@ impl Told<'_> {
         let why = match backend {
             Backend::Processes => self.against_workers(best, self.model.feed),
             Backend::Interpreters => self.against_workers(best, self.model.feed_interpreter),
+            Backend::Dask | Backend::Ray => self.against_cluster(best),
             _ => self.against_threads(best),
         };
         format!("{why}; the best of them would take {seconds}")
@@ -162,6 +166,19 @@ impl Told<'_> {
         }
     }
 
+    fn against_cluster(&self, best: &Placement) -> String {
+        let name = best.backend.name();
+        let Some(cluster) = self.machine.cluster else { return name.to_owned() };
+        let moved = self.model.bytes / cluster.bytes_per_second.value().max(1.0);
+        if moved > 0.5 * self.model.wall {
+            let (bytes, call) = (human_bytes(self.model.bytes), human_seconds(self.model.wall));
+            format!("{name}: sending {bytes} takes {} per call, the call itself {call}", human_seconds(moved))
+        } else {
+            let dispatch = human_seconds(cluster.dispatch.value());
+            format!("{name} (a dispatch takes {dispatch}) is limited by {}", limit_words(best.cost.limit))
+        }
+    }
+
     fn for_the_taken(&self) -> String {
         let taken = self.taken;
         let inline = self.placements[0].cost.seconds;
@@ -177,6 +194,13 @@ impl Told<'_> {
                 format!(
                     "{} threads: {seconds}, {times:.1} times as fast as the plain loop; limited by {limit}",
                     taken.workers
+                )
+            }
+            Backend::Dask | Backend::Ray => {
+                let (name, lanes) = (taken.backend.name(), taken.workers);
+                format!(
+                    "{name} cluster, {lanes} calls at a time: {seconds}, {times:.1} times as fast as the plain loop; \
+                     limited by {limit}"
                 )
             }
             Backend::Processes | Backend::Interpreters => {

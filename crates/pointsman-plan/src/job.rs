@@ -21,11 +21,16 @@ pub enum Backend {
     Processes,
     /// Other interpreters of the caller's process, each with a GIL of its own.
     Interpreters,
+    /// Workers of a dask cluster.
+    Dask,
+    /// Workers of a ray cluster.
+    Ray,
 }
 
 impl Backend {
     /// All backends that are priced.
-    pub const ALL: [Self; 4] = [Self::Inline, Self::Threads, Self::Processes, Self::Interpreters];
+    pub const ALL: [Self; 6] =
+        [Self::Inline, Self::Threads, Self::Processes, Self::Interpreters, Self::Dask, Self::Ray];
 
     /// The name that users write.
     pub const fn name(self) -> &'static str {
@@ -34,6 +39,8 @@ impl Backend {
             Self::Threads => "threads",
             Self::Processes => "processes",
             Self::Interpreters => "interpreters",
+            Self::Dask => "dask",
+            Self::Ray => "ray",
         }
     }
 

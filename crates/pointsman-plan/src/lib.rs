@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+mod cluster;
 mod cost_model;
 mod decide;
 mod explain;
@@ -30,6 +31,7 @@ mod plan;
 mod turning;
 
 pub use chunk::chunk_size;
+pub use cluster::{Cluster, Engine};
 pub use decide::decide;
 pub use human::{human_bytes, human_seconds};
 pub use job::{Backend, Backends, Job};

@@ -9,6 +9,7 @@
 //! - I1. The value of a [`Constant`] is finite and not negative.
 //! - I2. Every constant says where it comes from.
 
+use crate::cluster::Cluster;
 use crate::number::within;
 use crate::observation::Bytes;
 
@@ -61,6 +62,8 @@ pub struct Machine {
     pub gil: bool,
     /// Whether the interpreter can run others beside itself, each with a GIL of its own.
     pub interpreters: bool,
+    /// The cluster that the program is connected to, if it is one of the choices.
+    pub cluster: Option<Cluster>,
     /// Cost of one turn of a plain loop over calls. Built-in 0.03 us: 0.034 us (B, "plain in-process loop").
     pub inline_dispatch: Constant,
     /// Start of one pool thread. Built-in 60 us, with the wake of a halted core (A: 20-48 us) in it.
@@ -106,6 +109,7 @@ impl Machine {
             memory,
             gil,
             interpreters: false,
+            cluster: None,
             inline_dispatch: built_in(0.03e-6),
             thread_start: built_in(60e-6),
             thread_dispatch: built_in(0.3e-6),

@@ -352,8 +352,15 @@ fn turning_points_say_where_the_choice_would_change() {
     let points = turning_points(&observation, &Machine::default(), &Job::of(1000));
 
     assert_eq!(points.len(), 2, "{points:?}");
-    assert!(points[0].starts_with("with calls over ") && points[0].ends_with(", processes"), "{points:?}");
+    assert!(points[0].starts_with("with calls under ") && points[0].ends_with(", inline"), "{points:?}");
     assert!(points[1].starts_with("with fewer than ") && points[1].ends_with(" calls, inline"), "{points:?}");
+}
+
+#[test]
+fn turning_points_lie_on_the_side_where_the_choice_is_another() {
+    let points = turning_points(&call(0.001 * MS, 0.0, 0.0), &Machine::default(), &Job::of(1000));
+
+    assert!(points[0].starts_with("with calls over ") && points[0].ends_with(", processes"), "{points:?}");
 }
 
 #[test]

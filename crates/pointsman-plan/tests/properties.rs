@@ -1,8 +1,8 @@
 //! What holds for every observation, machine and job.
 
 use pointsman_plan::{
-    Backend, Backends, Bytes, Candidate, Constant, Job, Machine, Observation, Plan, Provenance, Seconds, chunk_size,
-    decide, human_bytes, human_seconds, turning_points,
+    Backend, Backends, Bytes, Candidate, Cluster, Constant, Engine, Job, Machine, Observation, Plan, Provenance,
+    Seconds, chunk_size, decide, human_bytes, human_seconds, turning_points,
 };
 use proptest::prelude::*;
 
@@ -33,8 +33,26 @@ fn observations() -> impl Strategy<Value = Observation> {
 
 fn machines() -> impl Strategy<Value = Machine> {
     let cores = prop_oneof![Just(1.0), Just(2.0), Just(8.0), Just(64.0), 0.2..16.0];
-    (cores, prop_oneof![Just(0.0), 1e8..1e11], any::<bool>())
-        .prop_map(|(cores, memory, gil)| Machine::new(cores, Bytes::new(memory), gil))
+    (cores, prop_oneof![Just(0.0), 1e8..1e11], any::<bool>(), proptest::option::of(clusters()))
+        .prop_map(|(cores, memory, gil, cluster)| Machine { cluster, ..Machine::new(cores, Bytes::new(memory), gil) })
+}
+
+fn clusters() -> impl Strategy<Value = Cluster> {
+    let sizes = (1..64_u32, 1..9_u32, any::<bool>(), any::<bool>());
+    (sizes, -4.0..-1.0_f64, 6.0..10.0_f64).prop_map(|((workers, threads, here, dask), dispatch, speed)| Cluster {
+        engine: if dask { Engine::Dask } else { Engine::Ray },
+        workers,
+        threads,
+        here,
+        dispatch: Constant::new(10.0_f64.powf(dispatch), Provenance::Given),
+        bytes_per_second: Constant::new(10.0_f64.powf(speed), Provenance::Given),
+        start_up: Constant::new(0.0, Provenance::Given),
+    })
+}
+
+/// What a plan predicts for the cluster.
+fn on_cluster(plan: &Plan) -> Option<&Candidate> {
+    plan.candidates.iter().find(|candidate| candidate.backend >= Backend::Dask)
 }
 
 fn jobs() -> impl Strategy<Value = Job> {
@@ -86,6 +104,11 @@ fn slower(machine: &Machine, factor: f64) -> Machine {
         event_loop_dispatch: scale(machine.event_loop_dispatch),
         least_chunk: scale(machine.least_chunk),
         least_gain: scale(machine.least_gain),
+        cluster: machine.cluster.map(|cluster| Cluster {
+            dispatch: scale(cluster.dispatch),
+            bytes_per_second: scale_down(cluster.bytes_per_second, factor),
+            ..cluster
+        }),
         ..*machine
     }
 }
@@ -114,6 +137,61 @@ proptest! {
     }
 
     #[test]
+    fn a_cluster_is_a_candidate_only_where_there_is_one(
+        observation in observations(), machine in machines(), job in jobs()
+    ) {
+        let plan = decide(&observation, &machine, &job);
+        let shown = on_cluster(&plan).map(|candidate| candidate.backend);
+
+        prop_assert_eq!(shown, machine.cluster.map(|cluster| cluster.engine.backend()));
+    }
+
+    #[test]
+    fn a_cluster_is_taken_only_where_it_is_predicted_to_be_the_fastest(
+        observation in observations(), machine in machines(), cluster in clusters(), job in jobs()
+    ) {
+        let plan = decide(&observation, &Machine { cluster: Some(cluster), ..machine }, &job);
+        prop_assume!(plan.choice().backend >= Backend::Dask);
+
+        let without = decide(&observation, &Machine { cluster: None, ..machine }, &job);
+
+        prop_assert!(plan.seconds < without.seconds, "{:#?}\n{:#?}", plan, without);
+    }
+
+    #[test]
+    fn a_slower_connection_never_favours_a_cluster(
+        observation in observations(), machine in machines(), cluster in clusters(), job in jobs(),
+        (later, slower) in (1.0..100.0_f64, 1.0..1000.0_f64)
+    ) {
+        let now = decide(&observation, &Machine { cluster: Some(cluster), ..machine }, &job);
+        let worse = Cluster {
+            dispatch: Constant::new(cluster.dispatch.value() * later, Provenance::Given),
+            bytes_per_second: Constant::new(cluster.bytes_per_second.value() / slower, Provenance::Given),
+            ..cluster
+        };
+
+        let then = decide(&observation, &Machine { cluster: Some(worse), ..machine }, &job);
+
+        let seconds = |plan: &Plan| on_cluster(plan).map_or(0.0, |candidate| candidate.seconds);
+        prop_assert!(seconds(&then) >= seconds(&now) * (1.0 - 1e-9), "{:#?}\n{:#?}", now, then);
+        prop_assert!(then.choice().backend < Backend::Dask || now.choice().backend >= Backend::Dask);
+    }
+
+    #[test]
+    fn a_cluster_that_is_struck_out_is_shown_and_not_taken(
+        observation in observations(), machine in machines(), cluster in clusters(), job in jobs()
+    ) {
+        let backend = cluster.engine.backend();
+        let job = Job { struck: vec![(backend, "it writes to a list".to_owned())], ..job };
+
+        let plan = decide(&observation, &Machine { cluster: Some(cluster), ..machine }, &job);
+
+        prop_assert_ne!(plan.choice().backend, backend);
+        prop_assert_eq!(on_cluster(&plan).and_then(|one| one.struck_out.as_deref()), Some("it writes to a list"));
+        prop_assert!(plan.reasons.iter().any(|reason| reason.contains("is struck out: it writes to a list")));
+    }
+
+    #[test]
     fn more_waiting_never_turns_threads_into_the_plain_loop(
         observation in observations(), machine in machines(), job in jobs(), more in 1.0..100.0_f64
     ) {
@@ -134,6 +212,8 @@ proptest! {
     fn more_bytes_never_favour_processes(
         observation in observations(), machine in machines(), job in jobs(), more in 0.0..1e8_f64
     ) {
+        // A cluster suffers more from bytes, so calls that leave it may go to processes.
+        let machine = Machine { cluster: None, ..machine };
         let now = decide(&observation, &machine, &job);
         let bytes = Bytes::new(observation.argument_bytes.get() + more);
 

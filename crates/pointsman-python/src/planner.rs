@@ -142,6 +142,29 @@ impl From<Given> for plan::Constant {
     }
 }
 
+/// A cluster as Python gives it: "dask" or "ray", workers, calls at a time in each, whether they share the cores of this
+/// host, seconds per dispatch, and bytes per second.
+type ClusterFacts = (String, u32, u32, bool, f64, f64);
+
+fn cluster_of((engine, workers, threads, here, dispatch, speed): ClusterFacts) -> PyResult<plan::Cluster> {
+    let engine = match engine.as_str() {
+        "dask" => plan::Engine::Dask,
+        "ray" => plan::Engine::Ray,
+        other => return Err(PyValueError::new_err(format!("no engine of clusters is called {other:?}"))),
+    };
+    let given = |value| plan::Constant::new(value, Provenance::Given);
+    Ok(plan::Cluster {
+        engine,
+        workers,
+        threads,
+        here,
+        dispatch: given(dispatch),
+        bytes_per_second: given(speed),
+        // It was connected to before it became a choice.
+        start_up: given(0.0),
+    })
+}
+
 /// Facts about a host. A constant that is not given has its built-in value.
 #[pyclass(frozen, eq, module = "pointsman._native")]
 #[derive(Debug, Clone, PartialEq)]
@@ -150,7 +173,7 @@ pub(crate) struct Machine(plan::Machine);
 #[pymethods]
 impl Machine {
     #[new]
-    #[pyo3(signature = (*, cores, memory=0.0, gil=true, interpreters=false, inline_dispatch=None, thread_start=None, thread_dispatch=None,
+    #[pyo3(signature = (*, cores, memory=0.0, gil=true, interpreters=false, cluster=None, inline_dispatch=None, thread_start=None, thread_dispatch=None,
         process_first=None, process_next=None, process_dispatch=None, process_dispatch_alone=None,
         interpreter_start=None, interpreter_dispatch=None, interpreter_dispatch_alone=None, bytes_per_second=None, event_loop_dispatch=None, least_chunk=None, least_gain=None))]
     #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
@@ -159,6 +182,7 @@ impl Machine {
         memory: f64,
         gil: bool,
         interpreters: bool,
+        cluster: Option<ClusterFacts>,
         inline_dispatch: Option<Given>,
         thread_start: Option<Given>,
         thread_dispatch: Option<Given>,
@@ -173,10 +197,11 @@ impl Machine {
         event_loop_dispatch: Option<Given>,
         least_chunk: Option<Given>,
         least_gain: Option<Given>,
-    ) -> Self {
+    ) -> PyResult<Self> {
+        let cluster = cluster.map(cluster_of).transpose()?;
         let built_in = plan::Machine::new(cores, Bytes::new(memory), gil);
         let or = |given: Option<Given>, constant| given.map_or(constant, plan::Constant::from);
-        Self(plan::Machine {
+        Ok(Self(plan::Machine {
             inline_dispatch: or(inline_dispatch, built_in.inline_dispatch),
             thread_start: or(thread_start, built_in.thread_start),
             thread_dispatch: or(thread_dispatch, built_in.thread_dispatch),
@@ -192,8 +217,9 @@ impl Machine {
             least_chunk: or(least_chunk, built_in.least_chunk),
             least_gain: or(least_gain, built_in.least_gain),
             interpreters,
+            cluster,
             ..built_in
-        })
+        }))
     }
 
     /// Usable cores, perhaps not whole.
@@ -220,6 +246,16 @@ impl Machine {
         self.0.interpreters
     }
 
+    /// The cluster among the choices, as it was given, or None.
+    #[getter]
+    fn cluster(&self) -> Option<ClusterFacts> {
+        self.0.cluster.map(|cluster| {
+            let engine = cluster.engine.backend().name().to_owned();
+            let (dispatch, speed) = (cluster.dispatch.value(), cluster.bytes_per_second.value());
+            (engine, cluster.workers, cluster.threads, cluster.here, dispatch, speed)
+        })
+    }
+
     /// Every constant by name: its value, and "built-in", "given" or "measured:<seconds since 1970>".
     #[getter]
     fn constants(&self) -> HashMap<&'static str, (f64, String)> {
@@ -239,6 +275,10 @@ impl Machine {
         let mut parts =
             vec![format!("cores={:?}", self.cores()), format!("memory={:?}", self.memory()), format!("gil={gil}")];
         parts.extend(self.0.interpreters.then(|| "interpreters=True".to_owned()));
+        parts.extend(self.cluster().map(|(engine, workers, threads, here, dispatch, speed)| {
+            let here = if here { "True" } else { "False" };
+            format!("cluster=('{engine}', {workers}, {threads}, {here}, {dispatch:?}, {speed:?})")
+        }));
         for (name, constant) in self.0.constants() {
             match constant.provenance() {
                 Provenance::BuiltIn => {}

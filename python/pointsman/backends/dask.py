@@ -1,243 +1,224 @@
-"""A job whose calls run on a dask cluster.
+"""Connections to dask clusters: an existing one by its address, or one of our own on this machine.
 
-Does not know how a cluster is found or started, or who decided to use one.
+Does not know jobs, plans or futures of ours.
 
 Invariants:
-    K1. A large argument or function is sent to the cluster once, as long as it has the same content.
-    K2. At most a window of calls is on its way, whatever the length of the input.
+    E1. On a cluster of our own a call whose worker dies is not begun again by the scheduler; on an existing one that is
+        a matter of its own setting `distributed.scheduler.allowed-failures`.
+    E2. In a call that runs on a worker the cluster is that worker's own, and the worker takes another call meanwhile.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import threading
-from collections import OrderedDict, deque
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+import contextlib
+import functools
+import inspect
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pointsman._errors import CannotTravelError, RemoteError, WorkerDied, _RemoteTraceback
-from pointsman.backends._cluster import Cluster, shared
+from pointsman._errors import MissingExtraError, PoolBrokenError
+from pointsman._machine import facts
+from pointsman.backends import _cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from pointsman._job import Job
-    from pointsman._plan import Plan
-    from pointsman._source import Source
-
-# Bytes from which an argument is scattered: below it, one more message costs more than the bytes. Arbitrary between 50
-# and 500 kB.
-_LARGE = 100_000
-# Bytes of a chunk's inputs from which they go to the workers by themselves, past the scheduler.
-_MOST_SENT = 4 << 20
-# Scattered values that are remembered.
-_MOST_KEPT = 32
-# A chunk lasts this many times what its dispatch costs: 5 % is lost.
-_WORTH = 20
-# Chunks on their way for each lane: one that runs, and one behind it.
-_DEPTH = 2
+# Seconds that workers have to end by themselves.
+_BURIAL = 5.0
 
 
-class Scattered:
-    """Large values that the cluster has, by content."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Any] = OrderedDict()
-
-    def send(self, value: Any) -> Any:
-        """The value itself if it is small, else what stands for it on the cluster."""
-        from dask.base import tokenize
-        from dask.sizeof import sizeof
-
-        if sizeof(value) < _LARGE:
-            return value
-        token = tokenize(value)
-        with self._lock:
-            held = self._kept.get(token)
-            if held is None or held.status not in ("finished", "pending"):
-                # In a list, or the items of a dict would be scattered one by one. On all workers: one may die.
-                (held,) = self._cluster.client.scatter([value], broadcast=True, hash=False)
-                self._kept[token] = held
-            self._kept.move_to_end(token)
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-            return held
+def need() -> Any:
+    """Import dask's engine, or say how to get it."""
+    try:
+        import distributed
+    except ModuleNotFoundError as error:
+        message = "backend='dask' needs distributed; install it with: pip install 'pointsman[dask]'"
+        raise MissingExtraError(message, name=error.name) from error
+    return distributed
 
 
-def translate(error: BaseException, cluster: Cluster, name: str) -> BaseException:
-    """What the caller sees of an error of the engine."""
-    from distributed.client import FutureCancelledError
-    from distributed.scheduler import KilledWorker
+class DaskCluster(_cluster.Cluster):
+    """A client of a scheduler, and the local cluster behind it if it is ours."""
 
-    if isinstance(error, KilledWorker):
-        worker = getattr(error.last_worker, "address", error.last_worker)
-        message = (
-            f"the dask worker at {worker} died while it ran a call of {name} "
-            f"(scheduler at {cluster.address}); other calls go on"
-        )
-        died = WorkerDied(message, "unknown", 0, 0, name, None)
-        died.__cause__ = error
-        return died
-    if isinstance(error, FutureCancelledError | concurrent.futures.CancelledError):
-        lost = cluster.lost()
-        lost.__cause__ = error
-        return lost
-    return error
+    kind: ClassVar[str] = "dask"
+    has_priorities: ClassVar[bool] = True
+    # It has them for exceptions only, and for all tasks of a graph alike.
+    has_retries: ClassVar[bool] = False
 
-
-class DaskRun:
-    """What is left of a job, on a cluster, in chunks sized by what a dispatch is measured to cost."""
-
-    def __init__(self, job: Job, plan: Plan) -> None:
-        self.job = job
-        self.source: Source = job.source
-        self.cluster: Cluster = shared(job.address, job.max_workers)
-        self.lanes: int = self.cluster.lanes
-        plan.max_workers = self.lanes
-        self._dispatch = self._measure()
-        self._size = job.chunksize or 1
-        self._mean: float | None = None
-        self._function = Scattered(self.cluster)
-
-    def _measure(self) -> float:
-        """Seconds that one small call takes there and back."""
-        costs = []
-        for _ in range(3):
-            began = perf_counter()
-            self._result(self.cluster.client.submit(int, pure=False))
-            costs.append(perf_counter() - began)
-        return min(costs)
-
-    def _result(self, theirs: Any) -> Any:
-        self.cluster.check()
+    def __init__(self, address: str | None, workers: int | None) -> None:
+        distributed = need()
+        super().__init__(address, workers)
+        self._local: Any = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._borrowed = False
+        self.is_local = address is None
+        if address is None and _on_worker(distributed):
+            self._borrow(distributed)
+            return
         try:
-            return theirs.result()
-        except BaseException as error:
-            if not isinstance(error, Exception | concurrent.futures.CancelledError):
-                raise
-            why = translate(error, self.cluster, self.job.name)
-            if why is error:
-                raise
-            raise why from error
+            if address is None:
+                address = self._launch(distributed, workers or max(1, round(facts().cores)))
+            self.address = address
+            self.client = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
+            if self._processes:
+                self.client.wait_for_workers(len(self._processes), timeout=_cluster.PATIENCE)
+        except (OSError, TimeoutError) as error:
+            self.close()
+            message = f"no dask scheduler answers at {address}: {error}"
+            raise PoolBrokenError(message) from error
+        except BaseException:
+            self.close()
+            raise
 
-    def stream(self) -> Iterator[list[Any]]:
-        """Yield results in order until the job is done; raise what a call raised after the results before it."""
-        under_way: deque[tuple[Any, int]] = deque()
-        try:
-            while True:
-                self._fill(under_way)
-                if not under_way:
-                    return
-                theirs, count = under_way.popleft()
-                values, error, text, seconds = self._take(theirs, count)
-                self._learn(len(values), seconds)
-                if values:
-                    yield values
-                if error is not None:
-                    if error.__cause__ is None:
-                        error.__cause__ = _RemoteTraceback(text)
-                    raise error
-        finally:
-            for theirs, _count in under_way:
-                theirs.cancel()
+    def _borrow(self, distributed: Any) -> None:
+        """Use the client of the worker that runs this call (E2)."""
+        self.client = distributed.get_client()
+        self.address = str(self.client.scheduler.address)
+        self._borrowed = True
 
-    def _take(self, theirs: Any, count: int) -> Any:
-        try:
-            return self._result(theirs)
-        except WorkerDied as error:
-            if not self.job.keep_going:
-                raise
-            # Each call of the chunk had the same fate.
-            return [error] * count, None, "", 0.0
+    def _launch(self, distributed: Any, workers: int) -> str:
+        """Start a scheduler in this process, and workers in others; returns the address.
 
-    def _fill(self, under_way: deque[tuple[Any, int]]) -> None:
-        """Send chunks until the window is full."""
-        ahead = sum(count for _theirs, count in under_way)
-        bound = self.job.buffersize
-        while len(under_way) < _DEPTH * self.lanes:
-            count = self._size if bound is None else min(self._size, bound - ahead)
-            items = self.source.take(count) if count > 0 else []
-            if not items:
-                return
-            self.cluster.check()
-            theirs = self.cluster.client.submit(
-                _run_chunk,
-                self._function.send(self.job.function),
-                self._pack(items),
-                star=self.source.star,
-                keep_going=self.job.keep_going,
-                pure=False,
+        Not by multiprocessing, which would run the program's main module again in each of them.
+        """
+        import dask
+
+        # A worker holds only what it runs: its death touches nothing else.
+        settings = {"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-saturation": 1.0}
+        with dask.config.set(settings):
+            self._local = distributed.LocalCluster(
+                n_workers=0, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1", silence_logs="CRITICAL"
             )
-            under_way.append((theirs, len(items)))
-            ahead += len(items)
+        address = str(self._local.scheduler_address)
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+        command += ["--death-timeout", "10"]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))}  # noqa: PTH109
+        for _ in range(workers):
+            self._processes.append(
+                subprocess.Popen(  # noqa: S603 - our own interpreter
+                    command,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        return address
 
-    def _pack(self, items: list[Any]) -> Any:
-        """The inputs of a chunk as bytes, which the engine neither searches nor copies."""
-        import cloudpickle
+    @property
+    def workers(self) -> tuple[int, int]:
+        """Worker processes, and threads in each, on average."""
+        if self._processes:
+            # One that died is being replaced.
+            return len(self._processes), 1
+        with contextlib.suppress(Exception):
+            info = self.client.scheduler_info(n_workers=-1)
+            threads = [int(worker["nthreads"]) for worker in info["workers"].values()]
+            return len(threads), max(1, sum(threads) // max(1, len(threads)))
+        return 0, 1
 
-        try:
-            packed = cloudpickle.dumps(items, 5)
-        except Exception as error:
-            message = f"an input of {self.job.name} cannot be pickled: {type(error).__name__}: {error}"
-            raise CannotTravelError(message) from error
-        if len(packed) < _MOST_SENT:
-            return packed
-        (held,) = self.cluster.client.scatter([packed], broadcast=True, hash=False)
+    def hosts(self) -> set[str]:
+        """Where its workers are."""
+        info = self.client.scheduler_info(n_workers=-1)
+        return {str(worker["host"]) for worker in info["workers"].values()}
+
+    @property
+    def alive(self) -> bool:
+        """Whether the client has its scheduler."""
+        return bool(self.client.status == "running")
+
+    def start(self, function: Callable[..., Any], *values: Any, urgency: int = 0, retries: int = 0) -> Any:
+        """Start a call; `retries` is not the scheduler's."""
+        del retries
+        return self.client.submit(function, *values, pure=False, priority=urgency, **_held_back())
+
+    def put(self, data: bytes) -> Any:
+        """Scatter bytes to all workers, since one may die."""
+        (held,) = self.client.scatter([data], broadcast=True, hash=False)
         return held
 
-    def _learn(self, calls: int, seconds: float) -> None:
-        """Size the chunks that follow: long against a dispatch, short against the job."""
-        if self.job.chunksize is not None or not calls:
-            return
-        mean = seconds / calls
-        self._mean = mean if self._mean is None else 0.5 * (self._mean + mean)
-        aim = min(self.job.target, _WORTH * self._dispatch)
-        size = int(aim / max(self._mean, 1e-9))
-        left = self.source.left()
-        if left is not None:
-            # All lanes have something to do until the end.
-            size = min(size, -(-left // (_DEPTH * self.lanes)))
-        self._size = max(1, min(size, self._size * 8))
+    def is_held(self, reference: Any) -> bool:
+        """Whether they are where they were sent."""
+        return reference.status in ("finished", "pending")
 
-    def growable(self) -> int:
-        """Calls that are not begun."""
-        return self.source.left() or 0
+    def wait(self, started: Any) -> Any:
+        """Wait for a call. A client that loses its scheduler cancels all."""
+        if not self._borrowed:
+            return started.result()
+        import distributed
+
+        secede: Any = distributed.secede
+        with contextlib.suppress(ValueError, KeyError):
+            # Not twice: that is the error.
+            secede()
+        return started.result()
+
+    def when_done(self, started: Any, callback: Callable[[], None]) -> None:
+        """Call back on a thread of the client."""
+        started.add_done_callback(lambda _done: callback())
+
+    def cancel(self, started: Any) -> None:
+        """Let a call that waits not begin; one that runs goes on unheard."""
+        with contextlib.suppress(Exception):
+            started.cancel()
+
+    def died_by(self, error: BaseException) -> str | None:
+        """Name the worker that the scheduler gave up on."""
+        from distributed.scheduler import KilledWorker
+
+        if not isinstance(error, KilledWorker):
+            return None
+        return f"at {getattr(error.last_worker, 'address', error.last_worker)}"
+
+    def lost_by(self, error: BaseException) -> bool:
+        """Whether the client has cancelled what it held, or cannot talk to its scheduler."""
+        from distributed.client import FutureCancelledError
+        from distributed.comm.core import CommClosedError
+
+        return isinstance(error, FutureCancelledError | concurrent.futures.CancelledError | CommClosedError)
+
+    def _end(self) -> None:
+        client = getattr(self, "client", None)
+        if client is not None and not self._borrowed:
+            with contextlib.suppress(Exception):
+                client.close(timeout=_BURIAL)
+        for process in self._processes:
+            # The nanny ends its worker.
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(_BURIAL)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._local is not None:
+            with contextlib.suppress(Exception):
+                self._local.close(timeout=_BURIAL)
 
 
-def _run_chunk(
-    function: Callable[..., Any], packed: bytes, *, star: bool, keep_going: bool
-) -> tuple[list[Any], BaseException | None, str, float]:
-    """On a worker: results, the exception that ended them with its traceback, and seconds."""
-    import traceback
+@functools.cache
+def _held_back() -> dict[str, bool]:
+    """Terms of a call that let it wait at the scheduler, not at a worker that is busy.
 
-    import cloudpickle
-
-    results: list[Any] = []
-    began = perf_counter()
-    for item in cloudpickle.loads(packed):
-        try:
-            results.append(function(*item) if star else function(item))
-        except Exception as error:  # noqa: BLE001 - it belongs to the caller
-            text = "".join(traceback.format_exception(error))
-            error = _portable(error, text)
-            if not keep_going:
-                return results, error, text, perf_counter() - began
-            results.append(error)
-    return results, None, "", perf_counter() - began
-
-
-def _portable(error: Exception, text: str) -> Exception:
-    """The exception, or one that stands for it if it cannot be pickled."""
-    import cloudpickle
-
+    There urgent calls pass it, and it does not share the fate of the call before it. dask knows such a mark since
+    2024.12; it means tasks that load data, which wait for the same reason.
+    """
     try:
-        cloudpickle.loads(cloudpickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever keeps it from travelling
-        return RemoteError(f"a call raised an exception that cannot be pickled:\n{text}")
-    error.__traceback__ = None
-    return error
+        from dask._task_spec import Task
+
+        known = "_data_producer" in inspect.signature(Task).parameters
+    except (ImportError, ValueError):
+        known = False
+    return {"_data_producer": True} if known else {}
 
 
-__all__ = ["DaskRun", "Scattered", "translate"]
+def _on_worker(distributed: Any) -> bool:
+    """Whether this thread runs a call of a dask worker."""
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True

@@ -118,12 +118,12 @@ class Label:
     __slots__ = ("began", "index", "job", "name", "posted", "row")
 
     def __init__(self, name: str, job: int = 0, index: int | None = None) -> None:
-        self.name = name
-        self.job = job
-        self.index = index
-        self.posted = _native.trace_now()
-        self.began = 0
-        self.row = 0
+        self.name: str = name
+        self.job: int = job
+        self.index: int | None = index
+        self.posted: int = _native.trace_now()
+        self.began: int = 0
+        self.row: int = 0
 
     def begin(self) -> None:
         """Note that the call begins."""

@@ -54,7 +54,7 @@ class InterpreterJob(StandardJob):
         super().__init__(pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base)
         # Not the job itself: chunks that were cancelled lie in the pool for a while, and would keep its inputs alive.
         self._called, self._mends = job.function, job.backend == "auto"
-        self.barred = False
+        self.barred: bool = False
 
     def unpack(self, sent: Sent, chunk: Chunk, number: int) -> tuple[Any, BaseException | None]:
         """Return the value or the exception of a call of a chunk."""

@@ -296,12 +296,14 @@ class ThreadRun:
                     if not self._closed_early and shared.turned:
                         self._closed_early = True
                         self._source.put_back(self.give_back())
+                # Asked before the results are taken: what is finished then has none that could still come.
+                finished = shared.figures()[3]
                 values, raised = shared.take()
                 if values:
                     yield values
                 if raised is not None:
                     raise raised
-                unclaimed, _running, left, finished = shared.figures()
+                unclaimed, _running, left, _finished = shared.figures()
                 if finished and not left:
                     return
                 if finished and not values:

@@ -173,6 +173,8 @@ def _decision(plan: pointsman.Plan) -> str:
         return "plain loop"
     if plan.backend == "threads":
         return f"{plan.max_workers} threads"
+    if plan.backend == "interpreters":
+        return f"{plan.processes} interpreters" + (" and the caller" if plan.caller_shares else "")
     processes = "1 process" if plan.processes == 1 else f"{plan.processes} processes"
     threads = f" x {plan.threads_per_worker} threads" if plan.threads_per_worker > 1 else ""
     return processes + threads + (" and the caller" if plan.caller_shares else "")

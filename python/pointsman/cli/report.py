@@ -167,20 +167,33 @@ def _plan(fields: dict[str, Any]) -> Plan | None:
 def _decisions(timeline: _timeline.Timeline) -> str:
     parts = []
     for number, job in enumerate(timeline.jobs):
-        plans = [(one["at"] - job["began"], _plan(one["plan"])) for one in job["plans"]]
+        plans = _steps(job)
         inner = "".join(
-            f"<p class='quiet'>decided {_micros(at)} after the beginning{', then again' if more else ''}</p>"
+            f"<p class='quiet'>decided {_micros(at)} after the beginning</p>"
             f"{draw_html(plan) if plan is not None else '<p>This plan is damaged.</p>'}"
-            for more, (at, plan) in zip([*[True] * (len(plans) - 1), False], plans, strict=False)
+            for at, plan in plans
         )
         if not plans:
             inner = "<p class='quiet'>It ended before anything was decided.</p>"
         failure = f" <em class='bad'>{escape(job['failure'])}</em>" if job["failure"] else ""
         place = _place(plans[-1][1]) if plans else "measured only"
         name = f"<b>{escape(job['function'])}</b> <span>{escape(place)}</span>{failure}"
-        changed = f" <span class='quiet'>{len(plans) - 1} change(s) of mind</span>" if len(plans) > 1 else ""
+        moves = len(plans) - 1
+        changed = f" <span>moved {'once' if moves == 1 else f'{moves} times'}</span>" if moves > 0 else ""
         parts.append(f"<details{' open' if number < 2 else ''}><summary>{name}{changed}</summary>{inner}</details>")  # noqa: PLR2004
     return "".join(parts) or "<p class='quiet'>No job was planned: single calls need no plan.</p>"
+
+
+def _steps(job: dict[str, Any]) -> list[tuple[float, Plan | None]]:
+    """The plans of a job, from each place the last: those before it had rougher figures."""
+    steps: list[tuple[float, Plan | None]] = []
+    for one in job["plans"]:
+        plan = _plan(one["plan"])
+        before = steps[-1][1] if steps else None
+        if plan is not None and before is not None and plan.place == before.place:
+            steps.pop()
+        steps.append((one["at"] - job["began"], plan))
+    return steps
 
 
 def _place(plan: Plan | None) -> str:

@@ -15,7 +15,7 @@ pytest.importorskip("click", reason="click is not installed: pip install 'points
 from click.testing import CliRunner
 
 from pointsman.cli import commands
-from test_report import made_up
+from test_trace_report import made_up
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -1,0 +1,325 @@
+"""An `Executor` whose calls run on a cluster.
+
+Does not know any engine, how a cluster is found or started, or what errors of an engine mean.
+
+Invariants:
+    X1. A future is settled once: by its outcome, by a cancel, or by an error that names the cluster's address.
+    X2. No lock is held while a future is settled: whoever waits for it may call in here.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pointsman._errors import InvalidArgumentError, WorkerDied
+from pointsman._executor import Executor
+from pointsman._executor_checks import failed_future
+from pointsman._job import awaited, check_callable, is_async, name_of
+from pointsman._scheduling import TaskPriority
+from pointsman._terms import NONE, Terms
+from pointsman.backends._cluster import Cluster, make, shared, unpack
+from pointsman.backends._cluster_worker import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pointsman._future import Future
+    from pointsman._plan import Record
+
+T = TypeVar("T")
+
+
+class ClusterExecutor(Executor):
+    """An `Executor` whose calls run on a cluster of dask or ray.
+
+    Parameters
+    ----------
+    max_workers
+        Calls at a time on a local cluster; None for one per core. Not with `address`.
+    backend
+        "dask" or "ray".
+    address
+        Of an existing cluster ("tcp://host:port" of dask; "host:port", "auto" or "ray://host:port" of ray); None starts
+        a local one, which `shutdown` closes.
+
+    Raises
+    ------
+    PoolBrokenError
+        If no cluster answers.
+    MissingExtraError
+        If the engine is not installed; the message has the pip command.
+
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        backend: str = "dask",
+        address: str | None = None,
+        _cluster: Cluster | None = None,
+        **others: Any,
+    ) -> None:
+        others |= {"thread_name_prefix": thread_name_prefix, "initializer": initializer, "initargs": initargs}
+        refused = sorted(name for name, value in others.items() if value not in (None, "", ()))
+        if refused:
+            message = f"a {backend} cluster has no {', '.join(refused)}: its workers are set up where they are started"
+            raise InvalidArgumentError(message)
+        super().__init__(max_workers, backend="threads")
+        self._asked = self._backend = backend
+        self._cluster = _cluster or make(backend, address, max_workers)
+        self._changed = threading.Condition()
+        self._pending: dict[Any, _Flight] = {}
+        self._counts = {"completed": 0, "failed": 0, "seconds": 0.0}
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
+        """Start a call on the cluster and return its future.
+
+        Raises
+        ------
+        InvalidArgumentError
+            For a `priority` where the engine has none.
+
+        """
+        priority = TaskPriority.NORMAL
+        if type(kwargs.get("priority")) is TaskPriority:
+            priority = kwargs.pop("priority")
+        return self.begin(fn, args, kwargs, priority=self.check_priority(priority))
+
+    def check_priority(self, priority: int) -> TaskPriority:
+        """Return a priority that the engine knows."""
+        if priority != TaskPriority.NORMAL and not self._cluster.has_priorities:
+            message = f"{self._backend} has no priorities: its calls begin in the order in which workers are free"
+            raise InvalidArgumentError(message)
+        return TaskPriority(priority)
+
+    def begin(
+        self,
+        fn: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        terms: Terms = NONE,
+    ) -> Future[T]:
+        """Start a call on terms that were checked."""
+        from pointsman._future import Future
+
+        if self._shut_down:
+            message = "cannot schedule new futures after shutdown"
+            raise RuntimeError(message)
+        check_callable(fn)
+        self._cluster.check()
+        future: Future[T] = Future()
+        try:
+            key, function = self._cluster.sent.function(terms.wrap(awaited(fn) if is_async(fn) else fn))
+            packed, large = self._cluster.sent.calls([(args, kwargs)])
+            flight = _Flight(self, future, name_of(fn), (key, packed, False, function, *large), priority, terms.retries)
+            with self._changed:
+                self._pending[future] = flight
+            flight.begin()
+        except Exception as error:  # noqa: BLE001 - what cannot travel is an error in the future
+            with self._changed:
+                self._pending.pop(future, None)
+            return failed_future(fn, error)
+        future.add_done_callback(flight.forward)
+        return future
+
+    def _submit_with(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any
+    ) -> Future[T]:
+        del more
+        return self.begin(fn, args, kwargs, priority=self.check_priority(rank))
+
+    def settle(self, future: Any, act: Callable[[], None], *, failed: bool = False, seconds: float = 0.0) -> None:
+        """Give a future its outcome, unless it has one (X1)."""
+        with self._changed:
+            if self._pending.pop(future, None) is None:
+                return
+            if not future.cancelled():
+                self._counts["failed" if failed else "completed"] += 1
+                self._counts["seconds"] += seconds
+            self._changed.notify_all()
+        if future.cancelled() or not future.set_running_or_notify_cancel():
+            return
+        act()
+
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+        kill_on_cancel: bool = False,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        run_on_caller: bool = False,
+    ) -> Any:
+        """Return a view with `submit` and `map` whose calls run on these terms.
+
+        Parameters
+        ----------
+        retries, retry_on
+            As for `pointsman.options`.
+        priority
+            How urgent the calls are among those that wait; dask only.
+        timeout, kill_on_cancel, run_on_caller
+            Refused: no engine stops a call that runs.
+
+        Raises
+        ------
+        InvalidArgumentError
+            For what the engine cannot keep.
+
+        """
+        terms = Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
+        terms.check(self._backend)
+        if run_on_caller:
+            message = f"run_on_caller is for threads: the caller's thread is no worker of {self._backend}"
+            raise InvalidArgumentError(message)
+        return ClusterOptions(self, terms, self.check_priority(priority))
+
+    def get_stats(self) -> Record:
+        """The figures of this moment, as those of other executors; what runs is known to the scheduler alone."""
+        from pointsman._plan import Record
+
+        lanes, under_way = self._cluster.lanes, len(self._pending)
+        running = min(lanes, under_way)
+        return Record(
+            active_threads=lanes,
+            idle_threads=lanes - running,
+            queued_tasks=under_way - running,
+            running_tasks=running,
+            completed_tasks=self._counts["completed"],
+            failed_tasks=self._counts["failed"],
+            total_execution_time=self._counts["seconds"],
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Refuse further calls, and end the connection once the calls under way are done.
+
+        With `wait=False` that happens in the background.
+        """
+        self._shut_down = True
+        if cancel_futures:
+            for future in list(self._pending):
+                future.cancel()
+        if wait:
+            self._close()
+        elif not self._cluster.closed:
+            threading.Thread(target=self._close, name=f"pointsman-{self._backend}-end").start()
+
+    def _close(self) -> None:
+        with self._changed:
+            # A lost cluster settles every future; a look now and then guards against a notice that was lost.
+            while self._pending and self._cluster.alive:
+                self._changed.wait(1.0)
+        for future in list(self._pending):
+            self.settle(future, self._fail(future), failed=True)
+        self._cluster.close()
+
+    def _fail(self, future: Any) -> Callable[[], None]:
+        return lambda: future.set_exception(self._cluster.lost())
+
+    def _pids(self) -> list[int]:
+        return []
+
+
+class _Flight:
+    """A call on its way, and begun again if its terms say so."""
+
+    def __init__(
+        self,
+        executor: ClusterExecutor,
+        future: Any,
+        name: str,
+        values: tuple[Any, ...],
+        priority: TaskPriority,
+        retries: int,
+    ) -> None:
+        self.executor, self.future, self.name, self.values = executor, future, name, values
+        self.urgency = TaskPriority.NORMAL - priority
+        self.cluster = executor._cluster  # noqa: SLF001 - this module
+        # Those that the engine does not see to.
+        self.left = 0 if self.cluster.has_retries else retries
+        self.retries = retries if self.cluster.has_retries else 0
+        self.started: Any = None
+
+    def begin(self) -> None:
+        self.started = self.cluster.start(serve, *self.values, urgency=self.urgency, retries=self.retries)
+        self.cluster.when_done(self.started, self.arrived)
+
+    def forward(self, future: Any) -> None:
+        """Tell the engine of a cancel."""
+        if future.cancelled():
+            self.executor.settle(future, lambda: None)
+            self.cluster.cancel(self.started)
+
+    def arrived(self) -> None:
+        """Take what became of the call, on a thread of the engine."""
+        future = self.future
+        if future.cancelled():
+            return
+        try:
+            outcome = self.cluster.outcome(self.started, self.name)
+            values, failures = unpack(outcome, self.name, None)
+        except WorkerDied as error:
+            if self.left > 0:
+                self.left -= 1
+                self._once_more(error)
+                return
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+            self._fail(error)
+        else:
+            if failures:
+                self._fail(failures[0][1], outcome.seconds)
+            else:
+                self.executor.settle(future, lambda: future.set_result(values[0]), seconds=outcome.seconds)
+
+    def _once_more(self, error: BaseException) -> None:
+        try:
+            self.begin()
+        except Exception:  # noqa: BLE001 - the first error tells more
+            self._fail(error)
+
+    def _fail(self, error: BaseException, seconds: float = 0.0) -> None:
+        future = self.future
+        self.executor.settle(future, lambda: future.set_exception(error), failed=True, seconds=seconds)
+
+
+class ClusterOptions:
+    """`submit` and `map` of a cluster's executor, on terms."""
+
+    def __init__(self, executor: ClusterExecutor, terms: Terms, priority: TaskPriority) -> None:
+        self._executor, self._terms, self._priority = executor, terms, priority
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start a call and return its future. Every keyword belongs to `fn`."""
+        return self._executor.begin(fn, args, kwargs, priority=self._priority, terms=self._terms)
+
+    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[T]:
+        """Submit `fn` over the inputs at once and yield the results in order.
+
+        `timeout` is the standard library's: seconds from now within which each result must be there when asked for.
+        """
+        from concurrent.futures import Executor as Standard
+
+        # The standard method needs nothing of its executor but `submit`.
+        return Standard.map(self, fn, *iterables, timeout=timeout)  # type: ignore[arg-type]
+
+
+_executors: dict[Cluster, ClusterExecutor] = {}
+
+
+def shared_executor(kind: str, max_workers: int | None, address: str | None) -> ClusterExecutor:
+    """The executor of the program's own connection to a cluster; made anew when that was lost."""
+    cluster = shared(kind, address, max_workers)
+    for lost in [known for known in _executors if known.closed]:
+        del _executors[lost]
+    if cluster not in _executors:
+        _executors[cluster] = ClusterExecutor(max_workers, backend=kind, address=address, _cluster=cluster)
+    return _executors[cluster]

@@ -1,0 +1,118 @@
+"""The logger `pointsman`: what is said at which level, and that nobody hears it who does not listen."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import pointsman
+
+
+def double(number):
+    return 2 * number
+
+
+def nap(number):
+    time.sleep(0.003)
+    return number
+
+
+def die_at_three(number):
+    if number == 3:
+        os._exit(7)
+    return number
+
+
+def said(caplog, level):
+    return [record.getMessage() for record in caplog.records if record.name == "pointsman" and record.levelno == level]
+
+
+def test_a_decision_is_info_with_its_reason(caplog):
+    caplog.set_level(logging.DEBUG, "pointsman")
+    pointsman.execute(nap, range(60))
+
+    decisions = said(caplog, logging.INFO)
+    assert any(text.startswith("nap: runs on") and "because" not in text for text in decisions), decisions
+    assert any("waited for" in text for text in said(caplog, logging.DEBUG))
+
+
+def test_what_was_asked_for_is_said_too(caplog):
+    caplog.set_level(logging.INFO, "pointsman")
+    pointsman.execute(double, range(5), backend="inline")
+
+    assert said(caplog, logging.INFO) == [
+        "double: runs on the caller's thread: backend='inline' and max_workers=None were asked for"
+    ]
+
+
+def test_a_change_of_mind_is_a_warning(caplog):
+    caplog.set_level(logging.DEBUG, "pointsman")
+    from pointsman import _log
+    from pointsman._plan import Plan
+
+    class Job:
+        name = "work"
+
+    before, after = Plan(backend="threads", max_workers=4), Plan(backend="processes", max_workers=2, processes=2)
+    _log.decided(Job, after, before)
+
+    assert [text[:43] for text in said(caplog, logging.WARNING)] == ["work: moves from 4 threads to 2 processes: "]
+
+
+def test_the_death_of_a_worker_is_a_warning_that_says_what_becomes_of_its_place(caplog):
+    caplog.set_level(logging.WARNING, "pointsman")
+    pointsman.execute(die_at_three, range(8), backend="processes", max_workers=2, on_error="return")
+
+    (text,) = [text for text in said(caplog, logging.WARNING) if "worker process" in text]
+    assert "ended itself with code 7: another takes its place" in text
+
+
+def test_workers_that_end_in_order_are_no_warning(caplog):
+    caplog.set_level(logging.WARNING, "pointsman")
+    with pointsman.Executor(2, backend="processes") as pool:
+        assert pool.submit(double, 2).result() == 4
+
+    assert said(caplog, logging.WARNING) == []
+
+
+def test_an_error_is_said_at_the_end_of_its_job(caplog):
+    caplog.set_level(logging.DEBUG, "pointsman")
+    with pytest.raises(TypeError):
+        pointsman.execute(double, [1, None], backend="inline")
+
+    assert any("double: ended by TypeError after" in text for text in said(caplog, logging.DEBUG))
+
+
+SILENT = """
+import logging, os, sys
+import pointsman
+def die(n):
+    if n == 3:
+        os._exit(7)
+    return n
+pointsman.execute(die, range(8), backend="processes", max_workers=2, on_error="return")
+pointsman.execute(die, range(3))
+"""
+
+
+def test_nothing_is_written_unless_somebody_listens(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(SILENT)
+    answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
+
+    assert (answer.stdout, answer.stderr) == ("", "")
+
+
+def test_a_program_without_logging_is_spared_its_import(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys, pointsman\n"
+        "assert pointsman.execute(abs, range(1000), backend='inline') == list(range(1000))\n"
+        "assert 'logging' not in sys.modules\n"
+    )
+    answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+
+    assert answer.returncode == 0, answer.stderr
