@@ -234,6 +234,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             """Start a call and return its future: the native half does, at a third of the price."""
 
+    else:
+        submit = _native.ExecutorCore.submit
+
     def _submit_anyhow(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Start a call of which more is to be asked than the native half does."""
         rank = 2

@@ -61,12 +61,8 @@ impl ExecutorCore {
     ///
     /// Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
     ///
-    /// Raises
-    /// ------
-    /// `InvalidTypeError`
-    ///     If `fn` is not callable.
-    /// `RuntimeError`
-    ///     After `shutdown`; `PoolBrokenError` if the workers cannot be started.
+    /// It raises `InvalidTypeError` if `fn` is not callable, `RuntimeError` after `shutdown`, and `PoolBrokenError` if the
+    /// workers cannot be started.
     #[pyo3(signature = (r#fn, /, *args, **kwargs))]
     fn submit<'py>(
         slf: &Bound<'py, Self>,
