@@ -18,7 +18,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pointsman_scheduler::Priority;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -27,12 +27,14 @@ use crate::calling::{self, Call};
 use crate::context::Context;
 use crate::future::FutureCore;
 use crate::once::name;
+use crate::process_pool::ProcessPool;
 use crate::thread_call::Inputs;
 use crate::thread_pool::{Shared, ThreadPool};
 
 #[derive(Default)]
 struct Short {
     pool: Option<Arc<Shared>>,
+    processes: Option<Py<ProcessPool>>,
     /// The code of the function that was looked at last, if it is a plain one: most calls are of the same.
     plain: Option<Py<PyAny>>,
 }
@@ -51,10 +53,14 @@ impl ExecutorCore {
         Self { short: Mutex::default() }
     }
 
-    /// Send plain calls straight to a pool from now on, or with None no more.
-    fn _shorten(&self, pool: Option<&Bound<'_, ThreadPool>>) {
-        let pool = pool.map(|pool| pool.get().shared.clone());
-        let before = std::mem::replace(&mut self.lock().pool, pool);
+    /// Lets plain calls go straight to this pool from now on, or with None no longer.
+    #[pyo3(name = "_go_quickly")]
+    fn go_quickly(&self, pool: Option<&Bound<'_, PyAny>>) {
+        let threads = pool.and_then(|pool| pool.cast::<ThreadPool>().ok()).map(|pool| pool.get().shared.clone());
+        let processes = pool.and_then(|pool| pool.cast::<ProcessPool>().ok()).map(|pool| pool.clone().unbind());
+        let mut short = self.lock();
+        let before = (std::mem::replace(&mut short.pool, threads), std::mem::replace(&mut short.processes, processes));
+        drop(short);
         drop(before);
     }
 }
@@ -67,6 +73,13 @@ impl ExecutorCore {
     /// Queues a call, the function first among `items`; `None` where more must be known (Q2).
     fn submit<'py>(&self, items: &[Bound<'py, PyAny>]) -> Option<PyResult<Bound<'py, FutureCore>>> {
         let function = items.first()?;
+        let py = function.py();
+        let processes = self.lock().processes.as_ref().map(|pool| pool.clone_ref(py)).map(|pool| pool.into_bound(py));
+        if let Some(pool) = processes {
+            // What the pool knows has been asked for before.
+            let sent = PyTuple::new(py, &items[1..]).and_then(|args| pool.get().submit_known(py, function, &args));
+            return sent.transpose();
+        }
         let code = calling::code_of(function)?;
         let short = self.lock();
         let pool = short.pool.clone()?;
@@ -79,7 +92,6 @@ impl ExecutorCore {
             let before = self.lock().plain.replace(code.unbind());
             drop(before);
         }
-        let py = function.py();
         Some(Context::copy_current(py).and_then(|context| {
             pool.submit(py, Inputs { call: Call::leading(items)?, context }, Priority::Normal, false)
         }))
@@ -112,6 +124,11 @@ extern "C" fn attempt(this: *mut ffi::PyObject, items: *const *mut ffi::PyObject
         let core = unsafe { this.cast_unchecked::<ExecutorCore>() };
         let submitted = if alone { core.get().submit(items) } else { None };
         match submitted {
+            // What cannot travel is an error in the future.
+            Some(Err(why)) if why.is_instance_of::<PyException>(py) => {
+                let failed = core.call_method1(name!(py, "_not_sent"), (&items[0], why.into_value(py)));
+                failed.map(|future| (future.into_ptr(), std::ptr::null_mut()))
+            }
             Some(submitted) => submitted.map(|future| (future.into_ptr(), std::ptr::null_mut())),
             None => core.getattr(name!(py, "_submit_looking")).map(|slow| (std::ptr::null_mut(), slow.into_ptr())),
         }

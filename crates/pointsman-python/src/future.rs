@@ -11,8 +11,8 @@
 //!
 //! - F1. The cell is the truth. The standard part, once made, is told of the outcome exactly once.
 //! - F2. Waiting detaches from the interpreter and returns at least every [`SLICE`] to look for signals.
-//! - F3. The garbage collector looks at a future from the moment at which it may be part of a cycle: when it has a standard
-//!   part, an attribute of the user's, or an outcome that may refer to others.
+//! - F3. A future that is hidden from the garbage collector has no attributes, and nothing but its first decoded outcome is
+//!   ever stored in its cell; it is shown before it gets one that the collector must look at.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,7 +25,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use crate::awaiting::{self, Awaiting};
 use crate::bridge;
-use crate::cell::{Cell, Outcome, Stage};
+use crate::cell::{Cell, Opened, Outcome, Stage};
 use crate::ending::detached;
 use crate::gathering::{self, Gathered};
 use crate::instance;
@@ -70,10 +70,8 @@ pub(crate) trait Origin: Send + Sync {
 }
 
 /// What a cancellation may be given.
-enum Message {
-    None,
-    Given,
-}
+#[rustfmt::skip]
+enum Message { None, Given }
 
 impl<'py> FromPyObject<'_, 'py> for Message {
     type Error = PyErr;
@@ -150,10 +148,17 @@ pub(crate) fn make(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_
     made(py, Source::Elsewhere(origin))
 }
 
-/// Makes a `pointsman.Future` that holds a call on threads.
+/// As [`make`], hidden from the garbage collector until it holds something that could refer to it (F3).
+pub(crate) fn make_hidden(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
+    let future = make(py, origin)?;
+    instance::hide(&future);
+    Ok(future)
+}
+
+/// Makes a `pointsman.Future` that holds a call on threads, hidden likewise.
 pub(crate) fn make_holding(py: Python<'_>, call: ThreadCall) -> PyResult<Bound<'_, FutureCore>> {
     let future = made(py, Source::Threads(call))?;
-    instance::untrack(&future);
+    instance::hide(&future);
     Ok(future)
 }
 
@@ -193,17 +198,14 @@ impl FutureCore {
     #[pyo3(signature = (timeout=None))]
     fn result(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         Self::wait_settled(slf, timeout)?;
-        match Self::outcome(slf)? {
-            Ok(value) => Ok(value),
-            Err(error) => Err(PyErr::from_value(error.into_bound(slf.py()))),
-        }
+        Self::outcome(slf).map_err(|error| PyErr::from_value(error.into_bound(slf.py())))
     }
 
     /// Returns the exception that the call raised, or None.
     #[pyo3(signature = (timeout=None))]
     fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         Self::wait_settled(slf, timeout)?;
-        Ok(Self::outcome(slf)?.err())
+        Ok(Self::outcome(slf).err())
     }
 
     /// Whether the call is finished or cancelled.
@@ -222,8 +224,7 @@ impl FutureCore {
     }
 
     /// Cancels the call if it has not begun; with `kill`, stops it even if it runs, where that can be done.
-    ///
-    /// With a message, as `asyncio.gather` gives to what it has gathered, the future is cancelled even if the call runs on.
+    /// With a message, as `gather` gives one, the future is cancelled even if the call runs on.
     #[pyo3(signature = (*, kill=false, msg=Message::None), text_signature = "($self, *, kill=False)")]
     fn cancel(slf: &Bound<'_, Self>, kill: bool, msg: Message) -> PyResult<bool> {
         let py = slf.py();
@@ -244,7 +245,6 @@ impl FutureCore {
     }
 
     // What `asyncio.gather` asks of a future of its loop.
-
     #[getter(_asyncio_future_blocking)]
     fn is_for_gather(slf: &Bound<'_, Self>) -> PyResult<Option<bool>> {
         Ok(gathering::asks(slf.py())?.then_some(false))
@@ -256,9 +256,7 @@ impl FutureCore {
     }
 
     #[getter(_cancel_message)]
-    fn cancel_message(slf: &Bound<'_, Self>) -> Py<PyAny> {
-        slf.py().None()
-    }
+    fn cancel_message(_slf: &Bound<'_, Self>) {}
 
     fn _make_cancelled_error(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         awaiting::cancelled(slf.py())?.call0().map(Bound::unbind)
@@ -330,6 +328,15 @@ impl FutureCore {
         Ok(format!("<{} at {:#x}{name} state={stage}>", slf.get_type().name()?, slf.as_ptr() as usize))
     }
 
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        instance::show(slf);
+        instance::set_attribute(slf, name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        instance::set_attribute(slf, name, None)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Some(origin) = self.known() else {
             return Ok(());
@@ -345,15 +352,6 @@ impl FutureCore {
     fn __clear__(&self) {
         let cell = self.known().map(Origin::cell);
         drop(cell.filter(|cell| cell.is_settled()).and_then(Cell::take));
-    }
-
-    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        instance::track(slf);
-        instance::set_attribute(slf, name, Some(value))
-    }
-
-    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
-        instance::set_attribute(slf, name, None)
     }
 }
 
@@ -400,7 +398,7 @@ impl FutureCore {
 
     /// Gives the call an outcome though it may run on; false where that cannot be done, or it has one.
     pub(crate) fn fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
-        instance::track(slf);
+        instance::show(slf);
         slf.get().origin().fail(slf.py(), error)
     }
 
@@ -430,7 +428,7 @@ impl FutureCore {
             // Another class than the one of `concurrent.futures`.
             return Err(PyErr::from_value(awaiting::cancelled(py)?.call0()?));
         }
-        Self::outcome(slf)?.map_err(|error| PyErr::from_value(error.into_bound(py)))
+        Self::outcome(slf).map_err(|error| PyErr::from_value(error.into_bound(py)))
     }
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
@@ -446,34 +444,37 @@ impl FutureCore {
     }
 
     /// The decoded outcome; decoding happens at the first call.
-    fn outcome(slf: &Bound<'_, Self>) -> PyResult<Result<Py<PyAny>, Py<PyAny>>> {
-        let py = slf.py();
-        let this = slf.get();
-        let ready = this.cell().look(|outcome| match outcome {
-            Outcome::Value(value) => Some(Ok(value.clone_ref(py))),
-            Outcome::Raised(error) => Some(Err(error.clone_ref(py))),
-            _ => None,
-        });
-        if let Some(Some(ready)) = ready {
-            return Ok(ready);
-        }
-        let Some(outcome) = this.cell().take() else {
-            // Another thread decodes it at this moment.
-            while this.cell().look(|_| ()).is_none() {
-                py.detach(std::thread::yield_now);
+    fn outcome(slf: &Bound<'_, Self>) -> Result<Py<PyAny>, Py<PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let outcome = loop {
+            let opened = this.cell().open(|outcome| match outcome {
+                Outcome::Value(value) => Some(Ok(value.clone_ref(py))),
+                Outcome::Raised(error) => Some(Err(error.clone_ref(py))),
+                _ => None,
+            });
+            match opened {
+                Opened::Found(ready) => return ready,
+                Opened::Taken(outcome) => break outcome,
+                Opened::Gone => py.detach(std::thread::yield_now),
             }
-            return Self::outcome(slf);
         };
-        let name = this.origin().describe(py);
         let cancelled = matches!(outcome, Outcome::Cancelled);
-        let decoded = outcome::decode(py, outcome, &name, None);
+        let decoded = outcome::decode(py, outcome, &|| this.origin().describe(py), None);
         let keep = match &decoded {
-            Ok(value) => Outcome::Value(value.clone_ref(py)),
+            Ok(value) => {
+                if instance::may_refer(value.bind(py)) {
+                    instance::show(slf);
+                }
+                Outcome::Value(value.clone_ref(py))
+            }
             Err(_) if cancelled => Outcome::Cancelled,
-            Err(error) => Outcome::Raised(error.clone_ref(py)),
+            Err(error) => {
+                instance::show(slf);
+                Outcome::Raised(error.clone_ref(py))
+            }
         };
         drop(this.cell().keep(keep));
-        Ok(decoded)
+        decoded
     }
 
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
@@ -487,7 +488,7 @@ impl FutureCore {
                 Err(_) => py.detach(std::thread::yield_now),
             }
         }
-        instance::track(slf);
+        instance::show(slf);
         let made = standard(py).and_then(|class| class.call_method1("__init__", (slf,)));
         // Release: pairs with the Acquire above.
         this.standard.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
@@ -507,7 +508,7 @@ impl FutureCore {
             class.call_method1("set_running_or_notify_cancel", (slf,))?;
             return Ok(());
         }
-        match Self::outcome(slf)? {
+        match Self::outcome(slf) {
             Ok(value) => class.call_method1("set_result", (slf, value))?,
             Err(error) => class.call_method1("set_exception", (slf, error))?,
         };

@@ -1,11 +1,12 @@
-//! Makes an instance of a subclass without running its `__init__`, and says what the garbage collector looks at. One of the
-//! files that may use `unsafe`.
+//! Makes an instance of a subclass without running its `__init__`, and hides it from the garbage collector while it can be
+//! part of no cycle. One of the files that may use `unsafe`.
 //!
 //! # Invariants
 //!
 //! - N1. The class is a heap type derived from a class of this crate, so it has a `tp_new` that takes any arguments.
-//! - N2. Instances of such a class are known to the garbage collector, which may be told to look at one or not.
-#![allow(unsafe_code, reason = "PyO3 has no safe way to make an instance of a Python subclass")]
+//! - N2. An instance of such a class that can have a `__dict__` is an object of the garbage collector's, and the thread is
+//!   attached, so nobody else changes whether it is tracked.
+#![allow(unsafe_code, reason = "PyO3 has no safe way to make an instance of a Python subclass, or to hide it")]
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -27,37 +28,39 @@ pub(crate) fn bare<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny
     unsafe { Bound::from_owned_ptr_or_err(py, object) }
 }
 
-/// Keeps the garbage collector from looking at an object: nothing that it refers to can refer to it.
-pub(crate) fn untrack(object: &Bound<'_, PyAny>) {
-    // SAFETY: the object is one of the collector's, whether tracked or not (N2).
+/// Hides an object from the garbage collector, which otherwise looks at each of many thousands again and again.
+pub(crate) fn hide(object: &Bound<'_, PyAny>) {
+    // SAFETY: the object is one of the collector's (N2); one that is not tracked stays so.
     unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
 }
 
-/// Has the garbage collector look at an object, if it does not.
-pub(crate) fn track(object: &Bound<'_, PyAny>) {
-    // SAFETY: the object is alive, and one of the collector's (N2).
-    if unsafe { ffi::PyObject_GC_IsTracked(object.as_ptr()) } == 0 {
-        // SAFETY: it is not tracked, by the line above, and whole (N2).
+/// Shows an object to the garbage collector: from now on it may refer to others that refer to it.
+pub(crate) fn show(object: &Bound<'_, PyAny>) {
+    // SAFETY: any object may be asked.
+    let tracked = unsafe { ffi::PyObject_GC_IsTracked(object.as_ptr()) } != 0;
+    if !tracked {
+        // SAFETY: the object is one of the collector's and not tracked (N2); its fields are valid, since it is in use.
         unsafe { ffi::PyObject_GC_Track(object.as_ptr().cast()) };
     }
 }
 
-/// Whether an object may refer to others, as the garbage collector sees it.
+/// Whether the garbage collector may ever have to look at this object.
 pub(crate) fn may_refer(object: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: the object is alive.
+    // SAFETY: any object may be asked.
     unsafe { ffi::PyObject_IS_GC(object.as_ptr()) != 0 }
 }
 
-/// Sets an attribute, or with `None` deletes it, as `object` does.
+/// `object.name = value` as any object does it, or `del object.name` without a value.
 pub(crate) fn set_attribute(
     object: &Bound<'_, PyAny>,
     name: &Bound<'_, PyAny>,
     value: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
-    // SAFETY: the objects are alive, and null is how an attribute is deleted.
+    // SAFETY: all three are alive while they are borrowed, and a null value means deletion.
     if unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), name.as_ptr(), value) } == 0 {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(PyErr::fetch(object.py()))
     }
-    Err(PyErr::fetch(object.py()))
 }

@@ -24,6 +24,7 @@ mod executor;
 mod future;
 mod gathering;
 mod growth;
+mod host_store;
 mod instance;
 mod map_job;
 mod once;
@@ -35,10 +36,11 @@ mod port;
 mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
+mod process_call;
+mod process_common;
 mod process_job;
-mod process_origin;
+mod process_map;
 mod process_pool;
-mod process_task;
 mod sealed;
 mod segment;
 mod serving;
@@ -80,6 +82,8 @@ mod _native {
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]
     use crate::process_job::ProcessJob;
+    #[pymodule_export]
+    use crate::process_map::ProcessMap;
     #[pymodule_export]
     use crate::process_pool::ProcessPool;
     #[pymodule_export]

@@ -97,12 +97,12 @@ impl ThreadCall {
         let (outcome, counter) = match result {
             Ok(value) => {
                 if instance::may_refer(value.bind(py)) {
-                    instance::track(future);
+                    instance::show(future);
                 }
                 (Outcome::Value(value), &counters.completed)
             }
             Err(error) => {
-                instance::track(future);
+                instance::show(future);
                 (Outcome::Raised(error.into_value(py).into_any()), &counters.failed)
             }
         };
