@@ -3,7 +3,7 @@
 Runs calls that do next to nothing, or move much data, on pointsman's workers and on those of its peers, and prints the
 time of a call, the ratio peer / ours, and the ratio hoped for. Run it alone on the machine:
 
-    python benches/dispatch.py [--only WORD] [--rounds N] [--quick] [--json FILE]
+    python benches/dispatch.py [--only WORD] [--rounds N] [--quick | --full] [--json FILE]
 
 What it does not know: how any of the pools works.
 
@@ -11,7 +11,7 @@ Invariants:
     B1. Every measurement runs in a fresh process with nothing but its pool, and the contenders take turns: only ratios
         within one run are worth anything. A figure is the median over the rounds.
     B2. All pools have two workers, and are warm unless the row says that they are fresh.
-    B3. With --quick, peers whose time is proportional to the number of calls make fewer; times are per call.
+    B3. Without --full, peers whose time is proportional to the number of calls make fewer; times are per call.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ TPE, TP = "ThreadPoolExecutor", "ThreadPool"
 OUR_PROCESSES = ("Executor", "map", "execute")
 OUR_THREADS = ("Executor on threads", "map on threads", "execute on threads")
 _FLOATS = 10_000_000
+_LONG_CALL = (
+    "the call itself takes 1 ms, the peer's whole way one or two switch intervals of the GIL (5 ms): 6 to 10 at most"
+)
+_SENT_AGAIN = "sent with each call: nothing tells a program that an array has been written to since the last one"
 # Seconds after which a measurement counts as hung.
 _HUNG = 200.0
 
@@ -50,7 +54,8 @@ class Row:
     """One piece of work.
 
     `peers` maps contenders to the ratio hoped for, or None. `bound` is what our own figure should be at most (for cores
-    used: at least). With --quick, peers make `quick` calls; without a `quick` their number matters, and stays.
+    used: at least). Without --full, peers make `quick` calls; without a `quick` their number matters, and stays. `note`
+    says what bounds the ratio, where something outside of the pools does.
     """
 
     section: str
@@ -65,6 +70,7 @@ class Row:
     peer_calls: int | None = None
     bound: float | None = None
     needs: str = field(default="")
+    note: str = ""
 
     @property
     def unit(self) -> bool:
@@ -96,8 +102,20 @@ def _process_rows() -> list[Row]:
             )
         )  # fmt: skip
     rows += [
-        row(f"one by one, {label} calls, parent spins", "while_spinning", function, 200, {CF: 20.0}, peer_calls=40)
-        for label, function in (("1 us", "tiny"), ("50 us", "steps_50"), ("1 ms", "steps_1000"))
+        row(
+            f"one by one, {label} calls, parent spins",
+            "while_spinning",
+            function,
+            200,
+            {CF: 20.0},
+            peer_calls=40,
+            note=note,
+        )
+        for label, function, note in (
+            ("1 us", "tiny", ""),
+            ("50 us", "steps_50", ""),
+            ("1 ms", "steps_1000", _LONG_CALL),
+        )
     ]
     for label, items, calls in (("str", "words", 20_000), ("dict", "dicts", 20_000), ("1 MB bytes", "blocks", 200)):
         rows += [
@@ -119,7 +137,7 @@ def _process_rows() -> list[Row]:
         row("80 MB array, first call with one", "first_large", "length", 1, first, items="arrays", needs="numpy"),
         row(
             "the same array in 50 calls", "mapped", "length", 50, {CF: None, JOBLIB: None},
-            ours=OUR_PROCESSES, items="one array", needs="numpy", quick=6,
+            ours=OUR_PROCESSES, items="one array", needs="numpy", quick=6, note=_SENT_AGAIN,
         ),
         row("first result of a program", "first_result", "identity", 1, starts),
         row("first result of a second pool", "second_result", "identity", 1, {"ProcessPool, fork": 2.0}),
@@ -260,6 +278,8 @@ def print_row(table: _table.Table, row: Row, measured: dict[str, Any]) -> None:
                 "" if goal_ is None else f"{goal_:g}", "MISSED" if missed else "",
             )  # fmt: skip
             label = ""
+    if row.note:
+        print(f"  ({row.note})")
     for name, why in measured["failures"].items():
         print(f"  {row.name}, {name} failed: {why}")
 
@@ -283,7 +303,9 @@ def main() -> int:
         "--only", action="append", default=[], metavar="WORD", help="rows whose section and name contain this"
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="measurements of each figure (default 3)")
-    parser.add_argument("--quick", action="store_true", help="fewer calls for slow peers")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="fewer calls for slow peers (the default)")
+    size.add_argument("--full", action="store_true", help="as many calls for slow peers as for ours: half an hour")
     parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
     options = parser.parse_args()
     rows = [
@@ -305,7 +327,7 @@ def main() -> int:
                 section = row.section
                 print(f"\n{section}")
                 table.head()
-            measured.append(measure(row, options.rounds, quick=options.quick))
+            measured.append(measure(row, options.rounds, quick=not options.full))
             print_row(table, row, measured[-1])
     print()
     spans = print_flatness(measured)

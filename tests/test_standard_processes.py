@@ -78,6 +78,24 @@ def test_what_only_the_native_pool_can_do_is_an_error(standard, terms):
     assert "native" in str(error)
 
 
+def test_calls_that_raise_what_was_named_are_begun_again(standard, tmp_path):
+    paths = [str(tmp_path / str(n)) for n in range(3)]
+    with pointsman.Executor(1, backend="processes") as one:
+        view = one.options(retries=2, retry_on=FileNotFoundError)
+        assert view.submit(_exists_the_third_time, paths[0]).result(functions.PATIENCE) == 3
+    options = {"backend": "processes", "retries": 2, "retry_on": FileNotFoundError}
+    assert pointsman.execute(_exists_the_third_time, paths[1:], **options) == [3, 3]
+
+
+def _exists_the_third_time(path):
+    functions.note(path, "begun")
+    with open(path) as file:
+        times = len(file.read().split())
+    if times < 3:
+        raise FileNotFoundError(path)
+    return times
+
+
 @pytest.mark.parametrize("limit", ["memory_limit", "shared_memory"])
 def test_limits_of_memory_are_refused_at_once(standard, limit):
     with pytest.raises(pointsman.InvalidArgumentError, match=limit):

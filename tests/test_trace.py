@@ -14,6 +14,7 @@ import pytest
 import functions
 import pointsman
 from pointsman import _native
+from pointsman._machine import facts
 
 
 def double(number):
@@ -151,6 +152,7 @@ def test_a_call_that_waits_uses_little_of_the_cpu_and_one_that_computes_most_of_
     assert share["nap"] < share["compute"]
 
 
+@pytest.mark.skipif(not facts().gil, reason="this interpreter runs without the GIL")
 @native
 @pytest.mark.skipif(not _native.Probe().supported, reason="the GIL cannot be seen from outside here")
 def test_a_long_call_says_how_much_of_it_held_the_gil(path):

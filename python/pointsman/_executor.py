@@ -11,7 +11,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pointsman import _default, _future  # noqa: F401 - futures are made natively, where nothing should be imported
+from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
 from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers, failed_future
 from pointsman._job import (
@@ -48,7 +48,7 @@ _numbers = iter(range(1 << 62))
 _ending = False
 
 
-class Executor(StandardAttributes, concurrent.futures.Executor):
+class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Executor):
     """Runs calls in the background and hands out futures.
 
     Parameters
@@ -100,8 +100,8 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         if cls is Executor and options.get("backend") in CLUSTERS:
             from pointsman._cluster_executor import ClusterExecutor
 
-            return object.__new__(ClusterExecutor)
-        return object.__new__(cls)
+            return super().__new__(ClusterExecutor)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -156,8 +156,7 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         self._error: BaseException | None = None
         self._pool: Any = None
         self._submit: Any = None
-        # The same, once nothing more needs to be looked at before a call.
-        self._quick: Any = None
+        self._go_quickly(None)
         # What runs coroutine functions on the background loop, once there was one.
         self._coroutines: AsyncCalls | None = None
         # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
@@ -168,21 +167,20 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         cores = max(1, round(facts().cores))
         return cores if self._backend == "processes" else min(32, cores + 4)
 
-    def _start(self) -> Any:
-        """Make the pool when the first call comes; returns its `submit`."""
+    def _start(self, fn: Callable[..., Any]) -> Any:
+        """Make the pool when the first call comes, of `fn`; returns its `submit`."""
         with self._lock:
             self._check_open()
             if self._pool is None:
-                make = self._start_threads if self._backend == "threads" else self._start_processes
-                made = make()
+                made = self._start_threads() if self._backend == "threads" else self._start_processes(fn)
                 # A signal handler or a finalizer of this thread may have come in between, and made one.
                 if self._pool is None:
                     self._pool = made
                 else:
                     made.shutdown(wait=False)
             self._submit = self._pool.native.submit
-            if self._backend == "threads" and not self._learns:
-                self._quick = self._submit
+            if not self._learns and (self._backend == "threads" or self._queue_capacity is None):
+                self._go_quickly(self._pool.native)
             return self._submit
 
     def _start_threads(self) -> Any:
@@ -200,9 +198,12 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
             cores=None if self._chosen else facts().cores,
         )
 
-    def _start_processes(self) -> Any:
+    def _start_processes(self, fn: Callable[..., Any]) -> Any:
+        from pointsman._functions import note
         from pointsman._pool import make
 
+        # What the function's module imports can be there before the first worker is.
+        note(getattr(fn, "__module__", None) or "")
         return make(
             self._max_workers,
             initializer=self._initializer,
@@ -220,31 +221,24 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
         broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
         broken.__cause__ = error
-        self._error, self._quick = broken, None
+        self._error = broken
+        self._go_quickly(None)
         self._pool.native.break_with(broken)
 
-    @overload
-    def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
-    @overload
-    def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a call and return its future. Every keyword belongs to `fn`.
+    if TYPE_CHECKING:
 
-        Except one: `priority`, if its value is a `TaskPriority`, says how urgent the call is.
+        @overload
+        def submit(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+        @overload
+        def submit(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            """Start a call and return its future: the native half does, at a third of the price."""
 
-        Raises
-        ------
-        InvalidTypeError
-            If `fn` is not callable.
-        RuntimeError
-            After `shutdown`; `PoolBrokenError` if the workers cannot be started.
+    else:
+        submit = _native.ExecutorCore.submit
 
-        """
-        quick = self._quick
-        code = getattr(fn, "__code__", None)
-        # The flag of coroutine functions (see `_job.is_async`); what has no code is looked at more closely.
-        if quick is not None and not kwargs and code is not None and not code.co_flags & 0x80:
-            return quick(fn, args)  # type: ignore[no-any-return]
+    def _submit_anyhow(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Start a call of which more is to be asked than the native half does."""
         rank = 2
         if kwargs and type(kwargs.get("priority")) is TaskPriority:
             rank = int(kwargs.pop("priority"))
@@ -271,15 +265,18 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
                 except CannotTravelError:
                     learnt.stays = True
         try:
-            submit = self._submit or self._start()
+            submit = self._submit or self._start(fn)
             if self._queue_capacity is not None and self._backend == "processes":
                 self._wait_for_room()
             return submit(fn, args, kwargs, rank, *more)  # type: ignore[no-any-return]
-        except RuntimeError:
-            self._check_open()
-            raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return failed_future(fn, why)
+            return self._not_sent(fn, why)
+
+    def _not_sent(self, fn: Callable[..., T], why: Exception) -> Future[T]:
+        if isinstance(why, RuntimeError):
+            self._check_open()
+            raise why
+        return failed_future(fn, why)
 
     def options(
         self,
@@ -328,14 +325,11 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         self._check_open()
         try:
             if self._backend == "processes":
-                self._start()
+                self._start(fn)
                 return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
             return self._submit_to_process(fn, args, kwargs, terms)
-        except RuntimeError:
-            self._check_open()
-            raise
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return failed_future(fn, why)
+            return self._not_sent(fn, why)
 
     def _wait_for_room(self) -> None:
         """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
@@ -421,8 +415,8 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
         timeout
             Seconds from now within which each result must be there when it is asked for.
         chunksize
-            Inputs that travel together to a worker process; None for one at a time. Threads ignore it, as they have
-            nothing to send.
+            Inputs that travel together to a worker process; None for as many as take a hundredth of a second or so, by
+            what was measured of the first. Threads ignore it, as they have nothing to send.
         buffersize
             Inputs ahead of the results taken, at most.
 
@@ -436,59 +430,29 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
             After `shutdown`.
 
         """
-        from pointsman import _mapping
+        from pointsman import _executor_map
 
-        size = check_count("chunksize", chunksize) or 1
-        ahead = check_count("buffersize", buffersize)
-        check_callable(fn)
-        self._check_open()
-        arguments, star, sized = _mapping.arguments_of(iterables)
-        if check_async(fn, self._asked):
-            if self._asked in ("auto", "asyncio"):
-                return self._map_calls(fn, zip(*iterables, strict=False), ahead, timeout, sized=sized)
-            fn = awaited(fn)
-        if self._maps_by_submit():
-            if size > 1 and self._backend != "threads":
-                fn, star = _mapping.Chunked(fn), False
-                chunked = _mapping.chunks(zip(*iterables, strict=False), size)
-                ahead = -(-ahead // size) if ahead else None
-                return _mapping.unchunk(self._map_calls(fn, zip(chunked, strict=False), ahead, timeout, sized=sized))
-            return self._map_calls(fn, zip(*iterables, strict=False), ahead, timeout, sized=sized)
-        from contextvars import copy_context
-
-        from pointsman import _native
-
-        self._submit or self._start()
-        job = _native.MapJob(self._pool.native, fn, star, copy_context())
-        if ahead is None and sized:
-            job.push(list(arguments))
-            return job.results(timeout)
-        return _mapping.fed(job, iter(arguments), ahead or _mapping.DEFAULT_BUFFER, timeout)
+        return _executor_map.start(self, fn, iterables, timeout, chunksize, buffersize)
 
     def _maps_by_submit(self) -> bool:
         """Whether a map is calls of `submit`: each may go its own way, or must wait for room."""
         return (
-            self._backend == "processes"
-            or self._learns
+            self._learns
             or self._queue_capacity is not None
             # Somebody wants to see each call: a subclass, or who has replaced the method (tqdm does).
             or type(self).submit is not Executor.submit
             or "submit" in self.__dict__
         )
 
-    def _map_calls(
-        self,
-        fn: Callable[..., T],
-        arguments: Iterable[tuple[Any, ...]],
-        buffersize: int | None,
-        timeout: float | None,
-        *,
-        sized: bool,
-    ) -> Iterator[T]:
-        from pointsman import _mapping
+    def _native_pool(self, fn: Callable[..., Any]) -> Any:
+        """The pool, started."""
+        self._submit or self._start(fn)
+        return self._pool.native
 
-        ahead = buffersize or (_mapping.WHOLE if sized else _mapping.DEFAULT_BUFFER)
-        return _mapping.windowed(self.submit, fn, iter(arguments), ahead, _mapping.countdown(timeout))
+    def _chunk(self, size: int | None) -> int | None:
+        """Calls of a map that travel together: one where a worker is to be looked at after each."""
+        one = self._limits["max_tasks"] is not None or self._limits["memory_limit"] is not None
+        return 1 if size is None and one else size
 
     def wait(self, futures: Iterable[Future[T]], timeout: float | None = None) -> list[Future[T]]:
         """Wait for the futures, at most `timeout` seconds, and return those that are done, in the order given."""
@@ -550,7 +514,8 @@ class Executor(StandardAttributes, concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
         with self._lock:
-            self._shut_down, self._quick = True, None
+            self._shut_down = True
+            self._go_quickly(None)
             pool = self._pool
         if pool is not None:
             pool.shutdown(wait=wait, cancel=cancel_futures)
@@ -576,7 +541,8 @@ def _end_all() -> None:
     global _ending  # noqa: PLW0603 - once per process
     _ending = True
     for executor in list(_all):
-        executor._shut_down, executor._quick = True, None  # noqa: SLF001 - this module
+        executor._shut_down = True  # noqa: SLF001 - this module
+        executor._go_quickly(None)  # noqa: SLF001 - this module
 
 
 # Runs before the interpreter waits for its threads. Hooks that were registered later (those of pools) run before it.

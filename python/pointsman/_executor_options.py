@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._job import awaited, check_async, check_callable, on_terms
 from pointsman._learning import may_travel
+from pointsman._pool import is_standard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -39,8 +40,9 @@ class ExecutorOptions:
                 return executor.submit(on_terms(fn, terms), *args, **kwargs)  # type: ignore[no-any-return]
             fn = awaited(fn)
         wrapped = terms.wrap(fn)
-        if executor._backend == executor._asked == "processes" and terms.native is not None:  # noqa: SLF001 - its view
-            return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+        native = terms.native and terms.native_for(standard=is_standard())
+        if executor._backend == executor._asked == "processes" and native is not None:  # noqa: SLF001 - its view
+            return executor._submit_on(native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
         if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
             if executor._asked == "auto" and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
                 return executor._submit_on(terms.native, wrapped, args, kwargs)  # type: ignore[no-any-return]  # noqa: SLF001 - its view

@@ -31,9 +31,12 @@ def note(module: str) -> None:
     holder = modules.get(module)
     for value in (holder, *vars(holder).values()) if holder is not None else ():
         if type(value) is ModuleType:
-            name: str = value.__name__
-            if name.partition(".")[0] in _TAME and name not in needed and modules.get(name) is value:
-                needed.append(name)
+            name: Any = value.__name__
+        else:
+            # A class or a function of another module, or an instance of such a class: `from typing import Any`.
+            name = (value if isinstance(value, type | FunctionType) else type(value)).__module__
+        if type(name) is str and name in modules and name.partition(".")[0] in _TAME and name not in needed:
+            needed.append(name)
 
 
 class _Ref:

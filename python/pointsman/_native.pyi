@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
@@ -12,6 +12,7 @@ __all__ = [
     "Bridge",
     "Candidate",
     "Decision",
+    "ExecutorCore",
     "FutureCore",
     "Lane",
     "LaunchRequest",
@@ -25,6 +26,7 @@ __all__ = [
     "Port",
     "Probe",
     "ProcessJob",
+    "ProcessMap",
     "ProcessPool",
     "Sample",
     "SharedBuffer",
@@ -75,6 +77,12 @@ class SharedBuffer:
     def __len__(self) -> int: ...
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@disjoint_base
+class ExecutorCore:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+    def _go_quickly(self, pool: object | None) -> None: ...
 
 @disjoint_base
 class FutureCore:
@@ -226,6 +234,17 @@ class ProcessJob:
     def give_back(self) -> list[Any]: ...
     def figures(self) -> tuple[int, int, int, int]: ...
     def observed(self) -> tuple[int, float, float]: ...
+
+@final
+class ProcessMap:
+    def __new__(
+        cls, pool: ProcessPool, function: Callable[..., Any], star: bool, workers: int, size: int | None = None
+    ) -> ProcessMap: ...
+    def push(self, items: list[Any], explain: Callable[[BaseException, int], BaseException]) -> None: ...
+    def take(self) -> tuple[list[Any], BaseException | None]: ...
+    def wait(self, seconds: float | None = None) -> bool: ...
+    def left(self) -> int: ...
+    def stop(self) -> None: ...
 
 @final
 class Terms:

@@ -280,8 +280,8 @@ def refuse(terms: object) -> None:
     """Raise for terms, which the standard pool cannot keep."""
     if terms is not None:
         message = (
-            "timeout, retries and kill_on_cancel need the native pool of worker processes; "
-            "this is the standard library's, which can neither stop a call nor run it again"
+            "timeout, kill_on_cancel, and retries without retry_on need the native pool of worker processes; "
+            "this is the standard library's, which can neither stop a call nor run it again when its worker has died"
         )
         raise InvalidArgumentError(message)
 

@@ -29,7 +29,8 @@ class Terms:
     timeout
         Seconds that a call may run, from when it begins, its repetitions in `retry_on` included.
     retries
-        How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
+        How often a call is begun again whose worker process died; with `retry_on`, also one that raised those. The two
+        are counted apart: after a death its exceptions count anew.
     retry_on
         An exception class or a tuple of them. `TimeoutError` covers calls that were stopped by `timeout`.
     kill_on_cancel
@@ -65,6 +66,10 @@ class Terms:
             return None
         late = any(issubclass(CallTimeoutError, kind) for kind in self.retry_on)
         return _native.Terms(self.timeout, self.retries, late, self.kill_on_cancel)
+
+    def native_for(self, *, standard: bool) -> _native.Terms | None:
+        """The same, for a pool that may be the standard library's: there a call that raises begins itself again."""
+        return None if standard and self.retry_on and not self.needs_process else self.native
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, or one that calls it again when it raises what `retry_on` names."""

@@ -40,6 +40,7 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     """
     # What every worker needs is imported before the first is forked.
     import contextlib  # noqa: F401
+    import gc
     import signal
     import warnings  # noqa: F401
 
@@ -47,12 +48,19 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Blocked at the start, so that none could end this process before the line above.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            # Whole lines, also where standard output is unbuffered: others write to it, too.
+            stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     server = _native.ZygoteServer(socket, parent)
     _prepare({"path": path, "preload": needed})
     while (request := server.next()) is not None:
         try:
             config: dict[str, Any] = loads(request.config)
             _prepare(config)
+            _set_environment(config)
+            # What is here now lives on: workers need not look at it, which would copy its pages.
+            gc.freeze()
             pid = os.fork()
         except Exception as error:  # noqa: BLE001 - the pool is told why, and the next request may fare better
             server.failed(request, f"{type(error).__name__}: {error}")
@@ -89,18 +97,26 @@ def _prepare(config: dict[str, Any]) -> None:
             __import__(name)
 
 
+def _set_environment(config: dict[str, Any]) -> None:
+    """Have the environment that the workers of this pool are to have; mostly it is there already."""
+    wanted: dict[str, str] = dict.fromkeys(_BLAS_VARIABLES, str(config["blas_threads"]))
+    wanted["LOKY_MAX_CPU_COUNT"] = str(max(1, int(config["cores"])))
+    wanted |= config["environ"]
+    # What runs in there has its process's share of the cores, for pools of its own as well.
+    wanted["POINTSMAN_CORES"] = str(config["cores"])
+    present = dict(os.environ)
+    for name in present.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            os.environ[name] = value
+
+
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:
     """Be a worker process: serve every lane, the first on the main thread. Returns the exit code."""
     import signal
 
     host, own, parent = descriptors
-    os.environ.clear()
-    os.environ.update(config["environ"])
-    for name in _BLAS_VARIABLES:
-        os.environ.setdefault(name, str(config["blas_threads"]))
-    # What runs in here has this process's share of the cores, for pools of its own as well.
-    os.environ["POINTSMAN_CORES"] = str(config["cores"])
-    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(max(1, int(config["cores"]))))
     from contextlib import suppress
 
     # The directory may have gone since; relative paths will say so themselves.
@@ -108,10 +124,6 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
         os.chdir(config["directory"])
     sys.argv = config["argv"]
     _set_warnings(config["warnings"])
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            # Whole lines, also where standard output is unbuffered: others write to it, too.
-            stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
     _native.watch_parent(parent)
     lanes = _native.open_lanes(host, own)
     initializer, initargs = loads(config["initializer"]) if config["initializer"] else (None, ())

@@ -30,7 +30,7 @@ pub(crate) enum Outcome {
     /// What a worker process sent, not yet decoded.
     Reply(Sealed),
     /// Its worker process died while it ran.
-    Died(Death),
+    Died(Box<Death>),
     /// It was cancelled before it began.
     Cancelled,
 }
@@ -48,6 +48,14 @@ pub(crate) enum Stage {
 /// The call has begun, or is settled.
 #[derive(Debug)]
 pub(crate) struct TooLate;
+
+/// What [`Cell::open`] met.
+pub(crate) enum Opened<R> {
+    Found(R),
+    Taken(Outcome),
+    /// There is none, or another thread decodes it at this moment.
+    Gone,
+}
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -160,7 +168,18 @@ impl Cell {
         self.is_settled()
     }
 
-    /// Takes the outcome out, to decode it without the lock; put it back with [`Cell::keep`].
+    /// What `look` finds in the outcome; if it finds nothing, the outcome itself, to be decoded without the lock and put
+    /// back with [`Cell::keep`]. `look` must not run Python code.
+    pub(crate) fn open<R>(&self, look: impl FnOnce(&Outcome) -> Option<R>) -> Opened<R> {
+        let mut slot = self.lock();
+        match slot.outcome.as_ref().map(look) {
+            Some(Some(found)) => Opened::Found(found),
+            Some(None) => slot.outcome.take().map_or(Opened::Gone, Opened::Taken),
+            None => Opened::Gone,
+        }
+    }
+
+    /// Takes the outcome out.
     pub(crate) fn take(&self) -> Option<Outcome> {
         self.lock().outcome.take()
     }
@@ -170,12 +189,7 @@ impl Cell {
         self.lock().outcome.replace(outcome)
     }
 
-    /// Calls `look` with the decoded outcome, if it is there. `look` must not run Python code.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&Outcome) -> R) -> Option<R> {
-        self.lock().outcome.as_ref().map(look)
-    }
-
-    /// Like [`Cell::look`] for the garbage collector, which must not wait: `None` when the lock is taken.
+    /// Calls `look` with the outcome, for the garbage collector, which must not wait: `None` when the lock is taken.
     pub(crate) fn try_look<R>(&self, look: impl FnOnce(Option<&Outcome>) -> R) -> Option<R> {
         let slot = self.slot.try_lock().ok()?;
         Some(look(slot.outcome.as_ref()))

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pointsman_shm::{Death, LaneMemory, Reply, Timing, Usage};
+use pointsman_shm::{Death, LaneMemory, ProcessId, Reply, Sink, Timing, Usage};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
@@ -87,30 +87,20 @@ pub(crate) struct Ready {
     pub(crate) exhausted: bool,
 }
 
-impl Chunk {
-    /// `followed` is what traces its calls, if anybody does.
-    pub(crate) fn new(first: usize, calls: usize, function: Arc<Function>, followed: Option<Following>) -> Self {
-        let state = State { followed, ..State::default() };
-        Self { first, calls, function, state: Mutex::new(state) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn begun(&self) {
+impl Sink for Chunk {
+    fn begin(&self, _process: ProcessId) {
         if let Some(followed) = &mut self.lock().followed {
             followed.begun();
         }
     }
 
-    pub(crate) fn timing(&self, pid: u32, lane: u16, timing: Timing) {
+    fn timing(&self, pid: u32, lane: u16, timing: Timing) {
         if let Some(followed) = &mut self.lock().followed {
             followed.timing(pid, lane, timing);
         }
     }
 
-    pub(crate) fn deliver(&self, _index: u32, reply: Reply<'_>) {
+    fn deliver(&self, _index: u32, reply: Reply<'_>) {
         let mut state = self.lock();
         match reply {
             Reply::Value { tag, bytes, lane } => {
@@ -141,7 +131,7 @@ impl Chunk {
         state.arrived += 1;
     }
 
-    pub(crate) fn finish(&self, usage: Usage) {
+    fn finish(&self, usage: Usage) {
         let mut state = self.lock();
         if let Some(followed) = &mut state.followed {
             followed.finish();
@@ -149,6 +139,18 @@ impl Chunk {
         state.finished = true;
         state.wall_ns += usage.wall_ns;
         state.cpu_ns += usage.cpu_ns;
+    }
+}
+
+impl Chunk {
+    /// `followed` is what traces its calls, if anybody does.
+    pub(crate) fn new(first: usize, calls: usize, function: Arc<Function>, followed: Option<Following>) -> Self {
+        let state = State { followed, ..State::default() };
+        Self { first, calls, function, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fills in results that this process computed itself.
@@ -158,6 +160,19 @@ impl Chunk {
         state.arrived += results.len();
         state.pieces.push_back(Piece::Local(results));
         state.finished = true;
+    }
+
+    /// Says that no call of the chunk will run.
+    pub(crate) fn cancel(&self) {
+        let mut state = self.lock();
+        state.cancelled = true;
+        state.finished = true;
+    }
+
+    /// Whether calls that are left have been cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let state = self.lock();
+        state.cancelled && state.finished && state.pieces.is_empty()
     }
 
     /// Takes back a cancel: what is left will be run after all.
@@ -241,14 +256,14 @@ impl Piece {
         match self {
             Self::Run(run) => {
                 let (tag, bytes) = run.peek()?;
-                let decoded = outcome::decode_reply(py, tag, bytes, &run.lane, name, Some(index));
+                let decoded = outcome::decode_reply(py, tag, bytes, &run.lane, &|| name.to_owned(), Some(index));
                 run.read += 5 + bytes.len();
                 Some(decoded)
             }
             Self::Died(death) => {
                 let death = death.clone();
                 *self = Self::Local(VecDeque::new());
-                Some(outcome::decode(py, Outcome::Died(death), name, Some(index)))
+                Some(outcome::decode(py, Outcome::Died(Box::new(death)), &|| name.to_owned(), Some(index)))
             }
             Self::Local(results) => results.pop_front(),
         }

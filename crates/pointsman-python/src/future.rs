@@ -11,6 +11,8 @@
 //!
 //! - F1. The cell is the truth. The standard part, once made, is told of the outcome exactly once.
 //! - F2. Waiting detaches from the interpreter and returns at least every [`SLICE`] to look for signals.
+//! - F3. A future that is hidden from the garbage collector has no attributes, and nothing but its first decoded outcome is
+//!   ever stored in its cell; it is shown before it gets one that the collector must look at.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,11 +23,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use crate::cell::{Cell, Outcome, Stage};
+use crate::cell::{Cell, Opened, Outcome, Stage};
 use crate::ending::detached;
 use crate::event_loop::LoopWaiter;
 use crate::once::{Once, name};
-use crate::outcome;
+use crate::{instance, outcome};
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -118,9 +120,16 @@ fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 /// Makes a `pointsman.Future` of a call.
 pub(crate) fn make(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
     let class = FUTURE_TYPE.import(py, "pointsman._future", "Future")?;
-    let future = crate::instance::bare(class)?.cast_into::<FutureCore>()?;
+    let future = instance::bare(class)?.cast_into::<FutureCore>()?;
     // A fresh object has none yet, so this cannot fail.
     let _ = future.get().origin.set(origin);
+    Ok(future)
+}
+
+/// As [`make`], hidden from the garbage collector until it holds something that could refer to it (F3).
+pub(crate) fn make_hidden(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
+    let future = make(py, origin)?;
+    instance::hide(&future);
     Ok(future)
 }
 
@@ -149,17 +158,14 @@ impl FutureCore {
     #[pyo3(signature = (timeout=None))]
     fn result(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         Self::wait_settled(slf, timeout)?;
-        match Self::outcome(slf)? {
-            Ok(value) => Ok(value),
-            Err(error) => Err(PyErr::from_value(error.into_bound(slf.py()))),
-        }
+        Self::outcome(slf).map_err(|error| PyErr::from_value(error.into_bound(slf.py())))
     }
 
     /// Returns the exception that the call raised, or None.
     #[pyo3(signature = (timeout=None))]
     fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         Self::wait_settled(slf, timeout)?;
-        Ok(Self::outcome(slf)?.err())
+        Ok(Self::outcome(slf).err())
     }
 
     /// Whether the call is finished or cancelled.
@@ -247,6 +253,15 @@ impl FutureCore {
         Ok(format!("<{} at {:#x}{name} state={stage}>", slf.get_type().name()?, slf.as_ptr() as usize))
     }
 
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        instance::show(slf);
+        instance::set_attribute(slf, name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        instance::set_attribute(slf, name, None)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Some(origin) = self.origin.get() else {
             return Ok(());
@@ -304,34 +319,37 @@ impl FutureCore {
     }
 
     /// The decoded outcome; decoding happens at the first call.
-    fn outcome(slf: &Bound<'_, Self>) -> PyResult<Result<Py<PyAny>, Py<PyAny>>> {
-        let py = slf.py();
-        let this = slf.get();
-        let ready = this.cell().look(|outcome| match outcome {
-            Outcome::Value(value) => Some(Ok(value.clone_ref(py))),
-            Outcome::Raised(error) => Some(Err(error.clone_ref(py))),
-            _ => None,
-        });
-        if let Some(Some(ready)) = ready {
-            return Ok(ready);
-        }
-        let Some(outcome) = this.cell().take() else {
-            // Another thread decodes it at this moment.
-            while this.cell().look(|_| ()).is_none() {
-                py.detach(std::thread::yield_now);
+    fn outcome(slf: &Bound<'_, Self>) -> Result<Py<PyAny>, Py<PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let outcome = loop {
+            let opened = this.cell().open(|outcome| match outcome {
+                Outcome::Value(value) => Some(Ok(value.clone_ref(py))),
+                Outcome::Raised(error) => Some(Err(error.clone_ref(py))),
+                _ => None,
+            });
+            match opened {
+                Opened::Found(ready) => return ready,
+                Opened::Taken(outcome) => break outcome,
+                Opened::Gone => py.detach(std::thread::yield_now),
             }
-            return Self::outcome(slf);
         };
-        let name = this.origin().describe(py);
         let cancelled = matches!(outcome, Outcome::Cancelled);
-        let decoded = outcome::decode(py, outcome, &name, None);
+        let decoded = outcome::decode(py, outcome, &|| this.origin().describe(py), None);
         let keep = match &decoded {
-            Ok(value) => Outcome::Value(value.clone_ref(py)),
+            Ok(value) => {
+                if instance::may_refer(value.bind(py)) {
+                    instance::show(slf);
+                }
+                Outcome::Value(value.clone_ref(py))
+            }
             Err(_) if cancelled => Outcome::Cancelled,
-            Err(error) => Outcome::Raised(error.clone_ref(py)),
+            Err(error) => {
+                instance::show(slf);
+                Outcome::Raised(error.clone_ref(py))
+            }
         };
         drop(this.cell().keep(keep));
-        Ok(decoded)
+        decoded
     }
 
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
@@ -345,6 +363,7 @@ impl FutureCore {
                 Err(_) => py.detach(std::thread::yield_now),
             }
         }
+        instance::show(slf);
         let made = standard(py).and_then(|class| class.call_method1("__init__", (slf,)));
         // Release: pairs with the Acquire above.
         this.standard.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
@@ -364,7 +383,7 @@ impl FutureCore {
             class.call_method1("set_running_or_notify_cancel", (slf,))?;
             return Ok(());
         }
-        match Self::outcome(slf)? {
+        match Self::outcome(slf) {
             Ok(value) => class.call_method1("set_result", (slf, value))?,
             Err(error) => class.call_method1("set_exception", (slf, error))?,
         };

@@ -17,8 +17,10 @@ mod death;
 mod descriptor;
 mod ending;
 mod event_loop;
+mod executor_core;
 mod future;
 mod growth;
+mod host_store;
 mod instance;
 mod map_job;
 mod once;
@@ -30,10 +32,11 @@ mod port;
 mod pressure;
 #[allow(unsafe_code, reason = "reads clocks and the interpreter's GIL from outside; each file states its invariants")]
 mod probe;
+mod process_call;
+mod process_common;
 mod process_job;
-mod process_origin;
+mod process_map;
 mod process_pool;
-mod process_task;
 mod sealed;
 mod serving;
 mod shared_job;
@@ -63,6 +66,8 @@ mod _native {
     #[pymodule_export]
     use crate::event_loop::{LoopBridge, LoopWaiter};
     #[pymodule_export]
+    use crate::executor_core::ExecutorCore;
+    #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]
     use crate::map_job::{MapJob, MapResults};
@@ -74,6 +79,8 @@ mod _native {
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]
     use crate::process_job::ProcessJob;
+    #[pymodule_export]
+    use crate::process_map::ProcessMap;
     #[pymodule_export]
     use crate::process_pool::ProcessPool;
     #[pymodule_export]

@@ -23,24 +23,23 @@ fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     Ok(MODULE.get_or_try_init(|| py.import("pointsman._outcome").map(Bound::unbind))?.bind(py))
 }
 
-/// The value, or the exception, of an outcome. `name` and `index` say which call it was.
+/// The value, or the exception, of an outcome. `name` and `index` say which call it was, should that be asked.
 pub(crate) fn decode(
     py: Python<'_>,
     outcome: Outcome,
-    name: &str,
+    name: &dyn Fn() -> String,
     index: Option<usize>,
 ) -> Result<Py<PyAny>, Py<PyAny>> {
     let built = match outcome {
         Outcome::Value(value) => return Ok(value),
         Outcome::Raised(error) => return Err(error),
         Outcome::Reply(reply) => {
-            let (tag, bytes, lane) = reply.open();
-            return decode_reply(py, tag, &bytes, &lane, name, index);
+            return reply.open(|tag, bytes, lane| decode_reply(py, tag, bytes, lane, name, index));
         }
         Outcome::Cancelled => module(py).and_then(|module| module.call_method0("cancelled")),
         Outcome::Died(death) => {
             let (cause, number) = crate::death::cause(&death);
-            module(py).and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, name, index)))
+            module(py).and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, name(), index)))
         }
     };
     Err(exception(py, built))
@@ -52,7 +51,7 @@ pub(crate) fn decode_reply(
     tag: u8,
     bytes: &[u8],
     lane: &Arc<LaneMemory>,
-    name: &str,
+    name: &dyn Fn() -> String,
     index: Option<usize>,
 ) -> Result<Py<PyAny>, Py<PyAny>> {
     let load = Recorded::new(lane);
@@ -62,10 +61,9 @@ pub(crate) fn decode_reply(
     }
     let built = match value {
         Ok(value) if tag == VALUE => return Ok(value.unbind()),
-        Ok(packed) => module(py).and_then(|module| module.call_method1("unpack_exception", (packed, name, index))),
-        Err(error) => {
-            module(py).and_then(|module| module.call_method1("unreadable_result", (error.into_value(py), name, index)))
-        }
+        Ok(packed) => module(py).and_then(|module| module.call_method1("unpack_exception", (packed, name(), index))),
+        Err(error) => module(py)
+            .and_then(|module| module.call_method1("unreadable_result", (error.into_value(py), name(), index))),
     };
     Err(exception(py, built))
 }

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use pointsman_shm::{BlockRef, Host};
+use pointsman_shm::BlockRef;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::codec;
+use crate::host_store::HostStore;
 use crate::once::name;
-use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, HostStore, Task};
+use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 
 /// A function as the workers know it.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct Function {
     pub(crate) id: u64,
     pub(crate) block: BlockRef,
     pub(crate) name: String,
-    pub(crate) host: Arc<Host<Task>>,
+    pub(crate) host: Arc<Workers>,
 }
 
 impl Drop for Function {
@@ -51,7 +52,7 @@ impl Dependency {
 type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
 
 /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
-pub(crate) fn pack(host: &Host<Task>, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
+pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
     let py = function.py();
     let mut bytes = Vec::new();
     if travels_by_name(function)? {

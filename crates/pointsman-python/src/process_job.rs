@@ -22,7 +22,8 @@ use pyo3::types::{PyList, PyTuple};
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
 use crate::future;
-use crate::process_pool::{Function, HostStore, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR, Task};
+use crate::host_store::HostStore;
+use crate::process_pool::{Function, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR};
 use crate::terms::{self, Terms};
 use crate::trace::{self, Following, Kind};
 
@@ -31,19 +32,10 @@ use crate::trace::{self, Following, Kind};
 const DEATH_TAKES: Duration = Duration::from_millis(300);
 
 struct Sent {
-    sink: Arc<Task>,
+    chunk: Arc<Chunk>,
     task: Option<TaskId>,
     /// The inputs, kept so that the caller can steal the chunk back.
     items: Option<Py<PyList>>,
-}
-
-impl Sent {
-    fn chunk(&self) -> &Chunk {
-        match &*self.sink {
-            Task::Chunk(chunk) => chunk,
-            Task::Call(_) => unreachable!("a job sends chunks only"),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -76,8 +68,8 @@ impl ProcessJob {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends inputs to the workers; their outcomes go to `sink`.
-    fn send(&self, items: &Bound<'_, PyList>, sink: Arc<Task>) -> PyResult<(TaskId, usize)> {
+    /// Sends inputs to the workers; their outcomes go to `chunk`.
+    fn send(&self, items: &Bound<'_, PyList>, chunk: Arc<Chunk>) -> PyResult<(TaskId, usize)> {
         let host = &self.pool.host;
         host.time_calls(trace::on());
         let began = trace::posted();
@@ -100,24 +92,24 @@ impl ProcessJob {
         if began != 0 {
             trace::transfer(items.py(), Kind::Send, trace::name(&self.function.name), self.number, began, bytes);
         }
-        Ok((host.submit(spec, sink), bytes))
+        Ok((host.submit(spec, chunk), bytes))
     }
 
     /// Sends the inputs of a cancelled chunk that have not been run.
     fn send_rest(&self, py: Python<'_>, mut sent: Sent) -> PyResult<Sent> {
-        sent.chunk().reopen();
+        sent.chunk.reopen();
         if let Some(items) = &sent.items {
             let items = items.bind(py);
-            let rest = items.get_slice(sent.chunk().arrived(), items.len());
-            sent.task = Some(self.send(&rest, sent.sink.clone())?.0);
+            let rest = items.get_slice(sent.chunk.arrived(), items.len());
+            sent.task = Some(self.send(&rest, sent.chunk.clone())?.0);
         }
         Ok(sent)
     }
 
-    fn append(&self, sink: Arc<Task>, task: Option<TaskId>, items: Option<Py<PyList>>, calls: usize) {
+    fn append(&self, chunk: Arc<Chunk>, task: Option<TaskId>, items: Option<Py<PyList>>, calls: usize) {
         let mut state = self.lock();
         state.pushed += calls;
-        state.chunks.push_back(Sent { sink, task, items });
+        state.chunks.push_back(Sent { chunk, task, items });
     }
 }
 
@@ -146,17 +138,17 @@ impl ProcessJob {
         let calls = items.len();
         let first = self.lock().pushed;
         let followed = Following::new(&self.function.name, self.number, Some(self.base + first));
-        let sink = Arc::new(Task::Chunk(Chunk::new(first, calls, self.function.clone(), followed)));
-        let (task, bytes) = self.send(&items, sink.clone())?;
-        self.append(sink, Some(task), Some(items.unbind()), calls);
+        let chunk = Arc::new(Chunk::new(first, calls, self.function.clone(), followed));
+        let (task, bytes) = self.send(&items, chunk.clone())?;
+        self.append(chunk, Some(task), Some(items.unbind()), calls);
         Ok(bytes)
     }
 
     /// Keeps a place for `calls` results that the caller computes itself; fill it with [`ProcessJob::fill`].
     fn reserve(&self, calls: usize) -> usize {
         let first = self.lock().pushed;
-        let sink = Arc::new(Task::Chunk(Chunk::new(first, calls, self.function.clone(), None)));
-        self.append(sink, None, None, calls);
+        let chunk = Arc::new(Chunk::new(first, calls, self.function.clone(), None));
+        self.append(chunk, None, None, calls);
         first
     }
 
@@ -166,15 +158,15 @@ impl ProcessJob {
     fn steal<'py>(&self, py: Python<'py>) -> Option<(usize, Bound<'py, PyList>)> {
         let candidates: Vec<(usize, TaskId)> = {
             let state = self.lock();
-            let queued = state.chunks.iter().rev().filter(|sent| sent.items.is_some() && !sent.chunk().is_finished());
-            queued.filter_map(|sent| sent.task.map(|task| (sent.chunk().first, task))).take(4).collect()
+            let queued = state.chunks.iter().rev().filter(|sent| sent.items.is_some() && !sent.chunk.is_finished());
+            queued.filter_map(|sent| sent.task.map(|task| (sent.chunk.first, task))).take(4).collect()
         };
         for (first, task) in candidates {
             if self.pool.host.cancel(task) {
                 let mut state = self.lock();
-                let Some(sent) = state.chunks.iter_mut().find(|sent| sent.chunk().first == first) else { break };
+                let Some(sent) = state.chunks.iter_mut().find(|sent| sent.chunk.first == first) else { break };
                 sent.task = None;
-                let done = sent.chunk().arrived();
+                let done = sent.chunk.arrived();
                 let Some(items) = sent.items.take() else { break };
                 drop(state);
                 let items = items.into_bound(py);
@@ -188,14 +180,11 @@ impl ProcessJob {
     fn fill(&self, first: usize, values: &Bound<'_, PyList>, raised: Option<Py<PyAny>>) -> PyResult<()> {
         let mut results: VecDeque<_> = values.iter().map(|value| Ok(value.unbind())).collect();
         results.extend(raised.map(Err));
-        let sink = {
+        let chunk = {
             let state = self.lock();
-            state.chunks.iter().find(|sent| sent.chunk().first == first).map(|sent| sent.sink.clone())
+            state.chunks.iter().find(|sent| sent.chunk.first == first).map(|sent| sent.chunk.clone())
         };
-        match sink.as_deref() {
-            Some(Task::Chunk(chunk)) => chunk.fill(results),
-            _ => return Err(PyValueError::new_err("no chunk begins there")),
-        }
+        chunk.ok_or_else(|| PyValueError::new_err("no chunk begins there"))?.fill(results);
         Ok(())
     }
 
@@ -204,10 +193,8 @@ impl ProcessJob {
         self.pool.host.drain();
         let values = PyList::empty(py);
         loop {
-            let front = self.lock().chunks.front().map(|sent| sent.sink.clone());
-            let Some(Task::Chunk(chunk)) = front.as_deref() else {
-                break;
-            };
+            let front = self.lock().chunks.front().map(|sent| sent.chunk.clone());
+            let Some(chunk) = front else { break };
             let began = trace::posted();
             let ready = chunk.take(py, self.keep_going, self.base);
             let count = ready.values.len();
@@ -248,11 +235,14 @@ impl ProcessJob {
     #[pyo3(signature = (seconds=None, pending=0))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>, pending: usize) -> PyResult<bool> {
         let deadline = future::deadline_after(seconds)?;
-        self.pool.wait(py, deadline, &|| {
+        // A spin pays while single calls are to show what they take, not between chunks that take a good part of a
+        // millisecond: it would take the core of a worker.
+        let spin = if self.lock().calls == 0 { SPIN } else { Duration::ZERO };
+        self.pool.wait_spinning(py, deadline, spin, &|| {
             let state = self.lock();
-            state.chunks.front().is_none_or(|sent| sent.chunk().has_news())
+            state.chunks.front().is_none_or(|sent| sent.chunk.has_news())
                 || (pending > 0
-                    && state.chunks.iter().rev().filter(|sent| !sent.chunk().is_finished()).take(pending + 1).count()
+                    && state.chunks.iter().rev().filter(|sent| !sent.chunk.is_finished()).take(pending + 1).count()
                         <= pending)
         })
     }
@@ -269,18 +259,21 @@ impl ProcessJob {
     /// Ends the calls of this job that run, for what [`ProcessJob::stop`] has left: they may end by themselves for
     /// `grace` seconds, then their workers are killed. Calls that run in other threads of the same worker die with it.
     fn kill(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
-        let running: Vec<(TaskId, Arc<Task>)> = {
+        let running: Vec<(TaskId, Arc<Chunk>)> = {
             let state = self.lock();
-            let unfinished = state.chunks.iter().filter(|sent| !sent.chunk().is_finished());
-            unfinished.filter_map(|sent| Some((sent.task?, sent.sink.clone()))).collect()
+            let unfinished = state.chunks.iter().filter(|sent| !sent.chunk.is_finished());
+            unfinished.filter_map(|sent| Some((sent.task?, sent.chunk.clone()))).collect()
         };
-        let ended = || running.iter().all(|(_, sink)| matches!(&**sink, Task::Chunk(chunk) if chunk.is_finished()));
+        let ended = || running.iter().all(|(_, chunk)| chunk.is_finished());
         let interrupted = self.pool.wait(py, future::deadline_after(Some(grace))?, &ended);
         let host = &self.pool.host;
         let until = Instant::now() + DEATH_TAKES;
         py.detach(|| {
             for (task, _) in &running {
-                host.kill(*task, KillReason::Cancelled);
+                // What a worker that died by itself has left waits to be run again.
+                if !host.kill(*task, KillReason::Cancelled) {
+                    host.cancel(*task);
+                }
             }
             host.wait(&ended, Some(until), SPIN);
         });
@@ -294,7 +287,7 @@ impl ProcessJob {
         loop {
             let last = {
                 let state = self.lock();
-                let untouched = |sent: &&Sent| sent.items.is_some() && sent.chunk().arrived() == 0;
+                let untouched = |sent: &&Sent| sent.items.is_some() && sent.chunk.arrived() == 0;
                 state.chunks.back().filter(untouched).and_then(|sent| sent.task)
             };
             let Some(task) = last else { break };
@@ -303,14 +296,14 @@ impl ProcessJob {
             }
             let mut state = self.lock();
             let Some(gone) = state.chunks.pop_back() else { break };
-            if gone.chunk().arrived() > 0 {
+            if gone.chunk.arrived() > 0 {
                 // Its worker began it and died between the look and the cancel: what is left goes out again.
                 drop(state);
                 let again = self.send_rest(py, gone)?;
                 self.lock().chunks.push_back(again);
                 break;
             }
-            state.pushed -= gone.chunk().calls;
+            state.pushed -= gone.chunk.calls;
             drop(state);
             back.extend(gone.items);
         }
@@ -326,8 +319,8 @@ impl ProcessJob {
     /// (chunks not finished, calls whose results have not been taken, calls pushed, results taken)
     fn figures(&self) -> (usize, usize, usize, usize) {
         let state = self.lock();
-        let unfinished = state.chunks.iter().filter(|sent| !sent.chunk().is_finished()).count();
-        let left = state.chunks.iter().map(|sent| sent.chunk().left()).sum();
+        let unfinished = state.chunks.iter().filter(|sent| !sent.chunk.is_finished()).count();
+        let left = state.chunks.iter().map(|sent| sent.chunk.left()).sum();
         (unfinished, left, state.pushed, state.taken)
     }
 

@@ -9,27 +9,26 @@
 //! - P1. The host's lock is never held while Python code runs: arguments are encoded before a submit and outcomes are
 //!   decoded after a drain.
 //! - P2. A function's block in shared memory lives as long as a call that mentions it.
-//! - P3. Mirrored futures whose calls settled during a drain wait in `told` until some attached thread tells them.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{BlockRef, Cause, Death, Hooks, Host, HostConfig, KillReason, Payload, ProcessId, TaskSpec};
+use pointsman_shm::{Death, Host, HostConfig, Payload, Sink, TaskSpec};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::cell::{Cell, Outcome};
-use crate::codec::Store;
+use crate::cell::Outcome;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
+use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
-use crate::process_origin::ProcessOrigin;
-pub(crate) use crate::process_task::{SingleCall, Task};
+use crate::process_call::ProcessCall;
+use crate::process_common::Common;
 use crate::sizes::{sizes, too_little};
 use crate::terms::{self, Terms};
 use crate::trace;
@@ -40,6 +39,9 @@ pub(crate) const SPIN: Duration = Duration::from_micros(50);
 /// Functions that a pool remembers; beyond it the ones not in use are forgotten.
 const MOST_FUNCTIONS: usize = 256;
 
+/// The rank of calls of which nobody says how urgent they are (`TaskPriority.NORMAL`).
+pub(crate) const NORMAL: u8 = 2;
+
 /// Modes of a payload, shared with the worker.
 pub(crate) const CALL_PLAIN: u8 = 0;
 pub(crate) const CALL_PICKLED: u8 = 1;
@@ -48,158 +50,8 @@ pub(crate) const ITEMS_PICKLED: u8 = 3;
 /// Added to the items' modes: each item holds the arguments of a call.
 pub(crate) const STAR: u8 = 0x10;
 
-/// What calls, hooks and the pool share; knows nothing of the host, so that nothing refers in a circle.
-#[derive(Debug, Default)]
-pub(crate) struct Common {
-    pub(crate) told: Mutex<Vec<Py<PyAny>>>,
-    pub(crate) completed: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    pub(crate) cancelled: AtomicU64,
-    pub(crate) nanoseconds: AtomicU64,
-    deaths: AtomicU64,
-    /// Deaths of which the log has not been told, and whether another process takes the place.
-    obituaries: Mutex<Vec<(Death, bool)>>,
-    /// When the first process was asked for, and when it was ready.
-    asked: OnceLock<Instant>,
-    ready: OnceLock<Instant>,
-    /// The initializer's name, for the message when it raises.
-    initializer: OnceLock<String>,
-    /// Why no worker will ever come.
-    broken: OnceLock<Death>,
-    pub(crate) running: AtomicI64,
-    /// The host, where the death of one worker is to break the pool.
-    breaks: OnceLock<Weak<Host<Task>>>,
-    /// Whether the zygote has died and nobody has asked for another.
-    zygote_lost: AtomicBool,
-}
-
-/// Exit code of a worker whose initializer raised (`pointsman._worker`).
-const INITIALIZER_RAISED: &str = "code 81";
-
-impl Common {
-    /// Adds what only this side knows to the death of a pool, and remembers it.
-    pub(crate) fn explain(&self, death: &Death) -> Death {
-        let mut death = death.clone();
-        if let Cause::NeverStarted(why) = &mut death.cause {
-            if let Some(name) = self.initializer.get().filter(|_| why.contains(INITIALIZER_RAISED)) {
-                *why = format!("the initializer {name} raised, see its traceback on standard error; {why}");
-            }
-            self.broken.get_or_init(|| death.clone());
-        }
-        death
-    }
-
-    fn has_told(&self) -> bool {
-        !self.told.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Tells the log of workers that died.
-    fn log_deaths(&self, py: Python<'_>) {
-        let deaths = std::mem::take(&mut *self.obituaries.lock().unwrap_or_else(PoisonError::into_inner));
-        for (death, replaced) in deaths {
-            let (cause, number) = crate::death::cause(&death);
-            let told = py
-                .import("pointsman._log")
-                .and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, replaced)));
-            if let Err(error) = told {
-                // A handler of the program's that raises: its business, and no reason to lose an outcome.
-                error.write_unraisable(py, None);
-            }
-        }
-    }
-
-    /// Tells mirrored futures of their outcomes (P3).
-    pub(crate) fn tell(&self, py: Python<'_>) {
-        // Relaxed: a count that says only whether it is worth looking.
-        if self.deaths.load(Ordering::Relaxed) > 0 {
-            self.log_deaths(py);
-        }
-        loop {
-            let mirrors = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
-            if mirrors.is_empty() {
-                return;
-            }
-            for mirror in mirrors {
-                future::tell(py, &mirror);
-            }
-        }
-    }
-}
-
-impl Hooks for Common {
-    fn process_started(&self, _process: ProcessId) {
-        self.ready.get_or_init(Instant::now);
-    }
-
-    fn process_died(&self, death: &Death, respawn: bool) {
-        if death.cause == Cause::Exit(crate::worker::RECYCLED) {
-            return;
-        }
-        self.deaths.fetch_add(1, Ordering::Relaxed);
-        let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
-        if !orderly {
-            self.obituaries.lock().unwrap_or_else(PoisonError::into_inner).push((death.clone(), respawn));
-        }
-        if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
-            let broken = self.broken.get_or_init(|| {
-                let (cause, number) = crate::death::cause(death);
-                Death::never_started(format!(
-                    "the worker process {} died ({cause} {number}), which breaks this executor, as on_worker_death='break' says",
-                    death.pid
-                ))
-            });
-            host.set_respawn(false);
-            host.abandon(broken.clone());
-            host.shutdown(true);
-        }
-    }
-
-    fn zygote_died(&self) {
-        self.zygote_lost.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Puts large buffers into the host's arena, and frees them again when the call cannot be sent after all.
-pub(crate) struct HostStore<'a> {
-    host: &'a Host<Task>,
-    attached: Vec<BlockRef>,
-}
-
-impl<'a> HostStore<'a> {
-    pub(crate) fn new(host: &'a Host<Task>) -> Self {
-        Self { host, attached: Vec::new() }
-    }
-
-    pub(crate) fn take(&mut self) -> Vec<BlockRef> {
-        std::mem::take(&mut self.attached)
-    }
-}
-
-impl Drop for HostStore<'_> {
-    fn drop(&mut self) {
-        self.roll_back(0);
-    }
-}
-
-impl Store for HostStore<'_> {
-    fn store(&mut self, py: Python<'_>, bytes: &[u8]) -> Option<BlockRef> {
-        let mut block = self.host.alloc(bytes.len())?;
-        py.detach(|| block.as_mut_slice().copy_from_slice(bytes));
-        let block = block.into_ref();
-        self.attached.push(block);
-        Some(block)
-    }
-
-    fn mark(&self) -> usize {
-        self.attached.len()
-    }
-
-    fn roll_back(&mut self, mark: usize) {
-        for block in self.attached.drain(mark..) {
-            self.host.free(block);
-        }
-    }
-}
+/// The host, which tells each call or chunk of its own outcomes.
+pub(crate) type Workers = Host<dyn Sink>;
 
 struct Known {
     /// Keeps the object's address from being used again.
@@ -209,20 +61,44 @@ struct Known {
 }
 
 pub(crate) struct Pool {
-    pub(crate) host: Arc<Host<Task>>,
+    pub(crate) host: Arc<Workers>,
     pub(crate) common: Arc<Common>,
     pub(crate) pressure: Pressure,
-    known: Mutex<HashMap<usize, Known>>,
+    known: Mutex<BTreeMap<usize, Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
     connect: Py<PyAny>,
     /// Bytes of arguments on their way beyond which a submit waits.
     most_waiting: u64,
+    /// Whether futures may be hidden from the garbage collector: not where threads could show one at the same time.
+    hides: bool,
 }
 
 impl Pool {
+    /// Raises if no worker will ever come; sees to it that one can.
+    pub(crate) fn check(&self, py: Python<'_>, name: &dyn Fn() -> String) -> PyResult<()> {
+        self.replace_zygote(py);
+        let Some(death) = self.common.broken.get() else { return Ok(()) };
+        let error = crate::outcome::decode(py, Outcome::Died(Box::new(death.clone())), name, None);
+        Err(error.err().map_or_else(
+            || PyRuntimeError::new_err("the pool is broken"),
+            |error| PyErr::from_value(error.into_bound(py)),
+        ))
+    }
+
+    /// The function as workers know it, if they do and it is as it was.
+    fn known(&self, function: &Bound<'_, PyAny>) -> Option<Arc<Function>> {
+        let py = function.py();
+        let (made, dependencies) = {
+            let table = self.lock_known();
+            let known = table.get(&(function.as_ptr() as usize))?;
+            (known.function.clone(), known.dependencies.clone())
+        };
+        dependencies.iter().all(|dependency| dependency.is_unchanged(py)).then_some(made)
+    }
+
     /// Waits while so much is on its way that more would fill the memory.
-    fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn wait_for_room(&self, py: Python<'_>) -> PyResult<()> {
         if self.host.is_crowded(self.most_waiting) {
             self.wait(py, None, &|| !self.host.is_crowded(self.most_waiting))?;
         }
@@ -246,14 +122,10 @@ impl Pool {
     /// The function as workers know it. It is packed once, and again when something that it reaches has been replaced;
     /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
-        let py = function.py();
-        let key = function.as_ptr() as usize;
-        let known = self.lock_known().get(&key).map(|known| (known.function.clone(), known.dependencies.clone()));
-        if let Some((made, dependencies)) = known
-            && dependencies.iter().all(|dependency| dependency.is_unchanged(py))
-        {
-            return Ok(made);
+        if let Some(known) = self.known(function) {
+            return Ok(known);
         }
+        let key = function.as_ptr() as usize;
         let (bytes, dependencies) = packing::pack(&self.host, function)?;
         let mut block =
             self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
@@ -273,7 +145,7 @@ impl Pool {
                 dependencies: Arc::new(dependencies),
             };
             let mut table = self.lock_known();
-            let forgotten: Vec<_> = if table.len() >= MOST_FUNCTIONS { table.drain().collect() } else { Vec::new() };
+            let forgotten = if table.len() >= MOST_FUNCTIONS { std::mem::take(&mut *table) } else { BTreeMap::new() };
             let replaced = table.insert(key, known);
             drop(table);
             drop((forgotten, replaced));
@@ -286,7 +158,7 @@ impl Pool {
         crate::ending::call(self.start_collector.bind(py)).map(|_| ())
     }
 
-    fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
+    fn lock_known(&self) -> MutexGuard<'_, BTreeMap<usize, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -297,11 +169,22 @@ impl Pool {
         deadline: Option<Instant>,
         done: &(dyn Fn() -> bool + Sync),
     ) -> PyResult<bool> {
+        self.wait_spinning(py, deadline, SPIN, done)
+    }
+
+    /// As [`Pool::wait`], after a spin of this length.
+    pub(crate) fn wait_spinning(
+        &self,
+        py: Python<'_>,
+        deadline: Option<Instant>,
+        spin: Duration,
+        done: &(dyn Fn() -> bool + Sync),
+    ) -> PyResult<bool> {
         loop {
             let slice = Instant::now() + SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
             let (settled, left_at) = detached(py, || {
-                let settled = self.host.wait(&|| done(), Some(until), SPIN);
+                let settled = self.host.wait(&|| done(), Some(until), spin);
                 (settled, Instant::now())
             });
             self.pressure.came_back(left_at.elapsed());
@@ -315,6 +198,54 @@ impl Pool {
                 return Ok(false);
             }
         }
+    }
+}
+
+impl ProcessPool {
+    /// Queues a plain call of a function that the workers know; `None` if they do not.
+    pub(crate) fn submit_known<'py>(
+        &self,
+        py: Python<'py>,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, FutureCore>>> {
+        let Some(known) = self.pool.known(function) else { return Ok(None) };
+        self.pool.check(py, &|| known.name.clone())?;
+        self.send(py, known, args, None, NORMAL, None).map(Some)
+    }
+
+    fn send<'py>(
+        &self,
+        py: Python<'py>,
+        function: Arc<Function>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+        priority: u8,
+        terms: Option<&Bound<'py, Terms>>,
+    ) -> PyResult<Bound<'py, FutureCore>> {
+        let host = &self.pool.host;
+        self.pool.wait_for_room(py)?;
+        host.time_calls(trace::on());
+        let began = trace::posted();
+        let mut payload = Vec::with_capacity(64);
+        let mut store = HostStore::new(host);
+        packing::encode_call(args, kwargs, &mut payload, &mut store)?;
+        let spec = TaskSpec {
+            function: function.id,
+            function_block: function.block,
+            payload: Payload::Bytes(&payload),
+            calls: 1,
+            priority,
+            attached: store.take(),
+            terms: terms::shared(terms),
+        };
+        if began != 0 {
+            trace::transfer(py, trace::Kind::Send, trace::name(&function.name), 0, began, payload.len());
+        }
+        let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
+        let call = Arc::new(ProcessCall::new(self.pool.clone(), function, kill_on_cancel));
+        call.is_sent(host.submit(spec, call.clone()));
+        if self.pool.hides { future::make_hidden(py, call) } else { future::make(py, call) }
     }
 }
 
@@ -334,6 +265,7 @@ impl ProcessPool {
     #[new]
     #[pyo3(signature = (start_collector, connect, shared_memory=None, lanes=1, most_waiting=1 << 30))]
     fn new(
+        py: Python<'_>,
         start_collector: Py<PyAny>,
         connect: Py<PyAny>,
         shared_memory: Option<u64>,
@@ -356,6 +288,7 @@ impl ProcessPool {
             start_collector,
             connect,
             most_waiting,
+            hides: has_gil(py)?,
         };
         Ok(Self { pool: Arc::new(pool) })
     }
@@ -379,7 +312,7 @@ impl ProcessPool {
     /// The error of a pool whose workers will never come back; None for one that works.
     fn broken(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let death = self.pool.common.broken.get()?;
-        crate::outcome::decode(py, Outcome::Died(death.clone()), "any call", None).err()
+        crate::outcome::decode(py, Outcome::Died(Box::new(death.clone())), &|| "any call".into(), None).err()
     }
 
     /// Waits until fewer than `capacity` calls wait for a worker.
@@ -414,47 +347,9 @@ impl ProcessPool {
         priority: u8,
         terms: Option<&Bound<'py, Terms>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
-        let host = &self.pool.host;
-        if let Some(death) = self.pool.common.broken.get() {
-            let outcome = Outcome::Died(death.clone());
-            let error = crate::outcome::decode(py, outcome, &future::name_of(function), None);
-            return Err(error.err().map_or_else(
-                || PyRuntimeError::new_err("the pool is broken"),
-                |error| PyErr::from_value(error.into_bound(py)),
-            ));
-        }
-        self.pool.replace_zygote(py);
-        self.pool.wait_for_room(py)?;
+        self.pool.check(py, &|| future::name_of(function))?;
         let known = self.pool.function(function)?;
-        host.time_calls(trace::on());
-        let began = trace::posted();
-        let mut payload = Vec::with_capacity(64);
-        let mut store = HostStore::new(host);
-        packing::encode_call(args, kwargs, &mut payload, &mut store)?;
-        let cell = Arc::new(Cell::new());
-        let origin = ProcessOrigin {
-            cell: cell.clone(),
-            pool: self.pool.clone(),
-            function: known.clone(),
-            task: OnceLock::new(),
-            kill_on_cancel: terms.is_some_and(|terms| terms.get().kill_on_cancel),
-        };
-        let sink = Arc::new(Task::Call(SingleCall::new(cell, self.pool.common.clone(), known.clone())));
-        let spec = TaskSpec {
-            function: known.id,
-            function_block: known.block,
-            payload: Payload::Bytes(&payload),
-            calls: 1,
-            priority,
-            attached: store.take(),
-            terms: terms::shared(terms),
-        };
-        if began != 0 {
-            trace::transfer(py, trace::Kind::Send, trace::name(&known.name), 0, began, payload.len());
-        }
-        let task = host.submit(spec, sink);
-        let _ = origin.task.set(task);
-        future::make(py, Arc::new(origin))
+        self.send(py, known, args, kwargs, priority, terms)
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.
@@ -468,7 +363,14 @@ impl ProcessPool {
 
     /// Ends the workers: after the queued calls, or with `kill` at once.
     fn shutdown(&self, py: Python<'_>, kill: bool) {
-        py.detach(|| self.pool.host.shutdown(kill));
+        py.detach(|| {
+            if kill {
+                self.pool.host.shutdown(true);
+            }
+            // What waits is to be run before the end, or is refused like everything else.
+            self.pool.common.feed(true);
+            self.pool.host.shutdown(kill);
+        });
         self.pool.common.tell(py);
     }
 
@@ -484,11 +386,16 @@ impl ProcessPool {
     /// Fails every call that is left: no worker will come.
     fn abandon(&self, py: Python<'_>, why: String) {
         self.pool.host.abandon(Death::never_started(why));
+        self.pool.common.feed(true);
         self.pool.common.tell(py);
     }
 
     /// Cancels every call that no worker has begun.
     fn cancel_all(&self, py: Python<'_>) {
+        let maps = std::mem::take(&mut *self.pool.common.lock_maps());
+        for map in maps {
+            map.cancel();
+        }
         self.pool.host.cancel_all();
         self.pool.common.tell(py);
     }
@@ -503,7 +410,7 @@ impl ProcessPool {
         let common = &self.pool.common;
         let seconds = Duration::from_nanos(common.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         (
-            self.pool.host.queued(),
+            self.pool.host.queued() + common.lock_maps().iter().map(|map| map.waiting()).sum::<usize>(),
             usize::try_from(common.running.load(Ordering::Relaxed)).unwrap_or(0),
             common.completed.load(Ordering::Relaxed),
             common.failed.load(Ordering::Relaxed),
@@ -523,6 +430,12 @@ impl ProcessPool {
     fn pids(&self) -> Vec<i32> {
         self.pool.host.processes().iter().map(|process| process.pid).filter(|pid| *pid > 0).collect()
     }
+}
+
+/// Whether one thread at a time runs Python code.
+fn has_gil(py: Python<'_>) -> PyResult<bool> {
+    let asked = py.import("sys")?.getattr_opt("_is_gil_enabled")?;
+    asked.map_or(Ok(true), |asked| asked.call0()?.is_truthy())
 }
 
 /// An `InvalidArgumentError`.

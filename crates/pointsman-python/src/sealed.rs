@@ -16,28 +16,54 @@ use pointsman_shm::{BlockRef, LaneMemory, View};
 
 use crate::codec::{self, Load};
 
+/// Bytes of a reply that need no allocation: a number, a short text, or a reference to a block.
+const MOST_SHORT: usize = 30;
+
+#[derive(Debug)]
+enum Bytes {
+    Short(u8, [u8; MOST_SHORT]),
+    Long(Box<[u8]>),
+}
+
 /// A reply as it came.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     tag: u8,
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     lane: Arc<LaneMemory>,
 }
 
 impl Sealed {
     pub(crate) fn new(tag: u8, bytes: &[u8], lane: &Arc<LaneMemory>) -> Self {
-        Self { tag, bytes: bytes.into(), lane: lane.clone() }
+        let mut short = [0; MOST_SHORT];
+        let kept = match (u8::try_from(bytes.len()), short.get_mut(..bytes.len())) {
+            (Ok(len), Some(room)) => {
+                room.copy_from_slice(bytes);
+                Bytes::Short(len, short)
+            }
+            _ => Bytes::Long(bytes.into()),
+        };
+        Self { tag, bytes: kept, lane: lane.clone() }
     }
 
-    /// Tag, bytes and lane, for the one who decodes them.
-    pub(crate) fn open(mut self) -> (u8, Box<[u8]>, Arc<LaneMemory>) {
-        (self.tag, std::mem::take(&mut self.bytes), self.lane.clone())
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Bytes::Long(bytes) => bytes,
+        }
+    }
+
+    /// Gives tag, bytes and lane to the one who decodes them, and with them the blocks that they refer to (E1).
+    pub(crate) fn open<R>(mut self, decode: impl FnOnce(u8, &[u8], &Arc<LaneMemory>) -> R) -> R {
+        let decoded = decode(self.tag, self.bytes(), &self.lane);
+        self.bytes = Bytes::Short(0, [0; MOST_SHORT]);
+        decoded
     }
 }
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        release(&self.bytes, &self.lane);
+        release(self.bytes(), &self.lane);
     }
 }
 

@@ -462,7 +462,7 @@ impl ThreadPool {
 
     /// Queues a call and returns its future. With `on_caller`, a thread that waits for it may run it.
     #[pyo3(signature = (function, args, kwargs=None, priority=2, on_caller=false))]
-    fn submit<'py>(
+    pub(crate) fn submit<'py>(
         &self,
         py: Python<'py>,
         function: Bound<'py, PyAny>,

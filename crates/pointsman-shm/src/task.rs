@@ -142,6 +142,9 @@ pub trait Hooks: Send + Sync {
     /// Outcomes were delivered although nobody waited.
     fn drained(&self) {}
 
+    /// The thread that drains has drained, whether or not anything had arrived.
+    fn looked(&self) {}
+
     /// A process has died. With `respawn`, another is being started in its place.
     fn process_died(&self, death: &Death, respawn: bool) {
         let _ = (death, respawn);

@@ -49,7 +49,7 @@ class ProcessRun:
             star=job.source.star,
             keep_going=job.keep_going,
             base=base,
-            terms=job.terms.native,
+            terms=job.terms.native and job.terms.native_for(standard=_pool.is_standard()),
             number=job.number,
         )
         # A pool with more workers than this job may use gets no more at a time than these are to run.

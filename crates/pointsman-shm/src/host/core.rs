@@ -82,7 +82,7 @@ pub(super) struct Counts {
 
 /// See the module's header.
 #[derive(Debug)]
-pub(super) struct Core<S> {
+pub(super) struct Core<S: ?Sized> {
     pub(super) table: Table<S>,
     pub(super) overflow: Overflow,
     pub(super) published: VecDeque<TaskId>,
@@ -108,7 +108,7 @@ pub(super) struct Core<S> {
     pub(super) scratch: Vec<u8>,
 }
 
-impl<S: Sink> Core<S> {
+impl<S: Sink + ?Sized> Core<S> {
     pub(super) fn new() -> Self {
         Self {
             table: Table::new(),

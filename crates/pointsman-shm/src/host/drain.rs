@@ -30,7 +30,7 @@ enum Step {
     Ended(TaskId),
 }
 
-impl<S: Sink> Core<S> {
+impl<S: Sink + ?Sized> Core<S> {
     /// Reads what every lane has committed, and refills the slots. Returns the outcomes delivered.
     pub(super) fn drain(&mut self, env: &Env) -> usize {
         let before = self.counts.delivered;
@@ -94,7 +94,7 @@ impl<S: Sink> Core<S> {
 }
 
 /// Acts on one frame (D1).
-fn take<S: Sink>(
+fn take<S: Sink + ?Sized>(
     table: &mut Table<S>,
     counts: &mut Counts,
     lane: &mut Lane,
@@ -158,7 +158,7 @@ fn take<S: Sink>(
     }
 }
 
-fn begin<S: Sink>(
+fn begin<S: Sink + ?Sized>(
     table: &mut Table<S>,
     counts: &mut Counts,
     lane: &mut Lane,

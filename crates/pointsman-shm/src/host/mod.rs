@@ -42,8 +42,10 @@ use crate::region::Region;
 use crate::task::{BlockRef, Hooks, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
 
 /// How long a kill waits for a claim that is under way. A claim takes less than a microsecond, unless its lane has been
-/// put off the CPU. Arbitrary beyond that.
-const CLAIM_TAKES: Duration = Duration::from_millis(20);
+/// put off the CPU: with ten processes for each core that is a tenth of a second. Arbitrary beyond that.
+const CLAIM_TAKES: Duration = Duration::from_secs(2);
+/// How long such a wait only yields, and then between two looks.
+const CLAIM_LOOKS: Duration = Duration::from_millis(1);
 
 /// Sizes of a pool's memory, and how long its lanes spin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,7 @@ impl HostConfig {
 }
 
 /// What the host, its supervisor and its waiters share.
-struct Shared<S: Sink> {
+struct Shared<S: Sink + ?Sized> {
     env: Env,
     config: HostConfig,
     core: Mutex<Core<S>>,
@@ -94,6 +96,7 @@ struct Shared<S: Sink> {
     /// Waiters in this process that sleep on the bell, or are about to.
     sleepers: AtomicU32,
     collectors: AtomicBool,
+    feeding: AtomicBool,
     disowned: AtomicBool,
     /// Tells `join` that a process has gone. Used with `core`.
     gone: Condvar,
@@ -102,7 +105,7 @@ struct Shared<S: Sink> {
     post: Mutex<supervisor::Post>,
 }
 
-impl<S: Sink> Shared<S> {
+impl<S: Sink + ?Sized> Shared<S> {
     fn lock(&self) -> MutexGuard<'_, Core<S>> {
         // A panic under the lock can only come from a sink, between two whole changes of the books.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,18 +144,18 @@ impl<S: Sink> Shared<S> {
 /// A pool of worker processes, and the tasks that they run.
 ///
 /// Dropping it kills the workers; the calls that are left fail.
-pub struct Host<S: Sink> {
+pub struct Host<S: Sink + ?Sized> {
     shared: Arc<Shared<S>>,
     threads: Mutex<bool>,
 }
 
-impl<S: Sink> fmt::Debug for Host<S> {
+impl<S: Sink + ?Sized> fmt::Debug for Host<S> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Host").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
-impl<S: Sink> Host<S> {
+impl<S: Sink + ?Sized> Host<S> {
     /// A pool without processes.
     ///
     /// # Errors
@@ -172,6 +175,7 @@ impl<S: Sink> Host<S> {
             hooks,
             sleepers: AtomicU32::new(0),
             collectors: AtomicBool::new(false),
+            feeding: AtomicBool::new(false),
             disowned: AtomicBool::new(false),
             gone: Condvar::new(),
             request: os::Event::new()?,
@@ -304,18 +308,19 @@ impl<S: Sink> Host<S> {
     }
 
     /// Kills the process that runs this task now. False if none does; then nothing is killed. Tasks that run on other
-    /// lanes of the same process die with it.
+    /// lanes of the same process die with it. Waits for a claim that is under way, a moment as a rule, two seconds at most.
     pub fn kill(&self, task: TaskId, reason: KillReason) -> bool {
         let shared = &*self.shared;
         if shared.is_foreign() {
             return false;
         }
-        let give_up = Instant::now() + CLAIM_TAKES;
+        let began = Instant::now();
         loop {
             match shared.act(0, |core| core.kill_task(&shared.env, task, reason)) {
                 Some(killed) => return killed,
-                None if Instant::now() >= give_up => return false,
-                None => thread::yield_now(),
+                None if began.elapsed() >= CLAIM_TAKES => return false,
+                None if began.elapsed() < CLAIM_LOOKS => thread::yield_now(),
+                None => thread::sleep(CLAIM_LOOKS),
             }
         }
     }
@@ -455,6 +460,15 @@ impl<S: Sink> Host<S> {
         }
     }
 
+    /// Has the host's own thread drain whenever a task is over, and call [`Hooks::looked`], which may submit the next.
+    pub fn set_feeding(&self, feeding: bool) {
+        let shared = &*self.shared;
+        // Release: pairs with the Acquire in `wait::keep_drained`; Acquire: with another caller's store.
+        if !shared.is_foreign() && shared.feeding.swap(feeding, Ordering::AcqRel) != feeding {
+            shared.wake_drainer();
+        }
+    }
+
     /// Ends the lanes: when the last task is over, or at once. With `kill`, queued calls are cancelled and running ones
     /// die with their processes.
     pub fn shutdown(&self, kill: bool) {
@@ -492,6 +506,7 @@ impl<S: Sink> Host<S> {
         if !shared.is_foreign() {
             shared.act(0, |core| core.abandon(&shared.env, death));
             shared.request.signal();
+            shared.wake_drainer();
         }
     }
 
@@ -501,7 +516,7 @@ impl<S: Sink> Host<S> {
     }
 }
 
-impl<S: Sink> Drop for Host<S> {
+impl<S: Sink + ?Sized> Drop for Host<S> {
     fn drop(&mut self) {
         self.shutdown(true);
     }

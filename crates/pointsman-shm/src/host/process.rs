@@ -148,7 +148,7 @@ impl Process {
     }
 }
 
-impl<S: Sink> Core<S> {
+impl<S: Sink + ?Sized> Core<S> {
     /// Books a new process with its lanes. Launching it is the supervisor's.
     pub(super) fn add_process(&mut self, env: &Env, config: &HostConfig, lanes: u32) -> io::Result<ProcessId> {
         if self.stage == Stage::Closed {
@@ -410,5 +410,57 @@ impl<S: Sink> Core<S> {
         self.counts.running -= 1;
         self.counts.waiting += 1;
         self.requeue(env, id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use crate::death::KillReason;
+    use crate::frame::{Begin, Kind};
+    use crate::host::{Host, HostConfig};
+    use crate::layout;
+    use crate::ring::Producer;
+    use crate::task::{BlockRef, Payload, Reply, Sink, TaskSpec, Terms, Usage};
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn deliver(&self, _index: u32, _reply: Reply<'_>) {}
+        fn finish(&self, _usage: Usage) {}
+    }
+
+    #[test]
+    fn a_kill_waits_for_a_lane_that_is_put_off_the_cpu_between_claim_and_begin() {
+        let config = HostConfig { slots: 16, ring_bytes: 4096, ..HostConfig::default() };
+        let host: Host<Nobody> = Host::new(config, Arc::new(())).unwrap();
+        let env = &host.shared.env;
+        host.shared.act(0, |core| core.add_process(env, &config, 1)).unwrap();
+        let spec = TaskSpec {
+            function: 0,
+            function_block: BlockRef { offset: 0, len: 0 },
+            payload: Payload::Bytes(&[]),
+            calls: 1,
+            priority: 2,
+            attached: Vec::new(),
+            terms: Terms::default(),
+        };
+        let task = host.submit(spec, Arc::new(Nobody));
+        assert_eq!(Some(0), env.slots.claim(&*env.memory, 0));
+        let killed = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(150));
+                let lane = host.shared.lock().lanes[0].as_ref().map(|lane| lane.memory.clone()).unwrap();
+                let mut producer = Producer::new(layout::ring(config.ring_bytes));
+                assert!(producer.push(&*lane, Kind::Begin, &Begin { task: task.0, first: 0 }.encode()));
+                env.slots.free(&*env.memory, 0);
+            });
+            host.kill(task, KillReason::Cancelled)
+        });
+
+        assert!(killed);
     }
 }

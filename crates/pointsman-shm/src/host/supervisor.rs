@@ -43,7 +43,7 @@ pub(super) struct Post {
     pub(super) config: Option<Arc<OwnedFd>>,
 }
 
-impl<S: Sink> Shared<S> {
+impl<S: Sink + ?Sized> Shared<S> {
     pub(super) fn post(&self) -> MutexGuard<'_, Post> {
         self.post.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,7 +73,7 @@ struct Supervisor {
 }
 
 /// The body of the thread.
-pub(super) fn run<S: Sink>(shared: &Shared<S>) {
+pub(super) fn run<S: Sink + ?Sized>(shared: &Shared<S>) {
     let own = os::open_process(os::own_pid()).ok().map(Arc::new);
     let mut supervisor = Supervisor { client: None, own, idle_since: None, news: Vec::new() };
     loop {
@@ -108,7 +108,7 @@ pub(super) fn run<S: Sink>(shared: &Shared<S>) {
 }
 
 /// A lane that was stopped while it searched keeps others asleep: wakes one if tasks are ready.
-fn nudge<S: Sink>(core: &Core<S>, env: &Env) {
+fn nudge<S: Sink + ?Sized>(core: &Core<S>, env: &Env) {
     if core.counts.ready > 0 && env.slots.has_work(&*env.memory) {
         LANES.wake_any(&*env.memory);
     }
@@ -116,7 +116,7 @@ fn nudge<S: Sink>(core: &Core<S>, env: &Env) {
 
 impl Supervisor {
     /// How long to sleep at most.
-    fn limit<S: Sink>(&self, shared: &Shared<S>) -> Duration {
+    fn limit<S: Sink + ?Sized>(&self, shared: &Shared<S>) -> Duration {
         let core = shared.lock();
         let mut limit = if core.counts.ready > 0 { QUICK_TICK } else { TICK };
         if core.counts.limited > 0 {
@@ -129,7 +129,7 @@ impl Supervisor {
     }
 
     /// Sleeps until something happens; marks the processes that have died.
-    fn sleep<S: Sink>(&mut self, shared: &Shared<S>, limit: Duration) {
+    fn sleep<S: Sink + ?Sized>(&mut self, shared: &Shared<S>, limit: Duration) {
         let handles: BTreeMap<ProcessId, Arc<OwnedFd>> = {
             let core = shared.lock();
             let alive = core.processes.iter().filter(|(_, process)| process.dead.is_none());
@@ -168,7 +168,7 @@ impl Supervisor {
     }
 
     /// Sends what waits, then takes in what the zygote has to say.
-    fn hear<S: Sink>(&mut self, shared: &Shared<S>) {
+    fn hear<S: Sink + ?Sized>(&mut self, shared: &Shared<S>) {
         self.flush(shared);
         let Some(client) = &mut self.client else {
             return;
@@ -179,13 +179,13 @@ impl Supervisor {
         }
     }
 
-    fn flush<S: Sink>(&mut self, shared: &Shared<S>) {
+    fn flush<S: Sink + ?Sized>(&mut self, shared: &Shared<S>) {
         if self.client.as_mut().is_some_and(|client| client.flush().is_err()) {
             self.lose_zygote(shared);
         }
     }
 
-    fn lose_zygote<S: Sink>(&mut self, shared: &Shared<S>) {
+    fn lose_zygote<S: Sink + ?Sized>(&mut self, shared: &Shared<S>) {
         let Some(mut client) = self.client.take() else {
             return;
         };
@@ -204,7 +204,7 @@ impl Supervisor {
     }
 
     /// Settles the tasks of dead processes, and books others in their place.
-    fn bury_the_dead<S: Sink>(&mut self, core: &mut Core<S>, shared: &Shared<S>) {
+    fn bury_the_dead<S: Sink + ?Sized>(&mut self, core: &mut Core<S>, shared: &Shared<S>) {
         find_the_lost(core);
         let now = Instant::now();
         let dead: Vec<(ProcessId, bool)> = core
@@ -254,7 +254,7 @@ impl Supervisor {
     }
 
     /// Asks the zygote for the processes that are booked.
-    fn launch<S: Sink>(&mut self, core: &mut Core<S>, shared: &Shared<S>) {
+    fn launch<S: Sink + ?Sized>(&mut self, core: &mut Core<S>, shared: &Shared<S>) {
         if core.stage == Stage::Closed {
             for process in core.processes.values_mut().filter(|process| process.launch == Launch::Queued) {
                 process.dead = Some(Instant::now());
@@ -287,7 +287,7 @@ impl Supervisor {
     }
 
     /// Gives memory back when nothing has happened for a while.
-    fn tidy<S: Sink>(&mut self, shared: &Shared<S>) {
+    fn tidy<S: Sink + ?Sized>(&mut self, shared: &Shared<S>) {
         if shared.lock().table.len() > 0 {
             self.idle_since = None;
         } else if self.idle_since.get_or_insert_with(Instant::now).elapsed() >= TIDY_AFTER {
@@ -308,7 +308,7 @@ impl Supervisor {
 }
 
 /// Books what the zygote has answered.
-fn take_in<S: Sink>(core: &mut Core<S>, answers: Vec<Answer>) {
+fn take_in<S: Sink + ?Sized>(core: &mut Core<S>, answers: Vec<Answer>) {
     for answer in answers {
         match answer {
             Answer::Launched { process, pid, handle } => {
@@ -332,7 +332,7 @@ fn take_in<S: Sink>(core: &mut Core<S>, answers: Vec<Answer>) {
 }
 
 /// Looks whether processes whose zygote died over their launch are alive after all.
-fn find_the_lost<S: Sink>(core: &mut Core<S>) {
+fn find_the_lost<S: Sink + ?Sized>(core: &mut Core<S>) {
     let lost = core.processes.iter().filter(|(_, process)| matches!(process.launch, Launch::Lost(_)));
     let found: Vec<_> = lost.filter_map(|(id, process)| Some((*id, core.pid_by_itself(process)?))).collect();
     for (id, pid) in found {

@@ -32,7 +32,7 @@ pub(super) enum Stored {
 
 /// A task.
 #[derive(Debug)]
-pub(super) struct Entry<S> {
+pub(super) struct Entry<S: ?Sized> {
     pub(super) sink: Arc<S>,
     pub(super) place: Place,
     pub(super) stored: Stored,
@@ -51,7 +51,7 @@ pub(super) struct Entry<S> {
     pub(super) retried: u32,
 }
 
-impl<S> Entry<S> {
+impl<S: ?Sized> Entry<S> {
     /// The blocks that belong to the task.
     pub(super) fn blocks(&self) -> impl Iterator<Item = BlockRef> {
         let payload = match self.stored {
@@ -67,20 +67,20 @@ impl<S> Entry<S> {
 }
 
 #[derive(Debug)]
-struct Seat<S> {
+struct Seat<S: ?Sized> {
     generation: u32,
     entry: Option<Entry<S>>,
 }
 
 /// All tasks that are not over.
 #[derive(Debug)]
-pub(super) struct Table<S> {
+pub(super) struct Table<S: ?Sized> {
     seats: Vec<Seat<S>>,
     free: Vec<u32>,
     len: usize,
 }
 
-impl<S> Table<S> {
+impl<S: ?Sized> Table<S> {
     pub(super) fn new() -> Self {
         Self { seats: Vec::new(), free: Vec::new(), len: 0 }
     }

@@ -16,7 +16,7 @@ use crate::layout::HostWords;
 use crate::spin::spin;
 use crate::task::Sink;
 
-impl<S: Sink> Host<S> {
+impl<S: Sink + ?Sized> Host<S> {
     /// Waits until `done`, delivering meanwhile; false when the deadline came first.
     ///
     /// Spins for `spin` before it sleeps. Several threads may wait at once. `done` must be quick and is called often;
@@ -31,9 +31,9 @@ impl<S: Sink> Host<S> {
 }
 
 /// Counts a sleeper while it lives.
-struct Sleeper<'a, S: Sink>(&'a Shared<S>);
+struct Sleeper<'a, S: Sink + ?Sized>(&'a Shared<S>);
 
-impl<'a, S: Sink> Sleeper<'a, S> {
+impl<'a, S: Sink + ?Sized> Sleeper<'a, S> {
     fn new(shared: &'a Shared<S>) -> Self {
         // Relaxed: the lock that the following drain takes orders it (W1).
         shared.sleepers.fetch_add(1, Ordering::Relaxed);
@@ -41,13 +41,13 @@ impl<'a, S: Sink> Sleeper<'a, S> {
     }
 }
 
-impl<S: Sink> Drop for Sleeper<'_, S> {
+impl<S: Sink + ?Sized> Drop for Sleeper<'_, S> {
     fn drop(&mut self) {
         self.0.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl<S: Sink> Shared<S> {
+impl<S: Sink + ?Sized> Shared<S> {
     fn wait(&self, done: &dyn Fn() -> bool, deadline: Option<Instant>, budget: Duration) -> bool {
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.drain(0);
@@ -92,8 +92,8 @@ impl<S: Sink> Shared<S> {
     }
 }
 
-/// The body of the drainer: delivers when a lane presses for it, and, for collectors and at the end, always.
-pub(super) fn keep_drained<S: Sink>(shared: &Shared<S>) {
+/// The body of the drainer: delivers when a lane presses for it, and, for collectors, while tasks are to follow, and at the end, always.
+pub(super) fn keep_drained<S: Sink + ?Sized>(shared: &Shared<S>) {
     loop {
         let bell = if shared.drains_always() { HostWords::BELL } else { HostWords::PRESSURE };
         let armed = Bell::arm(bell, &*shared.env.memory);
@@ -107,6 +107,7 @@ pub(super) fn keep_drained<S: Sink>(shared: &Shared<S>) {
         if delivered > 0 {
             shared.hooks.drained();
         }
+        shared.hooks.looked();
         for process in started {
             shared.hooks.process_started(process);
         }
@@ -119,9 +120,11 @@ pub(super) fn keep_drained<S: Sink>(shared: &Shared<S>) {
     }
 }
 
-impl<S: Sink> Shared<S> {
+impl<S: Sink + ?Sized> Shared<S> {
     fn drains_always(&self) -> bool {
-        // Acquire: pairs with the Release in `set_collectors`.
-        self.collectors.load(Ordering::Acquire) || self.lock().stage == Stage::Draining
+        // Acquire: pairs with the Release in `set_collectors` and `set_feeding`.
+        self.collectors.load(Ordering::Acquire)
+            || self.feeding.load(Ordering::Acquire)
+            || self.lock().stage == Stage::Draining
     }
 }
