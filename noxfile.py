@@ -237,7 +237,7 @@ def joblib(session: nox.Session) -> None:
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Build the documentation site into docs/_build, with warnings as errors."""
-    _install_wheel(session, "cli", "joblib")
+    _install_wheel(session, "cli", "joblib", "otel")
     _install(session, "docs")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
 
