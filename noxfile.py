@@ -23,7 +23,7 @@ import nox
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}{'t' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''}"
 OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14", "3.14t") if version != OWN]
 PURE_CRATES = ("pointsman-plan", "pointsman-scheduler", "pointsman-shm")
 
@@ -222,11 +222,14 @@ def joblib(session: nox.Session) -> None:
     """Run joblib's own tests of `Parallel`, those of the installed package, on our backend."""
     _install_wheel(session, "cli", "joblib")
     _install(session, "test")
-    # Away from the tree, whose pytest settings are not joblib's.
-    with session.chdir(session.create_tmp()):
+    # Away from the tree, and with settings of its own: those of the tree, which pytest would find, are not joblib's.
+    settings = Path(session.create_tmp(), "pytest.ini")
+    settings.write_text("[pytest]\n")
+    with session.chdir(settings.parent):
         session.run(
-            "python", "-m", "pytest", "-p", "joblib_plugin", "--pyargs", "joblib.test.test_parallel",
-            "--timeout", "120", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests" / "compat")},
+            "python", "-m", "pytest", "-c", settings.name, "-p", "joblib_plugin",
+            "--pyargs", "joblib.test.test_parallel", "--timeout", "120", *session.posargs,
+            env={"PYTHONPATH": str(ROOT / "tests" / "compat")},
         )  # fmt: skip
 
 

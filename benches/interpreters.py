@@ -1,60 +1,58 @@
-"""What do worker interpreters cost? The constants of the cost model: start, one batch, one call in a batch, memory.
+"""What do worker interpreters cost, beside worker processes? The constants of the cost model, and memory.
 
     python benches/interpreters.py            (CPython 3.14 or later)
 
-Medians of 5 fresh pools. A batch's cost is that of the caller and of the main interpreter's part of the hand-over: with
-many batches under way, seconds per batch.
+Medians of 7 fresh programs of each kind, run in turn: the first result, a call by itself, a call among 500 under way
+together, and a call in a batch of 1,000; then the memory that one more interpreter takes.
 """
 
+import json
 import statistics
-import time
+import subprocess
+import sys
 
-import psutil
+ROUNDS = 7
+KINDS = ("interpreters", "processes")
+CHILD = """
+import json, os, sys, time
+from pointsman import Executor, _interpreters, _pool, _zygote
 
-from pointsman._interpreters import Interpreters
-from pointsman._standard_job import StandardJob
+def rss():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-ROUNDS = 5
-BATCHES = 400
-CALLS = 1000
-
-
-def through(pool: Interpreters, batches: int, calls: int) -> float:
-    """Seconds for that many batches of that many calls of `abs`, all under way together."""
-    job = StandardJob(pool, abs, star=False, keep_going=False, base=0)
-    items = list(range(calls))
+before, began = rss(), time.perf_counter()
+with Executor(1, backend=sys.argv[1]) as executor:
+    executor.submit(abs, -1).result()
+    first, memory = time.perf_counter() - began, rss() - before
     began = time.perf_counter()
-    for _ in range(batches):
-        job.push(items)
-    done = 0
-    while done < batches * calls:
-        job.wait()
-        done += len(job.take()[0])
-    return time.perf_counter() - began
-
-
-def measure() -> tuple[float, float, float, float]:
-    """Measure one fresh pool: start, batch, call, and bytes per interpreter."""
-    before = psutil.Process().memory_info().rss
-    pool = Interpreters(1)
-    began = time.perf_counter()
-    pool.try_out(abs, [1])
-    start = time.perf_counter() - began
-    through(pool, 20, 1)
-    memory = psutil.Process().memory_info().rss - before
-    batch = through(pool, BATCHES, 1) / BATCHES
-    call = (through(pool, 20, CALLS) / 20 - batch) / CALLS
-    pool.shutdown()
-    return start, batch, call, memory
+    for _ in range(200):
+        executor.submit(abs, -1).result()
+    alone, began = (time.perf_counter() - began) / 200, time.perf_counter()
+    for future in [executor.submit(abs, -1) for _ in range(500)]:
+        future.result()
+    together, began = (time.perf_counter() - began) / 500, time.perf_counter()
+    list(executor.map(abs, range(20_000), chunksize=1000))
+    batched = (time.perf_counter() - began) / 20_000
+print(json.dumps([first, alone, together, batched, memory]))
+"""
 
 
 def main() -> None:
     """Print the medians."""
-    starts, batches, calls, memory = zip(*(measure() for _ in range(ROUNDS)), strict=True)
-    print(f"interpreter_start           {statistics.median(starts) * 1e3:8.1f} ms")
-    print(f"interpreter_dispatch_alone  {statistics.median(batches) * 1e6:8.1f} us")
-    print(f"interpreter_dispatch        {statistics.median(calls) * 1e6:8.2f} us")
-    print(f"memory of one               {max(memory) / 1e6:8.1f} MB")
+    told: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
+    for _ in range(ROUNDS):
+        for kind in KINDS:
+            answer = subprocess.run(  # noqa: S603 - our own interpreter and code
+                [sys.executable, "-c", CHILD, kind], capture_output=True, text=True, check=True
+            )
+            told[kind].append(json.loads(answer.stdout))
+    print(f"{'':14}{'first result':>14}{'alone':>12}{'together':>12}{'in a batch':>12}{'memory':>12}")
+    for kind, rounds in told.items():
+        first, alone, together, batched, memory = map(statistics.median, zip(*rounds, strict=True))
+        print(
+            f"{kind:14}{first * 1e3:11.1f} ms{alone * 1e6:9.1f} us{together * 1e6:9.1f} us{batched * 1e6:9.2f} us"
+            + (f"{memory / 1e6:9.1f} MB" if kind == "interpreters" else "")
+        )
 
 
 if __name__ == "__main__":

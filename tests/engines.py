@@ -86,7 +86,7 @@ def _dask(folder, environment, started):
     head = psutil.Popen([*command, *scheduler, "--scheduler-file", str(place)], **quiet)
     started.append(head)
     started.append(psutil.Popen([*command, *worker, "--scheduler-file", str(place)], **quiet))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
             return Elsewhere(json.loads(place.read_text())["address"], head)
@@ -100,7 +100,7 @@ def _ray(folder, environment, _started):
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=2", f"--port={port}"]
     command += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
     answer = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

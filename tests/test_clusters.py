@@ -22,6 +22,8 @@ from pointsman.backends import _cluster
 
 pytestmark = [
     pytest.mark.slow,
+    # Clusters start in seconds; on a busy machine in some tens of them.
+    pytest.mark.timeout(300),
     # What the engines do with their own sockets and loops at their end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

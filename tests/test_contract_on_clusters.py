@@ -8,7 +8,8 @@ from test_contract import *  # noqa: F403 - the same tests, with another fixture
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(100),
+    # The first of each engine starts its cluster.
+    pytest.mark.timeout(300),
     # What the engines do with their own sockets and loops at their end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

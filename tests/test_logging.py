@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import functions
 import pointsman
 
 
@@ -24,6 +25,12 @@ def die_at_three(number):
     if number == 3:
         os._exit(7)
     return number
+
+
+native = pytest.mark.skipif(
+    sys.platform != "linux" or os.environ.get("POINTSMAN_PROCESSES") == "stdlib",
+    reason="the standard library's worker processes do not tell of one that died",
+)
 
 
 def said(caplog, level):
@@ -62,10 +69,15 @@ def test_a_change_of_mind_is_a_warning(caplog):
     assert [text[:43] for text in said(caplog, logging.WARNING)] == ["work: moves from 4 threads to 2 processes: "]
 
 
+@native
 def test_the_death_of_a_worker_is_a_warning_that_says_what_becomes_of_its_place(caplog):
     caplog.set_level(logging.WARNING, "pointsman")
     pointsman.execute(die_at_three, range(8), backend="processes", max_workers=2, on_error="return")
 
+    # Who watches the process tells of its end, which may be later than its call's.
+    until = time.monotonic() + functions.PATIENCE
+    while not said(caplog, logging.WARNING) and time.monotonic() < until:
+        pointsman.execute(double, range(2), backend="processes", max_workers=2)
     (text,) = [text for text in said(caplog, logging.WARNING) if "worker process" in text]
     assert "ended itself with code 7: another takes its place" in text
 

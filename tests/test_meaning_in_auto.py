@@ -286,3 +286,20 @@ def test_a_class_that_cannot_travel_is_run_where_it_is_by_name():
 
     assert results == list(range(CALLS))
     assert plan.backend != "processes"
+
+
+def test_a_small_job_stays_though_workers_that_run_would_cost_nothing_to_start():
+    """The function of a job that is too small to be read must not go to them unread."""
+    pointsman.execute(functions.square, range(8), backend="processes")
+    seen = []
+
+    def note(x):
+        seen.append(x)
+        return sum(range(size))
+
+    # What is left after measuring must be some milliseconds of work: which size that is depends on the machine.
+    for size in [round(5000 * 1.1**step) for step in range(40)]:  # noqa: B007 - `note` reads it
+        seen.clear()
+        pointsman.execute(note, range(50))
+
+        assert sorted(seen) == list(range(50))

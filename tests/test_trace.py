@@ -14,6 +14,7 @@ import pytest
 import functions
 import pointsman
 from pointsman import _native
+from pointsman._machine import facts
 
 
 def double(number):
@@ -90,7 +91,11 @@ def path(tmp_path):
     return tmp_path / "run.json"
 
 
-WAYS = [("inline", None), ("threads", 3), ("processes", 2), ("auto", None)]
+native = pytest.mark.skipif(
+    sys.platform != "linux" or os.environ.get("POINTSMAN_PROCESSES") == "stdlib",
+    reason="calls in worker processes of the standard library are traced as a job, not one by one",
+)
+WAYS = [("inline", None), ("threads", 3), pytest.param("processes", 2, marks=native), ("auto", None)]
 
 
 @pytest.mark.parametrize(("backend", "workers"), WAYS)
@@ -133,6 +138,7 @@ def test_figures_of_a_call_fit_into_its_time(path, backend, workers):
     assert not odd
 
 
+@native
 def test_a_call_that_waits_uses_little_of_the_cpu_and_one_that_computes_most_of_it(path):
     with pointsman.trace(path):
         pointsman.execute(nap, range(10), backend="threads", max_workers=2)
@@ -146,6 +152,8 @@ def test_a_call_that_waits_uses_little_of_the_cpu_and_one_that_computes_most_of_
     assert share["nap"] < share["compute"]
 
 
+@pytest.mark.skipif(not facts().gil, reason="this interpreter runs without the GIL")
+@native
 @pytest.mark.skipif(not _native.Probe().supported, reason="the GIL cannot be seen from outside here")
 def test_a_long_call_says_how_much_of_it_held_the_gil(path):
     with pointsman.trace(path):
@@ -154,6 +162,7 @@ def test_a_long_call_says_how_much_of_it_held_the_gil(path):
     assert all(call["args"]["gil"] > 0.5 * call["args"]["cpu"] for call in Read(path).of("compute"))
 
 
+@native
 def test_calls_in_worker_processes_are_on_rows_of_those(path):
     with pointsman.trace(path):
         pids = set(pointsman.execute(here, range(20), backend="processes", max_workers=2))
@@ -172,6 +181,7 @@ def test_an_exception_is_the_ending_of_its_call_and_the_file_is_whole(path, back
     assert read.jobs[0]["failure"].startswith("ValueError")
 
 
+@native
 def test_a_call_whose_worker_dies_is_shown_as_died_and_the_others_are_not(path):
     with pointsman.trace(path):
         pointsman.execute(die_at_three, range(8), backend="processes", max_workers=2, on_error="return")
@@ -180,6 +190,7 @@ def test_a_call_whose_worker_dies_is_shown_as_died_and_the_others_are_not(path):
     assert endings == {index: "died" if index == 3 else "value" for index in range(8)}
 
 
+@native
 def test_a_call_that_is_begun_again_after_a_death_is_there_twice(path, tmp_path):
     with pointsman.trace(path):
         got = pointsman.execute(begin_and_leave, [str(tmp_path / "begun")], backend="processes", retries=1)
@@ -227,6 +238,7 @@ def test_calls_of_an_executor_are_traced(path):
     assert all(call["args"]["queue"] >= 0 for call in read.calls)
 
 
+@native
 def test_calls_of_an_executor_of_processes_and_of_coroutines_are_traced(path):
     with pointsman.trace(path), pointsman.Executor(1, backend="processes") as pool:
         values = [
@@ -369,6 +381,7 @@ if sys.argv[1:] == ["fail"]:
 """
 
 
+@native
 @pytest.mark.parametrize("arguments", [[], ["fail"]])
 def test_the_environment_variable_traces_a_whole_program(path, tmp_path, arguments):
     script = tmp_path / "program.py"

@@ -49,6 +49,7 @@ _WORTH_READING = 5e-3
 _APART = ("processes", "interpreters")
 # Those, and where calls travel further.
 _AWAY = (*_APART, *CLUSTERS)
+_UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
 
@@ -387,7 +388,7 @@ class Run:
             plan.reasons = ("too little is left to gain anything",)
             return self._advised(plan)
         cluster = _clusters.facts()
-        forks = expected > _WORTH_READING and "processes" not in self._struck
+        forks = expected > _WORTH_READING and not self._struck.keys() >= set(_AWAY)
         # Calls may go to a cluster however few they are: nothing has to be started there.
         if backends is None and (forks or cluster is not None):
             self._judge()
@@ -405,7 +406,10 @@ class Run:
             processes_running=_default.processes_running(),
             interpreters_running=_default.interpreters_running(),
             caller_shares=True,
-            struck=self._struck,
+            # What was not read stays, though workers that run already would cost nothing to start.
+            struck=self._struck
+            if self._verdict is not None or backends
+            else dict.fromkeys(_AWAY, _UNREAD) | self._struck,
             backends=backends,
             target_chunk_seconds=job.target,
             function=job.name,

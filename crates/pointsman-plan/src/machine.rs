@@ -80,11 +80,14 @@ pub struct Machine {
     /// What one frame costs the caller beyond that, whatever is in it. Built-in 3 us: B, `submit().result()`,
     /// 1.6 us alone, 5.9 us in company.
     pub process_dispatch_alone: Constant,
-    /// Start of each worker interpreter, one after the other. Built-in `INTERP_START`.
+    /// Start of each worker interpreter, one after the other. Built-in 36 ms: twice a first worker process when both were
+    /// started in turn on one machine (`benches/interpreters.py`, CPython 3.14.10).
     pub interpreter_start: Constant,
-    /// The caller's work for one call in a batch that goes to an interpreter, less the bytes. Built-in `INTERP_CALL`.
+    /// The caller's work for one call in a batch that goes to an interpreter, less the bytes. Built-in 1 us:
+    /// 0.5 to 2.4 us, the same bench.
     pub interpreter_dispatch: Constant,
-    /// What one batch costs beyond that, whatever is in it. Built-in `INTERP_BATCH`.
+    /// What one batch costs beyond that, whatever is in it. Built-in 45 us: a thousand batches under way together, the
+    /// same bench; 60 us when each waits for the one before.
     pub interpreter_dispatch_alone: Constant,
     /// Speed of pickling, and of unpickling, in bytes per second. Built-in 1.2e9: C, 80 MB in 66 ms into a cold
     /// arena; nine times that when warm, a tenth for many small objects, hence `Observation::pack`.
@@ -117,9 +120,9 @@ impl Machine {
             process_next: built_in(2e-3),
             process_dispatch: built_in(0.15e-6),
             process_dispatch_alone: built_in(3e-6),
-            interpreter_start: built_in(20e-3),
-            interpreter_dispatch: built_in(2e-6),
-            interpreter_dispatch_alone: built_in(100e-6),
+            interpreter_start: built_in(36e-3),
+            interpreter_dispatch: built_in(1e-6),
+            interpreter_dispatch_alone: built_in(45e-6),
             bytes_per_second: built_in(1.2e9),
             event_loop_dispatch: built_in(2.3e-6),
             least_chunk: built_in(200e-6),

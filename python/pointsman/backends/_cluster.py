@@ -79,8 +79,8 @@ class Cluster(ABC):
         if address is not None and workers is not None:
             message = f"the cluster at {address} has workers of its own: leave max_workers out"
             raise InvalidArgumentError(message)
-        self.closed = False
-        self.sent = Sent(self)
+        self.closed: bool = False
+        self.sent: Sent = Sent(self)
         self._facts: Facts | None = None
         # Once more, since hooks run in reverse: before those of the engine, which has been imported by now.
         atexit.register(close_shared)
@@ -272,7 +272,7 @@ class Sent:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Any] = OrderedDict()
         # How many were sent.
-        self.count = 0
+        self.count: int = 0
 
     def function(self, function: Callable[..., Any]) -> tuple[str, Any]:
         """The key of a function, and its bytes or what stands for them."""

@@ -56,10 +56,12 @@ class ClusterRun:
         self.job = job
         self.source: Source = job.source
         chosen = job.backend == "auto"
-        self.cluster = _cluster.of_job(plan.backend, job.address, None if chosen else job.max_workers, chosen=chosen)
+        most = None if chosen else job.max_workers
+        self.cluster: _cluster.Cluster = _cluster.of_job(plan.backend, job.address, most, chosen=chosen)
         # A plan that was made on the cluster's size may hold; one that was said knows none.
         self._most = (plan.max_workers if chosen else job.max_workers) or 1 << 20
-        self.lanes = plan.max_workers = min(self.cluster.lanes, self._most)
+        self.lanes: int = min(self.cluster.lanes, self._most)
+        plan.max_workers = self.lanes
         self._looked = perf_counter()
         self._dispatch = self.cluster.facts().dispatch
         self._mean = mean

@@ -26,6 +26,8 @@ from pointsman.backends import _cluster
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Seconds that local workers have to report: on a busy machine they import for long.
+_BIRTH = 120.0
 # Seconds that workers have to end by themselves.
 _BURIAL = 5.0
 
@@ -54,7 +56,7 @@ class DaskCluster(_cluster.Cluster):
         self._local: Any = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._borrowed = False
-        self.is_local = address is None
+        self.is_local: bool = address is None
         if address is None and _on_worker(distributed):
             self._borrow(distributed)
             return
@@ -62,9 +64,9 @@ class DaskCluster(_cluster.Cluster):
             if address is None:
                 address = self._launch(distributed, workers or max(1, round(facts().cores)))
             self.address = address
-            self.client = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
+            self.client: Any = distributed.Client(address, timeout=_cluster.PATIENCE, set_as_default=False)
             if self._processes:
-                self.client.wait_for_workers(len(self._processes), timeout=_cluster.PATIENCE)
+                self.client.wait_for_workers(len(self._processes), timeout=_BIRTH)
         except (OSError, TimeoutError) as error:
             self.close()
             message = f"no dask scheduler answers at {address}: {error}"
@@ -76,7 +78,7 @@ class DaskCluster(_cluster.Cluster):
     def _borrow(self, distributed: Any) -> None:
         """Use the client of the worker that runs this call (E2)."""
         self.client = distributed.get_client()
-        self.address = str(self.client.scheduler.address)
+        self.address: str = str(self.client.scheduler.address)
         self._borrowed = True
 
     def _launch(self, distributed: Any, workers: int) -> str:
@@ -94,7 +96,7 @@ class DaskCluster(_cluster.Cluster):
             )
         address = str(self._local.scheduler_address)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-        command += ["--death-timeout", "10"]
+        command += ["--death-timeout", "30"]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))}  # noqa: PTH109
         for _ in range(workers):
             self._processes.append(

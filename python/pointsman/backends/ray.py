@@ -92,12 +92,12 @@ class RayCluster(_cluster.Cluster):
     def __init__(self, address: str | None, workers: int | None) -> None:
         self._ray = need()
         super().__init__(address, workers)
-        self.is_local = address is None
+        self.is_local: bool = address is None
         self._functions: dict[Any, Any] = {}
         with _lock:
             self._connection = _connect(self._ray, address, workers)
             self._connection.users += 1
-        self.address = self._connection.address
+        self.address: str = self._connection.address
         # A call takes so many CPUs that no more run at a time than were asked for; ray wants whole ones beyond one.
         self._cpus = max(1.0, float(self._ray.cluster_resources().get("CPU", 1.0)))
         share = 1.0 if workers is None else self._cpus / workers
