@@ -35,7 +35,9 @@ def note(module: str) -> None:
         else:
             # A class or a function of another module, or an instance of such a class: `from typing import Any`.
             name = (value if isinstance(value, type | FunctionType) else type(value)).__module__
-        if type(name) is str and name in modules and name.partition(".")[0] in _TAME and name not in needed:
+        if type(name) is not str or name.startswith("_"):
+            continue
+        if name in modules and name.partition(".")[0] in _TAME and name not in needed:
             needed.append(name)
 
 
