@@ -237,6 +237,10 @@ def test_gather_of_a_call_that_raises_stop_iteration_ends(executor):
     async def main():
         with pytest.raises(RuntimeError):
             await asyncio.gather(executor.submit(ends, 1))
+        done = executor.submit(ends, 2)
+        concurrent.futures.wait([done])
+        with pytest.raises(RuntimeError):
+            await asyncio.gather(done)
 
     asyncio.run(main())
 

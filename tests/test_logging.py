@@ -72,12 +72,14 @@ def test_a_change_of_mind_is_a_warning(caplog):
 @native
 def test_the_death_of_a_worker_is_a_warning_that_says_what_becomes_of_its_place(caplog):
     caplog.set_level(logging.WARNING, "pointsman")
-    pointsman.execute(die_at_three, range(8), backend="processes", max_workers=2, on_error="return")
-
-    # Who watches the process tells of its end, which may be later than its call's.
-    until = time.monotonic() + functions.PATIENCE
-    while not said(caplog, logging.WARNING) and time.monotonic() < until:
-        pointsman.execute(double, range(2), backend="processes", max_workers=2)
+    # A pool of its own: how a worker ended is known to the zygote that forked it, and other tests kill zygotes.
+    with pointsman.Executor(2, backend="processes") as pool:
+        with pytest.raises(pointsman.WorkerDied):
+            pool.submit(die_at_three, 3).result(functions.PATIENCE)
+        # Who watches the process tells of its end, which may be later than its call's.
+        until = time.monotonic() + functions.PATIENCE
+        while not said(caplog, logging.WARNING) and time.monotonic() < until:
+            pool.submit(double, 2).result(functions.PATIENCE)
     (text,) = [text for text in said(caplog, logging.WARNING) if "worker process" in text]
     assert "ended itself with code 7: another takes its place" in text
 

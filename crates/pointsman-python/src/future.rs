@@ -247,7 +247,7 @@ impl FutureCore {
     // What `asyncio.gather` asks of a future of its loop.
     #[getter(_asyncio_future_blocking)]
     fn is_for_gather(slf: &Bound<'_, Self>) -> PyResult<Option<bool>> {
-        Ok(gathering::asks(slf.py())?.then_some(false))
+        Ok(gathering::asks(slf)?.then_some(false))
     }
 
     #[getter(_loop)]

@@ -49,15 +49,23 @@ fn find(py: Python<'_>) -> PyResult<Option<Gather>> {
     Ok(None)
 }
 
-/// Whether it is `gather` that asks, through `ensure_future` and `isfuture`, in a running loop (J1).
-pub(crate) fn asks(py: Python<'_>) -> PyResult<bool> {
-    if bridge::running_loop(py)?.is_none() {
+/// Whether it is `gather` that asks for this future, through `ensure_future` and `isfuture`, in a running loop (J1).
+pub(crate) fn asks(future: &Bound<'_, FutureCore>) -> PyResult<bool> {
+    let py = future.py();
+    if bridge::running_loop(py)?.is_none() || ends_with_stop_iteration(future) {
         return Ok(false);
     }
     let frame = CURRENT_FRAME.import(py, "sys", "_getframe")?.call0()?;
     let asking = frame.cast::<PyFrame>()?.outer().and_then(|frame| frame.outer());
     let Some(asking) = asking else { return Ok(false) };
     Ok(gather(py).is_some_and(|gather| gather.code.is(asking.code())))
+}
+
+/// Whether a future is done, with an exception that no future of a loop takes.
+fn ends_with_stop_iteration(future: &Bound<'_, FutureCore>) -> bool {
+    let py = future.py();
+    FutureCore::is_settled(future)
+        && FutureCore::outcome_for_loop(future).is_err_and(|error| error.is_instance_of::<PyStopIteration>(py))
 }
 
 /// Whether this is the callback that `gather` leaves.
