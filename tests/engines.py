@@ -30,6 +30,14 @@ def needs(kind: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(absent, reason=f"{kind} is not installed: pip install 'pointsman[{kind}]'")
 
 
+# What the engines do with their own sockets and loops at their end.
+QUIET = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 KINDS = [pytest.param(kind, marks=needs(kind)) for kind in _PACKAGE]
 
 

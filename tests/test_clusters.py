@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 import pointsman
-from engines import KINDS, elsewhere, needs
+from engines import KINDS, QUIET, elsewhere, needs
 from functions import PATIENCE
 from pointsman import TaskPriority
 from pointsman.backends import _cluster
@@ -24,12 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     # Clusters start in seconds; on a busy machine in some tens of them.
     pytest.mark.timeout(300),
-    # What the engines do with their own sockets and loops at their end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    *QUIET,
 ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engines import KINDS
+from engines import KINDS, QUIET
 from pointsman.backends import _cluster
 from test_contract import *  # noqa: F403 - the same tests, with another fixture
 
@@ -10,12 +10,7 @@ pytestmark = [
     pytest.mark.slow,
     # The first of each engine starts its cluster.
     pytest.mark.timeout(300),
-    # What the engines do with their own sockets and loops at their end.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    *QUIET,
 ]
 
 

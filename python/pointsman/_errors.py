@@ -141,6 +141,12 @@ def _make_worker_died() -> type:
     return type("WorkerDied", (PointsmanError, BrokenProcessPool), body)
 
 
+def broken_pool(message: str, standard: type[BaseException]) -> PoolBrokenError:
+    """Return the error of a broken pool, which is also the one of the standard library's pool of that kind."""
+    kind: type[PoolBrokenError] = type("PoolBrokenError", (PoolBrokenError, standard), {"__module__": _PUBLIC})
+    return kind(message)
+
+
 # As users import them, and so as tracebacks name them.
 _PUBLIC = __name__.partition(".")[0]
 for _name in __all__:

@@ -12,8 +12,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
-from pointsman._executor_checks import broken_pool, check_choices, check_limits, check_workers, failed_future
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, broken_pool
+from pointsman._executor_checks import check_choices, check_limits, check_workers, failed_future
 from pointsman._job import (
     CLUSTERS,
     awaited,
@@ -219,7 +219,10 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
         # As the standard library does.
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-        broken = broken_pool(f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}")
+        from concurrent.futures.thread import BrokenThreadPool
+
+        told = f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}"
+        broken = broken_pool(told, BrokenThreadPool)
         broken.__cause__ = error
         self._error = broken
         self._go_quickly(None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, PoolBrokenError
+from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
 from pointsman._job import CLUSTERS, check_count, name_of
 from pointsman._scheduling import WorkStealingScheduler
 
@@ -103,13 +103,3 @@ def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:
         why = placed
     failed.set_exception(why)
     return failed
-
-
-def broken_pool(message: str) -> PoolBrokenError:
-    """The error of a broken pool, which is also the standard library's."""
-    from concurrent.futures.thread import BrokenThreadPool
-
-    kind: type[PoolBrokenError] = type(
-        "PoolBrokenError", (PoolBrokenError, BrokenThreadPool), {"__module__": PoolBrokenError.__module__}
-    )
-    return kind(message)

@@ -102,8 +102,8 @@ class Interpreters(StandardProcesses):
             return why
         call = name if index is None else f"{name} (item {index})"
         begun = f"the initializer {name_of(self._initializer)} raised" if self._initializer else "it could not be begun"
-        kind = type("PoolBrokenError", (_errors.PoolBrokenError, type(why)), {"__module__": _errors.__name__})
-        error: BaseException = kind(f"{call} was not run, for there is no worker interpreter to run it: {begun}")
+        message = f"{call} was not run, for there is no worker interpreter to run it: {begun}"
+        error: BaseException = _errors.broken_pool(message, type(why))
         error.__cause__ = why
         self._broken = error
         return error

@@ -155,13 +155,8 @@ def worker_died(
     if kind == "never started":
         from concurrent.futures.process import BrokenProcessPool
 
-        broken = type(
-            "PoolBrokenError",
-            (_errors.PoolBrokenError, BrokenProcessPool),
-            {"__module__": _errors.PoolBrokenError.__module__},
-        )
-        unreached: BaseException = broken(f"{call} was not run, for there is no worker process to run it: {why}")
-        return unreached
+        text = f"{call} was not run, for there is no worker process to run it: {why}"
+        return _errors.broken_pool(text, BrokenProcessPool)
     who = f"the worker process {pid}" if pid > 0 else "the worker process"
     others = "this executor broke with it, as on_worker_death='break' says" if breaks else "no other call is touched"
     text = f"{who} {_end(kind, number, call, why)}; {others}"

@@ -148,6 +148,7 @@ impl Segment {
 
     /// Calls that run, have returned, and have raised.
     pub(crate) fn figures(&self) -> (usize, u64, u64) {
+        // Acquire: pairs with the Release of `end` where a segment is cut short.
         let claimed = self.cursor.load(Ordering::Relaxed).min(self.len()).min(self.end.load(Ordering::Acquire));
         let (mut completed, mut failed) = (0, 0);
         for at in 0..claimed {

@@ -124,6 +124,17 @@ def begin_trace(context: click.Context, parameter: click.Parameter, value: Path 
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+# Of every command that runs calls.
+trace_option = click.option(
+    "--trace",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    callback=begin_trace,
+    expose_value=False,
+    help="Write what every call did to this file, for Perfetto and `pointsman report`.",
+)
+
+
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments that `optimize` and `execute` share."""
     for decorate in reversed(
@@ -157,14 +168,7 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--max-workers", type=click.IntRange(min=1), help="At most this many at once."),
             click.option("--chunksize", type=click.IntRange(min=1), help="Calls handed out together."),
             click.option("--sample-size", type=click.IntRange(min=1), help="Calls measured before the decision."),
-            click.option(
-                "--trace",
-                type=click.Path(dir_okay=False, path_type=Path),
-                metavar="FILE",
-                callback=begin_trace,
-                expose_value=False,
-                help="Write what every call did to this file, for Perfetto and `pointsman report`.",
-            ),
+            trace_option,
             click.option(
                 "--format",
                 "output",

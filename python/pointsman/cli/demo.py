@@ -14,7 +14,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,7 +23,7 @@ from pointsman import _machine
 
 from . import pages
 from ._failures import FAILED
-from ._inputs import begin_trace
+from ._inputs import trace_option
 from ._show import show
 from .workloads import Workload, workloads
 
@@ -65,14 +64,7 @@ class Comparison:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-@click.option(
-    "--trace",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    callback=begin_trace,
-    expose_value=False,
-    help="Write what every call did to this file, for Perfetto and `pointsman report`.",
-)
+@trace_option
 @click.option("--only", type=click.Choice(NAMES), multiple=True, help="Run this workload only; may be repeated.")
 @click.option(
     "--scale",

@@ -306,6 +306,7 @@ mod tests {
                 true
             }
             Said::Tail(tail) => {
+                // Release, as a producer stores it: pairs with the consumer's Acquire.
                 lane.word64(layout::ring(RING).tail).store(*tail, Ordering::Release);
                 true
             }
