@@ -95,8 +95,7 @@ const INFLATED: u8 = 2;
 
 /// Where the call runs.
 enum Source {
-    /// On threads; the call is the future's, which the queue holds. Beside it, not in it: futures of other calls would be
-    /// four times as large.
+    /// On threads; beside the future, which the queue holds: all others would be four times as large.
     Threads(Box<ThreadCall>),
     Elsewhere(Arc<dyn Origin>),
 }
