@@ -25,7 +25,7 @@ use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
 use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
-use crate::packing::{self, Dependency};
+use crate::packing::{self, Dependency, Pace};
 use crate::pressure::Pressure;
 use crate::process_call::ProcessCall;
 use crate::process_common::Common;
@@ -137,6 +137,7 @@ impl Pool {
             block: block.into_ref(),
             name: future::name_of(function),
             host: self.host.clone(),
+            pace: Pace::default(),
         });
         if let Some(dependencies) = dependencies {
             let known = Known {
@@ -325,8 +326,9 @@ impl ProcessPool {
         Ok(())
     }
 
-    /// Names the initializer, for messages.
+    /// Says that workers have an initializer, and names it for messages.
     fn set_initializer(&self, name: String) {
+        self.pool.host.set_initialized();
         let _ = self.pool.common.initializer.set(name);
     }
 
