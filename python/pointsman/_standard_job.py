@@ -196,10 +196,6 @@ class StandardJob:
         unfinished = sum(not chunk.finished for chunk in self._chunks)
         return unfinished, sum(chunk.calls - chunk.taken for chunk in self._chunks), self._pushed, self._taken
 
-    def first_chunk(self, _left: int, _lanes: int) -> int | None:
-        """Nothing is kept of the job before."""
-        return None
-
     def observed(self) -> tuple[int, float, float]:
         """Calls, and seconds by the clock, over the chunks that have come back; CPU time is not known."""
         return self._calls, self._seconds, 0.0

@@ -5,7 +5,6 @@
 //! Calls, futures, or when a function is sent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use pointsman_shm::BlockRef;
 use pyo3::exceptions::PyRuntimeError;
@@ -17,10 +16,6 @@ use crate::host_store::HostStore;
 use crate::once::name;
 use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 
-/// Seconds of work in the first chunks of a map, as far as the map before tells. Arbitrary: five times what pays for a chunk;
-/// where calls take a hundred times longer than before, a chunk takes as long as the largest otherwise do.
-const FIRST: f64 = 1e-3;
-
 /// A function as the workers know it.
 #[derive(Debug)]
 pub(crate) struct Function {
@@ -28,34 +23,6 @@ pub(crate) struct Function {
     pub(crate) block: BlockRef,
     pub(crate) name: String,
     pub(crate) host: Arc<Workers>,
-    pub(crate) pace: Pace,
-}
-
-/// What calls of a function took when it was mapped last: where the next map begins.
-#[derive(Debug, Default)]
-pub(crate) struct Pace(AtomicU64);
-
-impl Pace {
-    /// Notes that workers took so many nanoseconds for so many calls.
-    pub(crate) fn note(&self, nanoseconds: u64, calls: usize) {
-        #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 53 bits")]
-        if nanoseconds > 0 && calls > 0 {
-            // Relaxed: a figure, which publishes nothing.
-            self.0.store((nanoseconds as f64 * 1e-9 / calls as f64).to_bits(), Ordering::Relaxed);
-        }
-    }
-
-    /// Seconds of a call in the last chunk, if there was one.
-    pub(crate) fn seconds(&self) -> Option<f64> {
-        let seconds = f64::from_bits(self.0.load(Ordering::Relaxed));
-        (seconds > 0.0).then_some(seconds)
-    }
-
-    /// Calls in a chunk while nothing is known of this map but what the last one told, of so many that are left. Little work,
-    /// lest calls that take longer this time make for a long chunk.
-    pub(crate) fn first_chunk(&self, left: u64, workers: u32) -> Option<usize> {
-        self.seconds().map(|mean| pointsman_plan::chunk_size(left, workers, mean, 0.0, FIRST))
-    }
 }
 
 impl Drop for Function {

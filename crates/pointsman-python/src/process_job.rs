@@ -324,11 +324,6 @@ impl ProcessJob {
         (unfinished, left, state.pushed, state.taken)
     }
 
-    /// Calls in a chunk as far as the job before tells, of `left` for so many lanes; None if there was none.
-    fn first_chunk(&self, left: u64, lanes: u32) -> Option<usize> {
-        self.function.pace.first_chunk(left, lanes)
-    }
-
     /// (calls, wall seconds, CPU seconds) over the chunks that workers have finished.
     fn observed(&self) -> (u64, f64, f64) {
         let state = self.lock();

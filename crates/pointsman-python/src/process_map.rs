@@ -37,9 +37,6 @@ const CHUNKS_PER_WORKER: usize = 3;
 const TARGET: f64 = 0.02;
 /// Bytes of inputs that wait in this process at most; beyond it they are sent, and `push` waits for room. Arbitrary.
 const MOST_WAITING: usize = 64 << 20;
-/// Inputs that are packed before workers get the first of them. Arbitrary: a hundred microseconds' worth, so that workers
-/// need not wait for the rest, and enough for chunks that pay.
-const BATCH: usize = 4096;
 /// Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
 const CHUNK_BYTES: usize = 16 << 20;
 
@@ -109,11 +106,6 @@ impl Waiting {
         self.lengths.extend(lengths);
     }
 
-    /// Bytes that wait.
-    fn len(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
     /// The payload of the next `most` inputs, or of as many as a chunk may have, and their number.
     fn take(&mut self, most: usize, mode: u8) -> (Vec<u8>, usize) {
         let (mut calls, mut len) = (0, 0);
@@ -179,18 +171,14 @@ impl Feed {
             return size;
         }
         let calls = self.progress.calls.load(Ordering::Relaxed);
-        let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        let left = state.waiting.lengths.len() as u64;
         if calls == 0 {
-            if let Some(size) = self.function.pace.first_chunk(left, workers) {
-                return size;
-            }
             // Nothing is known yet: a little more each time, until the first chunk is back.
             return if state.begun < self.workers { 1 } else { (state.begun / (2 * self.workers)).max(1) };
         }
         #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 53 bits")]
         let mean = self.progress.nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9 / calls as f64;
-        pointsman_plan::chunk_size(left, workers, mean, 0.0, TARGET)
+        let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
+        pointsman_plan::chunk_size(state.waiting.lengths.len() as u64, workers, mean, 0.0, TARGET)
     }
 
     /// Sends chunks until the workers have enough, or with `all` until no input waits.
@@ -339,13 +327,10 @@ impl ProcessMap {
                 pool.wait_for_room(py)?;
             } else {
                 packed.lengths.push(packed.bytes.len() - start);
-                if packed.lengths.len() >= BATCH || packed.bytes.len() > MOST_WAITING {
+                if packed.bytes.len() > MOST_WAITING {
                     self.add(&mut packed);
-                    let too_much = feed.lock().waiting.len() > MOST_WAITING;
-                    feed.feed(too_much);
-                    if too_much {
-                        pool.wait_for_room(py)?;
-                    }
+                    feed.feed(true);
+                    pool.wait_for_room(py)?;
                 }
             }
         }

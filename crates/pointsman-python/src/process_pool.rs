@@ -26,7 +26,7 @@ use crate::ending::detached;
 use crate::future::{self, FutureCore, SLICE};
 use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
-use crate::packing::{self, Dependency, Pace};
+use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
 use crate::process_call::ProcessCall;
 use crate::process_common::Common;
@@ -166,7 +166,6 @@ impl Pool {
             block: block.into_ref(),
             name: future::name_of(function),
             host: self.host.clone(),
-            pace: Pace::default(),
         });
         if let Some(dependencies) = dependencies {
             let known = Known {

@@ -176,14 +176,14 @@ class ProcessRun:
         calls, wall, _cpu = self.native.observed()
         if calls:
             self.mean = wall / calls
-        left = self.source.left()
-        left, lanes = left if left is not None else 1 << 40, self.lanes + self.shares
-        if self.mean is not None:
-            count = _native.chunk_size(left, lanes, self.mean, 0.0, min(job.target, 0.05))
+        if self.mean is None:
+            # Nothing is known yet: a little more each time, until the first chunk is back.
+            count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, self.pushed // (2 * self.lanes))
         else:
-            # Nothing is known yet but of the job before: else a little more each time, until the first chunk is back.
-            count = self.native.first_chunk(left, lanes) or (
-                _FIRST_CHUNK if self.pushed < self.lanes else max(1, self.pushed // (2 * self.lanes))
+            left = self.source.left()
+            lanes = self.lanes + self.shares
+            count = _native.chunk_size(
+                left if left is not None else 1 << 40, lanes, self.mean, 0.0, min(job.target, 0.05)
             )
         if self.pushed and self.bytes:
             count = min(count, max(1, _CHUNK_BYTES * self.pushed // self.bytes))
