@@ -6,6 +6,7 @@ Invariants:
     S1. Every test ends with calls on the same pool that must succeed.
 """
 
+import contextlib
 import os
 import pickle
 import resource
@@ -190,6 +191,13 @@ def workers(executor):
     return executor._pool.native.pids()
 
 
+def strike(executor, number=signal.SIGKILL):
+    """Send a signal to every worker; one that is dead already may still be in the books."""
+    for pid in workers(executor):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
 def test_idle_workers_that_are_killed_are_replaced_and_fail_nothing(executor, number):
     assert executor.submit(functions.square, 2).result(functions.PATIENCE) == 4
@@ -209,8 +217,7 @@ def test_workers_that_are_killed_between_calls_fail_at_most_what_ran(executor):
         futures.append(executor.submit(functions.square, n))
         if n % 50 == 25:
             futures[-1].exception(functions.PATIENCE)
-            for pid in workers(executor):
-                os.kill(pid, signal.SIGKILL)
+            strike(executor)
     errors = [future.exception(functions.PATIENCE) for future in futures]
 
     assert all(error is None or isinstance(error, pointsman.WorkerDied) for error in errors)
@@ -227,8 +234,7 @@ def test_workers_that_are_killed_during_shutdown_do_not_keep_it(cancel):
     ended.start()
     for _ in range(5):
         time.sleep(0.02)
-        for pid in workers(executor):
-            os.kill(pid, signal.SIGKILL)
+        strike(executor)
     ended.join(functions.PATIENCE)
 
     assert not ended.is_alive()
@@ -246,8 +252,7 @@ def test_deaths_while_rings_are_full_lose_no_other_call(executor, size):
     # Nobody reads meanwhile: the replies fill the rings, and the workers wait for room.
     futures = [executor.submit(bytes, size) for _ in range(400)]
     time.sleep(0.3)
-    for pid in workers(executor):
-        os.kill(pid, signal.SIGKILL)
+    strike(executor)
     errors = [future.exception(functions.PATIENCE) for future in futures]
 
     assert sum(error is not None for error in errors) <= 2
@@ -259,13 +264,14 @@ def test_deaths_while_the_parent_fills_its_memory_lose_no_other_call():
     with pointsman.Executor(2, backend="processes", shared_memory=16 << 20) as made:
         stop, struck = threading.Event(), set()
 
-        def strike():
+        def strike_one():
             while not stop.wait(0.05):
                 for pid in workers(made)[:1]:
-                    os.kill(pid, signal.SIGKILL)
                     struck.add(pid)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
-        killer = threading.Thread(target=strike)
+        killer = threading.Thread(target=strike_one)
         killer.start()
         try:
             futures = [made.submit(len, bytes(100_000 + n)) for n in range(800)]
@@ -286,8 +292,7 @@ def test_deaths_while_the_parent_fills_its_memory_lose_no_other_call():
 def test_a_death_in_the_middle_of_a_reply_longer_than_the_ring_fails_only_that_call(executor):
     futures = [executor.submit(long_text, n) for n in range(20)]
     time.sleep(0.2)
-    for pid in workers(executor):
-        os.kill(pid, signal.SIGKILL)
+    strike(executor)
     errors = [future.exception(functions.PATIENCE) for future in futures]
 
     assert sum(error is not None for error in errors) <= 2

@@ -47,6 +47,9 @@ const TEXT: usize = 1000;
 /// table wait for it.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a parent that has left while children of its hosts live may take to die. Arbitrary: it takes milliseconds.
+const DYING: Duration = Duration::from_secs(2);
+
 fn packet(kind: u8, a: u32, b: u32, c: u32) -> Vec<u8> {
     let mut bytes = vec![kind, 0, 0, 0];
     for number in [a, b, c] {
@@ -160,6 +163,10 @@ impl Server {
         loop {
             self.orphans.retain(|pid| matches!(os::try_reap(*pid), Ok(false)));
             if self.members.is_empty() {
+                // The sockets of a process that dies close a moment before it counts as dead.
+                if !self.orphans.is_empty() && os::poll(&[self.parent.as_fd()], Some(DYING))? == [true] {
+                    self.strike();
+                }
                 return Ok(Next::Closed);
             }
             let mut descriptors = vec![self.parent.as_fd()];
