@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 import functions
 import pointsman
+from fixtures import wait_until
 
 
 def double(number):
@@ -83,6 +85,20 @@ def test_the_death_of_a_worker_is_a_warning_that_says_what_becomes_of_its_place(
             pool.submit(double, 2).result(functions.PATIENCE)
     # Workers of other pools may have died meanwhile.
     (text,) = [text for text in said(caplog, logging.WARNING) if "ended itself with code 7" in text]
+    assert text.endswith(": another takes its place")
+
+
+@native
+def test_the_death_of_an_idle_worker_is_told_though_nobody_asks_for_anything(caplog):
+    caplog.set_level(logging.WARNING, "pointsman")
+    with pointsman.Executor(1, backend="processes") as pool:
+        worker = pool.submit(os.getpid).result(functions.PATIENCE)
+        os.kill(worker, signal.SIGKILL)
+
+        assert wait_until(
+            lambda: any(f"process {worker} was killed by signal 9" in text for text in said(caplog, logging.WARNING))
+        )
+    (text,) = [text for text in said(caplog, logging.WARNING) if str(worker) in text]
     assert text.endswith(": another takes its place")
 
 

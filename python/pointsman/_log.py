@@ -71,6 +71,29 @@ def finished(job: Any, calls: int, seconds: float, error: BaseException | None) 
         log.debug("%s: ended by %s after %d results and %.3g s", job.name, type(error).__name__, calls, seconds)
 
 
+# What killed a worker process, with which number, its process id, and whether another takes its place.
+Death = tuple[str, int, int, bool]
+
+
+def tell_unasked(deaths: list[Death]) -> None:
+    """Tell of worker processes that died, on a thread of its own: this one is none of Python's."""
+    if listener is None and heard() is None:
+        return
+    import threading
+
+    try:
+        threading.Thread(target=tell_of_deaths, args=(deaths,), name="pointsman-obituary", daemon=True).start()
+    except RuntimeError:
+        # The program is ending, and starts no more threads.
+        tell_of_deaths(deaths)
+
+
+def tell_of_deaths(deaths: list[Death]) -> None:
+    """Tell of worker processes that died."""
+    for death in deaths:
+        worker_died(*death)
+
+
 def worker_died(cause: str, number: int, pid: int, replaced: bool) -> None:
     """Tell of a worker process that died."""
     if listener is not None:
