@@ -29,7 +29,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::once;
 
 pub(crate) use self::following::Following;
 use self::spool::Spool;
@@ -210,6 +213,14 @@ pub(crate) fn name(text: &str) -> u32 {
     recorder.names.push(Name { text: text.to_owned(), ..Name::default() });
     recorder.by_name.insert(text.to_owned(), number);
     number
+}
+
+/// The number of the name that messages use for a function.
+pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> u32 {
+    let named = function.getattr(once::name!(function.py(), "__qualname__"));
+    let text = named.as_ref().ok().and_then(|named| named.cast::<PyString>().ok()?.to_str().ok());
+    // Most have a name that is text, which need not be copied.
+    text.map_or_else(|| name(&crate::future::name_of(function)), name)
 }
 
 /// The track of the calling thread.

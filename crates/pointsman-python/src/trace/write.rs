@@ -79,12 +79,11 @@ pub(super) fn write(
     Ok(snapshot.events.len() as u64)
 }
 
+/// Where the pieces of one thread come from, and where it takes used buffers from.
+type Line = (Receiver<Vec<u8>>, Sender<Vec<u8>>);
+
 /// Writes pieces that come from each line in turn, after `begun`; returns the last, which is not written.
-fn write_in_order(
-    file: &mut File,
-    begun: Vec<u8>,
-    lines: &[(Receiver<Vec<u8>>, Sender<Vec<u8>>)],
-) -> io::Result<Vec<u8>> {
+fn write_in_order(file: &mut File, begun: Vec<u8>, lines: &[Line]) -> io::Result<Vec<u8>> {
     let (mut last, mut whose) = (begun, None::<&Sender<Vec<u8>>>);
     for (arriving, back) in lines.iter().cycle() {
         // A line that has ended was the next: there are no more. If a write fails, its end lets the others end, too.
