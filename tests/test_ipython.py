@@ -70,3 +70,19 @@ def test_what_a_call_raises_shows_the_line_of_the_cell_and_little_of_ours(tmp_pa
     ours = re.findall(r"^File .*pointsman.*:\d+, in .*", said, re.MULTILINE)
     # The last frame is always shown; a comprehension is a frame of its own up to 3.11.
     assert len(ours) <= 1, said
+
+
+@pytest.mark.timeout(120)
+def test_a_cell_of_a_notebook_has_its_lines_though_it_claims_to_be_a_file(tmp_path):
+    # As ipykernel does it: a path that nobody wrote, whose lines are in memory.
+    said = session(
+        tmp_path,
+        "import linecache, pointsman, traceback",
+        "name, text = '/tmp/ipykernel_1/2.py', 'def work(number):\\n    return 1 // number\\n'\n"
+        "linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)\n"
+        "exec(compile(text, name, 'exec'))\n"
+        "try:\n    pointsman.execute(work, [1, 0], backend='processes')\n"
+        "except ZeroDivisionError as error:\n    print(error.__cause__)",
+    )
+
+    assert 'File "/tmp/ipykernel_1/2.py", line 2, in work\n    return 1 // number\n' in said

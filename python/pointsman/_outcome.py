@@ -78,14 +78,12 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
 
 def _with_lines(text: str) -> str:
     """The text of a traceback, with the lines that the worker had no file for: those of notebooks and consoles."""
-    if ", line " not in text or 'File "<' not in text:
-        return text
     import linecache
     import re
 
     lines = text.splitlines(keepends=True)
     for place, line in reversed(list(enumerate(lines))):
-        frame = re.fullmatch(r' +File "(<[^"]+>)", line (\d+), in .*\n', line)
+        frame = re.fullmatch(r' +File "([^"]+)", line (\d+), in .*\n', line)
         # Where the worker had it, it stands below, further in.
         if frame is None or (place + 1 < len(lines) and lines[place + 1].startswith(line[: line.index("F")] + "  ")):
             continue
