@@ -546,7 +546,7 @@ def test_auto_takes_a_named_cluster_only_where_it_is_predicted_to_be_faster(tmp_
             pretend(connection, speed=1e4)
             heavy = pointsman.optimize(len_and_count, inputs)
             pretend(connection)
-            own = pointsman.options(backend="dask").submit(pid_of, 1).result(60)
+            own = pointsman.options(backend="dask").submit(os.getenv, "ELSEWHERE").result(60)
         without = pointsman.optimize(count_up, range(400))
 
     assert measured == ("dask", 2, True)
@@ -557,7 +557,8 @@ def test_auto_takes_a_named_cluster_only_where_it_is_predicted_to_be_faster(tmp_
     assert candidates(slow)["dask"].struck_out is None
     assert "dask" not in (stays.backend, slow.backend, heavy.backend)
     assert any(reason.startswith("dask: sending") for reason in heavy.reasons)
-    assert own != os.getpid()
+    # Set for that cluster's workers alone.
+    assert own == str(tmp_path)
     assert "dask" not in candidates(without)
 
 

@@ -19,7 +19,7 @@ from pointsman._executor_checks import failed_future
 from pointsman._job import awaited, check_callable, is_async, name_of
 from pointsman._scheduling import TaskPriority
 from pointsman._terms import NONE, Terms
-from pointsman.backends._cluster import Cluster, make, shared, unpack
+from pointsman.backends._cluster import Cluster, make, of_job, unpack
 from pointsman.backends._cluster_worker import serve, serve_timed
 
 if TYPE_CHECKING:
@@ -323,8 +323,8 @@ _executors: dict[Cluster, ClusterExecutor] = {}
 
 
 def shared_executor(kind: str, max_workers: int | None, address: str | None) -> ClusterExecutor:
-    """The executor of the program's own connection to a cluster; made anew when that was lost."""
-    cluster = shared(kind, address, max_workers)
+    """The executor of the cluster that `pointsman.cluster` named, or of the program's own; anew when that was lost."""
+    cluster = of_job(kind, address, max_workers, chosen=False)
     for lost in [known for known in _executors if known.closed]:
         del _executors[lost]
     if cluster not in _executors:
