@@ -304,6 +304,8 @@ def execute(
     check_callback("progress_callback", progress_callback)
     if plan is not None:
         _check_plan(plan)
+    # IPython and pytest leave a frame out of tracebacks that has this: what raised is the user's.
+    __tracebackhide__ = True
     job = Job(
         func,
         (data,),
@@ -434,6 +436,7 @@ def _shown(running: Any, total: int | None) -> Iterator[list[Any]]:
 
 
 def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:
+    __tracebackhide__ = True
     for batch in batches:
         yield from batch
 

@@ -574,7 +574,7 @@ def trace_now() -> int: ...
 def trace_call(
     name: str,
     row: tuple[int, int, str],
-    times: tuple[int, int, int],
+    times: tuple[int, int, int, int, int],
     ending: str = "value",
     job: int = 0,
     index: int | None = None,

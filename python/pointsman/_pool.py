@@ -91,7 +91,7 @@ def job(
     from pointsman._standard_job import StandardJob
 
     _standard.refuse(terms)
-    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base)
+    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base, number=number)
 
 
 class Processes:

@@ -167,10 +167,11 @@ fn run(
                     Timing { ready, began: span.began, ended: span.ended, packed: 0, cpu: span.cpu, held: span.held }
                 });
                 let result = result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
-                reply(py, guest, result, scratch, timing, last(began))?;
-                if timed {
-                    ready = trace::now();
-                }
+                ready = match reply(py, guest, result, scratch, timing, last(began))? {
+                    // Its input could not be read, so there was no call to be timed.
+                    0 if timed => trace::now(),
+                    packed => packed,
+                };
             }
         }
         Err(error) => {
@@ -308,8 +309,12 @@ fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: Claim) -> PyResult<Inpu
     })
 }
 
+/// Bytes of an outcome up to which packing it takes no longer than asking for the time: such a call has ended and is
+/// packed at one moment.
+const AT_ONCE: usize = 64;
+
 /// Sends one call's outcome, after its timing if that is wanted; that of a task's only call, which `began` then, ends the
-/// task. What cannot be packed is replaced by the reason why.
+/// task. What cannot be packed is replaced by the reason why. Returns when it was packed, if the timing is wanted.
 fn reply(
     py: Python<'_>,
     guest: &mut Guest,
@@ -317,7 +322,7 @@ fn reply(
     scratch: &mut Vec<u8>,
     timing: Option<Timing>,
     began: Option<Instant>,
-) -> PyResult<()> {
+) -> PyResult<u64> {
     scratch.clear();
     let result = result.and_then(|value| {
         let mut store = LaneStore { guest, stored: Vec::new() };
@@ -334,8 +339,10 @@ fn reply(
             RAISED
         }
     };
+    let mut packed = 0;
     if let Some(timing) = timing {
-        guest.tell_timing(Timing { packed: trace::now(), ..timing });
+        packed = if tag == VALUE && scratch.len() <= AT_ONCE { timing.ended } else { trace::now() };
+        guest.tell_timing(Timing { packed, ..timing });
     }
     let (guest, bytes) = (&mut *guest, &*scratch);
     let mut commit = || match began {
@@ -344,7 +351,7 @@ fn reply(
     };
     // If the ring is full, this waits attached for a short one; the host's own thread drains it within a millisecond or so.
     let sent = if bytes.len() <= SHORT { commit() } else { py.detach(commit) };
-    sent.map_err(|error| PyOSError::new_err(error.to_string()))
+    sent.map(|()| packed).map_err(|error| PyOSError::new_err(error.to_string()))
 }
 
 fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {

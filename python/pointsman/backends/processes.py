@@ -88,6 +88,7 @@ class ProcessRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
+        __tracebackhide__ = True
         try:
             yield from self._loop()
         except (Exception, GeneratorExit):
@@ -107,6 +108,7 @@ class ProcessRun:
         self.native.stop()
 
     def _loop(self) -> Iterator[list[Any]]:
+        __tracebackhide__ = True
         while True:
             fed = self.feed()
             values, raised = self.native.take()

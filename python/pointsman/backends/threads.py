@@ -285,6 +285,7 @@ class ThreadRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
+        __tracebackhide__ = True
         shared = self._shared
         try:
             while True:
