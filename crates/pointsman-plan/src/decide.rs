@@ -37,8 +37,8 @@ const UNSURE_OF_ONE: f64 = 1.0;
 
 /// How many times the threads that one observed call asks for: what the first call computes is largely what later ones
 /// find done (imports, connections, caches), and a thread too few costs more than one too many. Arbitrary between 2
-/// and 8.
-const GENEROUS: u32 = 4;
+/// and 16.
+const GENEROUS: u32 = 8;
 
 /// How many of each backend's placements a plan shows, besides the fixed ones.
 const SHOWN: usize = 3;
