@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _ahead, _clusters, _default, _dictated, _learning, _native, _planner
+from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
@@ -40,16 +40,20 @@ _LONG_CALL = 1e-3
 _MANY = 12
 # Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
 # start them takes as long, and a first call often computes only because it imports.
-_SURE = 0.015
+_SURE = 0.012
 # Seconds after which the process that forks workers is started for a call that computes: it takes a core meanwhile,
 # which the calls need if this one was only importing and connecting. It needs as long as is left until `_SURE`.
-_PREPARE = 0.007
+_PREPARE = 0.006
 # Share of its time for which a call that lasts has computed, from which on processes may be the answer.
 _BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
+# Work from which on a few calls from all over the list are made first: before that the function must be read.
+_WORTH_LOOKING_AHEAD = 0.05
+# Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
+_LATE_READING = 0.2
 # Backends whose workers share no memory with the caller.
-_AWAY = (*_dictated.APART, *CLUSTERS)
+_AWAY = (*_asking.APART, *CLUSTERS)
 _UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
@@ -131,6 +135,7 @@ class Run:
         if self.plan is not None:
             self.plan.samples = tuple(self._samples)
             seconds = perf_counter() - began
+            self._read_late(self.plan, seconds)
             self.plan.actual = Actual(
                 seconds=seconds,
                 after_decision=seconds - self.plan.decided_after,
@@ -138,14 +143,22 @@ class Run:
                 backend=self.plan.backend,
             )
 
+    def _read_late(self, plan: Plan, seconds: float) -> None:
+        """Let the plan say what the code itself promises, where nothing rested on that, if it costs next to nothing."""
+        if self._verdict is None and self._meter is not None and self.job.backend == "auto" and seconds > _LATE_READING:
+            self._judge()
+            if self._verdict is not None:
+                _advice.read(plan, self._verdict, only_none=self._only_none)
+
     def prepare(self) -> Plan:
         """Measure and decide without running the rest; the results of the measured calls are dropped."""
-        self.plan = _dictated.fixed(self.job)
+        self.plan = _asking.fixed(self.job)
         if self.plan is None:
             for values in self._sample(watched=False):
                 self.delivered += len(values)
                 self._in_turn += len(values)
             self.plan = self.decide()
+            self._read_late(self.plan, float("inf"))
             self._learn()
             if self._meter is not None:
                 self._meter.close()
@@ -164,7 +177,7 @@ class Run:
     def _stream(self) -> Generator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
         source = self.job.source
-        self.plan = self._given or _dictated.fixed(self.job)
+        self.plan = self._given or _asking.fixed(self.job)
         while True:
             if self.plan is None:
                 yield from self._sample(watched=True)
@@ -191,21 +204,25 @@ class Run:
         If they agree the run goes on with the better figures. If not, what it has not begun is put back, and the plan
         for that is returned.
         """
+        from pointsman.backends.threads import ThreadRun
+
         plan, left = self.plan, early.growable()
         if plan is None or self._meter is None or not self._meter.calls:
             return None
         if self._foreseen and self._recalled is not None:
             self._foreseen = self._recalled.agrees(self._meter.wall, self._meter.cpu, self._meter.calls)
+        # What the first call waited for may have been our starting others; theirs tell.
+        seen = self._meter.corrected(*early.observed()) if isinstance(early, ThreadRun) else None
         if not left:
             # Nothing can be changed any more; the figures can be those of a whole call.
-            again = self.decide(left=self._left)
+            again = self.decide(left=self._left, seen=seen)
             if again.place == plan.place:
                 again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
                 self.plan = again
             else:
                 plan.price_again(again)
             return None
-        later = self.decide(left=left)
+        later = self.decide(left=left, seen=seen)
         if later.place == plan.place:
             early.grow(later)
             self.plan = later
@@ -253,7 +270,7 @@ class Run:
         if self._ahead is not None or self._as_before or meter is None or not left or not _ahead.may_be(job):
             return
         computes = meter.calls and meter.cpu > _BUSY * meter.wall
-        if computes and left * meter.mean > _WORTH_READING:
+        if computes and left * meter.mean > _WORTH_LOOKING_AHEAD:
             self._judge()
             if self._verdict is not None and self._verdict.quiet:
                 self._ahead = _ahead.Ahead(job)
@@ -293,7 +310,8 @@ class Run:
         results: list[Any] = []
         if watched:
             self._running, self._begun = (items, iterator), 0
-            pilots.watch(self, pilots.FIRST if look else inline.LATE)
+            first = meter is None or not meter.looked
+            pilots.watch(self, (pilots.FIRST if first else pilots.LATER) if look else inline.LATE)
         if meter is not None:
             meter.begin(look=look)
         try:
@@ -380,7 +398,7 @@ class Run:
         job, meter = self.job, self._meter
         left = job.source.left() if left is None else left
         if meter is None or (meter.calls == 0 and seen is None):
-            return _dictated.said(job, "inline", 1)
+            return _asking.said(job, "inline", 1)
         if seen is None and self._as_before and self._recalled is not None:
             seen = self._recalled.observation()
         backends = ["inline", "threads"] if job.backend == "threads" else None
@@ -390,7 +408,7 @@ class Run:
             # The last calls of a plain loop: what was decided for all of them says more.
             return self._looped
         if expected < _TRIFLE and backends is None:
-            plan = _dictated.said(job, "inline", 1)
+            plan = _asking.said(job, "inline", 1)
             plan.calls, plan.calls_left = self._total, left
             plan.decided_after = perf_counter() - self._start
             seen = meter.observation() if seen is None else seen
@@ -400,11 +418,6 @@ class Run:
             return self._advised(plan)
         cluster = _clusters.facts()
         forks = expected > _WORTH_READING and not self._struck.keys() >= set(_AWAY)
-        # Calls may go to a cluster however few they are: nothing has to be started there.
-        read = self._verdict is not None or backends is not None or (quick and forks)
-        if not read and (forks or cluster is not None):
-            self._judge()
-            read = True
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
             meter.size([*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
             if meter.cannot_travel:
@@ -413,24 +426,15 @@ class Run:
         if seen is None:
             seen = meter.observation()
             seen = self._ahead.correct(seen) if self._is_corrected() and self._ahead is not None else seen
-        plan = _planner.decide(
-            seen,
-            calls=left,
-            max_workers=job.max_workers or (inline.MOST_LAZY if job.lazy else None),
-            chunksize=job.chunksize,
-            threads_running=_default.threads_running(),
-            processes_running=_default.processes_running(),
-            interpreters_running=_default.interpreters_running(),
-            caller_shares=True,
-            # What was not read stays, though workers that run already would cost nothing to start.
-            struck=self._struck if read else dict.fromkeys(_AWAY, _UNREAD) | self._struck,
-            backends=backends,
-            target_chunk_seconds=job.target,
-            function=job.name,
-            all_calls=self._total,
-            cluster=cluster,
-            **_default.start_up(job.function),
-        )
+        # Calls may go to a cluster however few they are: nothing has to be started there.
+        reads = backends is None and (forks or cluster is not None)
+        # What was not read stays, though workers that run already would cost nothing to start.
+        shut = {} if reads or backends or self._verdict else dict.fromkeys(_AWAY, _UNREAD)
+        plan = _asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster)
+        if reads and not quick and self._verdict is None and plan.backend in _AWAY:
+            # Only now: it takes some milliseconds.
+            self._judge()
+            plan = _asking.priced(job, seen, left, self._total, self._struck, backends, cluster)
         plan.decided_after = perf_counter() - self._start
         return self._advised(plan)
 
@@ -456,15 +460,9 @@ class Run:
             self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
 
     def _prepare_processes(self) -> None:
-        """Let the process that forks workers boot while it is still being decided whether there shall be any."""
-        from pointsman import _zygote
-        from pointsman._machine import facts
-
-        if facts().cores > 1:
-            try:
-                _zygote.prepare(self.job.function)
-            except OSError as why:
-                self._struck["processes"] = f"no process can be started: {why}"
+        why = _asking.prepare_processes(self.job)
+        if why is not None:
+            self._struck["processes"] = why
 
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
         """Make the run of a plan that is not inline."""
@@ -508,13 +506,6 @@ class Run:
 
         A long first call is reason enough to start others: waiting until it is over would cost its whole length.
         """
-        pause = self._checkpoint()
-        if self._early is not None and self._verdict is None:
-            # The others run, so there is time to read what the plan will say of the function.
-            self._judge()
-        return pause
-
-    def _checkpoint(self) -> float:
         began, busy = perf_counter(), thread_time()
         with self._lock:
             meter, running = self._meter, self._running
@@ -565,6 +556,9 @@ class Run:
         early = not meter.looked and whole is None
         if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
             self._prepare_processes()
+            if early and self._verdict is None:
+                # While that boots: both will be needed at once.
+                self._judge()
         if early and seen.wall < _SURE and meter.computing > _BUSY and part.held > _BUSY * seen.wall:
             # Only processes could help, and for them it is too soon.
             return None
@@ -586,6 +580,7 @@ class Run:
         source.put_back(rest)
         self.plan = plan
         meter.company = plan.backend == "threads"
+        meter.crowd(seen)
         return self._open(plan)
 
 

@@ -21,6 +21,10 @@ _idle_probes: list[_native.Probe] = []
 _LOOKS_FOR_FLIP = 40
 # The share of a core from which on other threads count as busy; those of a BLAS that a call imports spin for a while.
 _NESTED = 0.25
+# Share of its time for which a call computes that then waits for the GIL, or a core, once it has company.
+_COMPUTES = 0.5
+# Calls beside a measured one from which on theirs say more than that one.
+_ENOUGH_BESIDE = 3
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
@@ -30,6 +34,7 @@ class Meter:
     """Adds up what was seen of a function's calls."""
 
     __slots__ = (
+        "_crowded",
         "_last_look",
         "_last_wall",
         "_queued",
@@ -91,6 +96,7 @@ class Meter:
         self.cannot_travel = False
         self.samples: list[_native.Sample] = []
         self._last_wall = 0.0
+        self._crowded: tuple[float, float] | None = None
         self.probe = _idle_probes.pop() if _idle_probes else _native.Probe()
 
     def forget(self) -> None:
@@ -151,6 +157,10 @@ class Meter:
         """Whether other threads compute, and it is too early to say that the calls have them do it."""
         return self.others > _NESTED and perf_counter() - self._since < LONGEST
 
+    def crowd(self, seen: _native.Sample) -> None:
+        """Others begin beside the call that runs. If it computes, what it waits for from now on are those."""
+        self._crowded = (seen.wall, seen.cpu) if self.company and self.computing > _COMPUTES else None
+
     def _lost_to_looks(self, sample: _native.Sample) -> float:
         """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
         share = sample.cpu / max(sample.wall - self.disturbed, 1e-9)
@@ -158,7 +168,11 @@ class Meter:
 
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        wall = self._last_wall = max(sample.cpu, sample.wall - queued - self._lost_to_looks(sample))
+        wall = max(sample.cpu, sample.wall - queued - self._lost_to_looks(sample))
+        if self._crowded is not None:
+            wall = max(sample.cpu, min(wall, self._crowded[0] + sample.cpu - self._crowded[1]))
+            self._crowded = None
+        self._last_wall = wall
         mean = wall / calls
         self.calls += calls
         self.wall += wall
@@ -196,11 +210,14 @@ class Meter:
             self.pack = seconds_in + seconds_out
 
     def last(self, calls: int, arguments: list[Any], results: list[Any]) -> Sample:
-        """Return what was kept last, of `calls` calls, as the raw figures per call, and their bytes once pickled."""
+        """Return what was kept last, of `calls` calls, as the raw figures per call, and their bytes once pickled.
+
+        Waiting for a core that other programs had is in `seconds` and nowhere else.
+        """
         sample, wall = self.samples[-1], self._last_wall
         held = min(1.0, sample.held_share if sample.samples else 1.0) * sample.cpu
         return Sample(
-            seconds=wall / calls,
+            seconds=sample.wall / calls,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
             wait=max(0.0, wall - sample.cpu) / calls,
@@ -227,6 +244,26 @@ class Meter:
             other_threads=self.others * wall + self.children / calls,
             flip=self.flip,
             partial=partial,
+        )
+
+    def corrected(self, calls: int, wall: float, cpu: float) -> _native.Observation | None:
+        """Return the figures of `calls` calls that ran beside the measured one, if that took longer than they did.
+
+        `wall` and `cpu` are their seconds in all. None if the measured call stands.
+        """
+        if calls < _ENOUGH_BESIDE or wall / calls >= self.mean:
+            return None
+        mean, busy = wall / calls, min(cpu, wall) / calls
+        held = min(1.0, self.held_share()) * busy
+        return _native.Observation(
+            calls=self.calls + calls,
+            held=held,
+            free=busy - held,
+            wait=mean - busy,
+            longest=max(mean, min(self.longest, 2 * mean)),
+            argument_bytes=self.argument_bytes,
+            result_bytes=self.result_bytes,
+            other_threads=(self.children / max(1, self.calls)) * mean / max(self.mean, 1e-9),
         )
 
     def peek(self) -> _native.Sample | None:

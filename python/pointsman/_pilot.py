@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Seconds after which a call is looked at for the first time. Arbitrary from 1 to 5 ms: shorter calls are over before
 # others could be started, longer ones waste what others could do meanwhile.
 FIRST = 0.001
+# The same for a batch of calls that follow a measured one: it is made to last a millisecond.
+LATER = 0.005
 # Seconds after which the call that is looked at hands over the GIL meanwhile. A look starts threads and processes and
 # may import: with the usual 5 ms for each of those steps it lasted 85 ms.
 _BRISK = 1e-5

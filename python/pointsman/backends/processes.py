@@ -79,8 +79,9 @@ class ProcessRun:
         """Do nothing: the pool has as many processes as there are cores from the start."""
 
     def growable(self) -> int:
-        """Calls that have not come back."""
-        return self.native.figures()[1] + (self.source.left() or 0)
+        """Calls that have not come back, or 0 when each of them has a worker."""
+        unfinished, left, _pushed, _taken = self.native.figures()
+        return 0 if self.source.ended and unfinished <= self.lanes else left + (self.source.left() or 0)
 
     def give_back(self) -> list[Any]:
         """Cancel the chunks that no worker has begun, and return their inputs."""
@@ -161,7 +162,7 @@ class ProcessRun:
                 # It was sent alone: its place among what was sent says nothing.
                 kind, found, reason = str(why).removeprefix("item 0 of this chunk (").partition(")")
                 text = f", {kind},{reason}" if found else f": {why}"
-                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}{text}")
+                error = CannotTravelError(f"item {place} of the inputs of {self.job.name}{text}")
                 error.__cause__ = why.__cause__
                 self.native.fill(first, [], error)
 

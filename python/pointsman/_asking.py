@@ -1,17 +1,19 @@
-"""Plans that follow from what the caller asked for, without measuring anything.
+"""Asks the planner about a job, within what its caller asked for; or says what follows from that without the planner.
 
-Does not know how calls are measured or priced.
+Does not know how calls are measured, or when it is time to ask.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice
+from pointsman import _advice, _default, _planner
 from pointsman._job import CLUSTERS
 from pointsman._plan import Plan
+from pointsman.backends import inline
 
 if TYPE_CHECKING:
+    from pointsman import _native
     from pointsman._job import Job
 
 # Backends whose workers share no memory with the caller.
@@ -59,3 +61,47 @@ def _whole_cores() -> int:
     from pointsman._machine import facts
 
     return max(1, ceil(facts().cores))
+
+
+def priced(
+    job: Job,
+    seen: _native.Observation,
+    left: int | None,
+    all_calls: int | None,
+    struck: dict[str, str],
+    backends: list[str] | None,
+    cluster: Any,
+) -> Plan:
+    """Ask the planner about the `left` calls of a job of `all_calls`, but for the backends that are `struck` out."""
+    return _planner.decide(
+        seen,
+        calls=left,
+        max_workers=job.max_workers or (inline.MOST_LAZY if job.lazy else None),
+        chunksize=job.chunksize,
+        threads_running=_default.threads_running(),
+        processes_running=_default.processes_running(),
+        interpreters_running=_default.interpreters_running(),
+        struck=struck,
+        backends=backends,
+        target_chunk_seconds=job.target,
+        function=job.name,
+        all_calls=all_calls,
+        cluster=cluster,
+        **_default.start_up(job.function),
+    )
+
+
+def prepare_processes(job: Job) -> str | None:
+    """Let the process that forks workers boot while it is still being decided whether there shall be any.
+
+    Returns why there can be none, if so.
+    """
+    from pointsman import _zygote
+    from pointsman._machine import facts
+
+    if facts().cores > 1:
+        try:
+            _zygote.prepare(job.function)
+        except OSError as why:
+            return f"no process can be started: {why}"
+    return None
