@@ -12,7 +12,7 @@
 //! - L3. No Python code runs while the lock is held; Python objects are dropped after it is released.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pointsman_shm::Death;
@@ -62,22 +62,42 @@ pub(crate) enum Opened<R> {
 #[derive(Debug, Default)]
 struct Slot {
     outcome: Option<Outcome>,
-    /// Who must be told of the outcome: the standard future that mirrors this cell, and event loops' waiters.
+    /// Most calls have none. Each byte of a cell is a byte for every call that waits, and fresh memory costs more than what
+    /// is done with it.
+    audience: Option<Box<Audience>>,
+}
+
+/// Those who wait for an outcome.
+#[derive(Debug, Default)]
+struct Audience {
+    /// Who must be told: the standard future that mirrors this cell, and event loops' waiters.
     watchers: Vec<Py<PyAny>>,
-    waiting: u32,
+    /// Tells threads that sleep.
+    settled: Option<Arc<Condvar>>,
 }
 
 /// One call's outcome and those who wait for it.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    stage: AtomicU8,
     slot: Mutex<Slot>,
-    settled: Condvar,
+    stage: AtomicU8,
+}
+
+impl Audience {
+    /// Wakes the threads, and hands back the watchers.
+    fn wake(audience: Option<Box<Self>>) -> Vec<Py<PyAny>> {
+        audience.map_or_else(Vec::new, |audience| {
+            if let Some(settled) = &audience.settled {
+                settled.notify_all();
+            }
+            audience.watchers
+        })
+    }
 }
 
 impl Cell {
     pub(crate) fn new() -> Self {
-        Self { stage: AtomicU8::new(Stage::Pending as u8), slot: Mutex::default(), settled: Condvar::new() }
+        Self { slot: Mutex::default(), stage: AtomicU8::new(Stage::Pending as u8) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -118,13 +138,9 @@ impl Cell {
         slot.outcome = Some(outcome);
         // Release: pairs with the Acquire in `stage` (L2).
         self.stage.store(stage as u8, Ordering::Release);
-        let watchers = std::mem::take(&mut slot.watchers);
-        let waiting = slot.waiting;
+        let audience = slot.audience.take();
         drop(slot);
-        if waiting > 0 {
-            self.settled.notify_all();
-        }
-        (true, watchers)
+        (true, Audience::wake(audience))
     }
 
     /// Cancels a call that has not begun, and hands back the watchers that must be told.
@@ -141,10 +157,9 @@ impl Cell {
             return Err(TooLate);
         }
         slot.outcome = Some(Outcome::Cancelled);
-        let watchers = std::mem::take(&mut slot.watchers);
+        let audience = slot.audience.take();
         drop(slot);
-        self.settled.notify_all();
-        Ok(watchers)
+        Ok(Audience::wake(audience))
     }
 
     /// Registers somebody to be told when the call settles. Gives it back when that has happened already.
@@ -154,7 +169,7 @@ impl Cell {
             drop(slot);
             return Some(watcher);
         }
-        slot.watchers.push(watcher);
+        slot.audience.get_or_insert_default().watchers.push(watcher);
         None
     }
 
@@ -164,9 +179,9 @@ impl Cell {
         if self.is_settled() {
             return true;
         }
-        slot.waiting += 1;
-        let (mut slot, _) = self.settled.wait_timeout(slot, limit).unwrap_or_else(PoisonError::into_inner);
-        slot.waiting -= 1;
+        let settled = slot.audience.get_or_insert_default().settled.get_or_insert_default().clone();
+        let (slot, _) = settled.wait_timeout(slot, limit).unwrap_or_else(PoisonError::into_inner);
+        drop(slot);
         self.is_settled()
     }
 

@@ -92,6 +92,19 @@ pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &
     false
 }
 
+/// As [`encode_plain`], of a tuple of these that nobody has made.
+pub(crate) fn encode_items(items: &[Bound<'_, PyAny>], out: &mut Vec<u8>, store: &mut dyn Store) -> bool {
+    let (mark, stored) = (out.len(), store.mark());
+    out.push(TUPLE);
+    write_len(out, items.len());
+    if items.iter().all(|item| encode_tagged(item, out, store, 1)) {
+        return true;
+    }
+    out.truncate(mark);
+    store.roll_back(stored);
+    false
+}
+
 fn encode_tagged(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store, depth: u8) -> bool {
     let py = value.py();
     if let Ok(int) = value.cast_exact::<PyInt>() {

@@ -77,8 +77,7 @@ impl ExecutorCore {
         let processes = self.lock().processes.as_ref().map(|pool| pool.clone_ref(py)).map(|pool| pool.into_bound(py));
         if let Some(pool) = processes {
             // What the pool knows has been asked for before.
-            let sent = PyTuple::new(py, &items[1..]).and_then(|args| pool.get().submit_known(py, function, &args));
-            return sent.transpose();
+            return pool.get().submit_known(function, &items[1..]).transpose();
         }
         let code = calling::code_of(function)?;
         let short = self.lock();

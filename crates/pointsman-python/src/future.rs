@@ -95,8 +95,8 @@ const INFLATED: u8 = 2;
 
 /// Where the call runs.
 enum Source {
-    /// On threads; the call lies in the future itself, which the queue holds.
-    Threads(ThreadCall),
+    /// On threads; beside the future, which the queue holds: all others would be four times as large.
+    Threads(Box<ThreadCall>),
     Elsewhere(Arc<dyn Origin>),
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn make_hidden(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<B
 
 /// Makes a `pointsman.Future` that holds a call on threads, hidden likewise.
 pub(crate) fn make_holding(py: Python<'_>, call: ThreadCall) -> PyResult<Bound<'_, FutureCore>> {
-    let future = made(py, Source::Threads(call))?;
+    let future = made(py, Source::Threads(Box::new(call)))?;
     instance::hide(&future);
     Ok(future)
 }
@@ -358,7 +358,7 @@ impl FutureCore {
 impl Source {
     fn origin(&self) -> &dyn Origin {
         match self {
-            Self::Threads(call) => call,
+            Self::Threads(call) => &**call,
             Self::Elsewhere(origin) => &**origin,
         }
     }

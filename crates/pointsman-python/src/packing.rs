@@ -106,6 +106,16 @@ fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(found.is(function))
 }
 
+/// Packs plain arguments, of which no tuple has been made. False, and nothing packed, if they are not plain.
+pub(crate) fn encode_items(items: &[Bound<'_, PyAny>], out: &mut Vec<u8>, store: &mut HostStore<'_>) -> bool {
+    out.push(CALL_PLAIN);
+    let plain = codec::encode_items(items, out, store);
+    if !plain {
+        out.clear();
+    }
+    plain
+}
+
 /// Packs the arguments of one call.
 pub(crate) fn encode_call(
     args: &Bound<'_, PyTuple>,

@@ -9,8 +9,8 @@
 //! - O1. A call that was killed on request is settled as cancelled before the request returns.
 //! - O2. It holds its function, and with it the function's block, as long as it lives (P2 of `process_pool`).
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{Cause, Death, KillReason, ProcessId, Reply, Sink, TaskId, Timing, Usage};
@@ -31,7 +31,8 @@ pub(crate) struct ProcessCall {
     cell: Cell,
     pool: Arc<Pool>,
     function: Arc<Function>,
-    task: OnceLock<TaskId>,
+    /// Nought, which no task is, until it is sent.
+    task: AtomicU64,
     /// Whether it counts among the pool's running calls.
     counted: AtomicBool,
     /// Whether a cancel stops the call though it runs.
@@ -47,7 +48,7 @@ impl ProcessCall {
             cell: Cell::new(),
             pool,
             function,
-            task: OnceLock::new(),
+            task: AtomicU64::new(0),
             counted: AtomicBool::new(false),
             kill_on_cancel,
             followed,
@@ -60,9 +61,15 @@ impl ProcessCall {
         }
     }
 
+    fn task(&self) -> TaskId {
+        // Relaxed: stored before anybody could have the call's future.
+        TaskId(self.task.load(Ordering::Relaxed))
+    }
+
     /// Says which task the call has become.
     pub(crate) fn is_sent(&self, task: TaskId) {
-        let _ = self.task.set(task);
+        // Relaxed: the id is all that is published.
+        self.task.store(task.0, Ordering::Relaxed);
     }
 }
 
@@ -138,7 +145,7 @@ impl Origin for ProcessCall {
     }
 
     fn cancel(&self, py: Python<'_>) -> bool {
-        let cancelled = self.task.get().is_some_and(|task| self.pool.host.cancel(*task));
+        let cancelled = self.pool.host.cancel(self.task());
         self.pool.common.tell(py);
         cancelled || self.cell.stage() == Stage::Cancelled || (self.kill_on_cancel && self.kill(py))
     }
@@ -146,8 +153,8 @@ impl Origin for ProcessCall {
     fn kill(&self, py: Python<'_>) -> bool {
         let host = &self.pool.host;
         // One whose worker died by itself just before waits to be run again.
-        let stop = |task: &TaskId| host.kill(*task, KillReason::Cancelled) || host.cancel(*task);
-        let stopped = py.detach(|| self.task.get().is_some_and(stop));
+        let stop = |task| host.kill(task, KillReason::Cancelled) || host.cancel(task);
+        let stopped = py.detach(|| stop(self.task()));
         if stopped {
             for watcher in self.cell.settle(Outcome::Cancelled).1 {
                 future::tell(py, &watcher);

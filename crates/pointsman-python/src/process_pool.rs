@@ -10,6 +10,7 @@
 //!   decoded after a drain.
 //! - P2. A function's block in shared memory lives as long as a call that mentions it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,8 +58,34 @@ struct Known {
     /// Keeps the object's address from being used again.
     _python: Py<PyAny>,
     function: Arc<Function>,
-    dependencies: Arc<Vec<Dependency>>,
+    /// None for most.
+    dependencies: Option<Arc<Vec<Dependency>>>,
 }
+
+/// The arguments of a call.
+#[derive(Clone, Copy)]
+enum Arguments<'a, 'py> {
+    /// Not in a tuple.
+    Items(&'a [Bound<'py, PyAny>]),
+    Packed(&'a Bound<'py, PyTuple>, Option<&'a Bound<'py, PyDict>>),
+}
+
+impl Arguments<'_, '_> {
+    fn encode(self, py: Python<'_>, out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<()> {
+        match self {
+            Self::Items(items) if packing::encode_items(items, out, store) => Ok(()),
+            Self::Items(items) => packing::encode_call(&PyTuple::new(py, items)?, None, out, store),
+            Self::Packed(args, kwargs) => packing::encode_call(args, kwargs, out, store),
+        }
+    }
+}
+
+thread_local! {
+    /// Where a thread packs arguments. Taken while it does, since packing may run Python code that submits.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// Larger ones are not kept.
+const MOST_SCRATCH: usize = 4096;
 
 pub(crate) struct Pool {
     pub(crate) host: Arc<Workers>,
@@ -94,7 +121,9 @@ impl Pool {
             let known = table.get(&(function.as_ptr() as usize))?;
             (known.function.clone(), known.dependencies.clone())
         };
-        dependencies.iter().all(|dependency| dependency.is_unchanged(py)).then_some(made)
+        let unchanged =
+            dependencies.is_none_or(|dependencies| dependencies.iter().all(|dependency| dependency.is_unchanged(py)));
+        unchanged.then_some(made)
     }
 
     /// Waits while so much is on its way that more would fill the memory.
@@ -142,7 +171,7 @@ impl Pool {
             let known = Known {
                 _python: function.clone().unbind(),
                 function: made.clone(),
-                dependencies: Arc::new(dependencies),
+                dependencies: (!dependencies.is_empty()).then(|| Arc::new(dependencies)),
             };
             let mut table = self.lock_known();
             let forgotten = if table.len() >= MOST_FUNCTIONS { std::mem::take(&mut *table) } else { BTreeMap::new() };
@@ -205,21 +234,20 @@ impl ProcessPool {
     /// Queues a plain call of a function that the workers know; `None` if they do not.
     pub(crate) fn submit_known<'py>(
         &self,
-        py: Python<'py>,
         function: &Bound<'py, PyAny>,
-        args: &Bound<'py, PyTuple>,
+        items: &[Bound<'py, PyAny>],
     ) -> PyResult<Option<Bound<'py, FutureCore>>> {
         let Some(known) = self.pool.known(function) else { return Ok(None) };
+        let py = function.py();
         self.pool.check(py, &|| known.name.clone())?;
-        self.send(py, known, args, None, NORMAL, None).map(Some)
+        self.send(py, known, Arguments::Items(items), NORMAL, None).map(Some)
     }
 
     fn send<'py>(
         &self,
         py: Python<'py>,
         function: Arc<Function>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
+        arguments: Arguments<'_, 'py>,
         priority: u8,
         terms: Option<&Bound<'py, Terms>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
@@ -227,9 +255,10 @@ impl ProcessPool {
         self.pool.wait_for_room(py)?;
         host.time_calls(trace::on());
         let began = trace::posted();
-        let mut payload = Vec::with_capacity(64);
+        let mut payload = SCRATCH.take();
+        payload.clear();
         let mut store = HostStore::new(host);
-        packing::encode_call(args, kwargs, &mut payload, &mut store)?;
+        arguments.encode(py, &mut payload, &mut store)?;
         let spec = TaskSpec {
             function: function.id,
             function_block: function.block,
@@ -245,6 +274,9 @@ impl ProcessPool {
         let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
         let call = Arc::new(ProcessCall::new(self.pool.clone(), function, kill_on_cancel));
         call.is_sent(host.submit(spec, call.clone()));
+        if payload.capacity() <= MOST_SCRATCH {
+            SCRATCH.set(payload);
+        }
         if self.pool.hides { future::make_hidden(py, call) } else { future::make(py, call) }
     }
 }
@@ -349,7 +381,7 @@ impl ProcessPool {
     ) -> PyResult<Bound<'py, FutureCore>> {
         self.pool.check(py, &|| future::name_of(function))?;
         let known = self.pool.function(function)?;
-        self.send(py, known, args, kwargs, priority, terms)
+        self.send(py, known, Arguments::Packed(args, kwargs), priority, terms)
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.

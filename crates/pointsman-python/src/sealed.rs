@@ -17,18 +17,18 @@ use pointsman_shm::{BlockRef, LaneMemory, View};
 use crate::codec::{self, Load};
 
 /// Bytes of a reply that need no allocation: a number, a short text, or a reference to a block.
-const MOST_SHORT: usize = 30;
+const MOST_SHORT: usize = 21;
 
+/// With the tag, so that both take no more than three words.
 #[derive(Debug)]
 enum Bytes {
-    Short(u8, [u8; MOST_SHORT]),
-    Long(Box<[u8]>),
+    Short(u8, u8, [u8; MOST_SHORT]),
+    Long(u8, Box<[u8]>),
 }
 
 /// A reply as it came.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    tag: u8,
     bytes: Bytes,
     lane: Arc<LaneMemory>,
 }
@@ -39,24 +39,25 @@ impl Sealed {
         let kept = match (u8::try_from(bytes.len()), short.get_mut(..bytes.len())) {
             (Ok(len), Some(room)) => {
                 room.copy_from_slice(bytes);
-                Bytes::Short(len, short)
+                Bytes::Short(tag, len, short)
             }
-            _ => Bytes::Long(bytes.into()),
+            _ => Bytes::Long(tag, bytes.into()),
         };
-        Self { tag, bytes: kept, lane: lane.clone() }
+        Self { bytes: kept, lane: lane.clone() }
     }
 
     fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Bytes::Long(bytes) => bytes,
+            Bytes::Short(_, len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Bytes::Long(_, bytes) => bytes,
         }
     }
 
     /// Gives tag, bytes and lane to the one who decodes them, and with them the blocks that they refer to (E1).
     pub(crate) fn open<R>(mut self, decode: impl FnOnce(u8, &[u8], &Arc<LaneMemory>) -> R) -> R {
-        let decoded = decode(self.tag, self.bytes(), &self.lane);
-        self.bytes = Bytes::Short(0, [0; MOST_SHORT]);
+        let (Bytes::Short(tag, ..) | Bytes::Long(tag, _)) = self.bytes;
+        let decoded = decode(tag, self.bytes(), &self.lane);
+        self.bytes = Bytes::Short(tag, 0, [0; MOST_SHORT]);
         decoded
     }
 }

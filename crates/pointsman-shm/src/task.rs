@@ -19,9 +19,9 @@ impl fmt::Display for ProcessId {
     }
 }
 
-/// A submitted task. One that is over is never mistaken for another.
+/// A submitted task. One that is over is never mistaken for another, and none is nought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TaskId(pub(crate) u64);
+pub struct TaskId(pub u64);
 
 /// Bytes in an arena: the host's or a lane's, which the context says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -88,6 +88,8 @@ pub(super) struct Core<S: ?Sized> {
     pub(super) published: VecDeque<TaskId>,
     pub(super) base: u64,
     pub(super) counts: Counts,
+    /// How many tasks have been submitted, roughly: it wraps.
+    pub(super) submits: u32,
     worst: u8,
     mixed: bool,
     more: bool,
@@ -116,6 +118,7 @@ impl<S: Sink + ?Sized> Core<S> {
             published: VecDeque::new(),
             base: 0,
             counts: Counts::default(),
+            submits: 0,
             worst: 0,
             mixed: false,
             more: false,
