@@ -33,10 +33,12 @@ _SLICE = 0.1
 class Chunk:
     """Some calls that travel together."""
 
-    __slots__ = ("calls", "first", "items", "opened", "posted", "ready", "sent", "taken")
+    __slots__ = ("calls", "first", "items", "opened", "place", "posted", "ready", "sent", "taken")
 
     def __init__(self, first: int, calls: int, items: list[Any] | None) -> None:
         self.first: int = first
+        # Index of its first input in the whole job.
+        self.place: int = first
         self.calls: int = calls
         self.items: list[Any] | None = items
         self.sent: concurrent.futures.Future[Any] | None = None
@@ -74,10 +76,15 @@ class StandardJob:
         self._pushed = self._taken = 0
         self._calls, self._seconds = 0, 0.0
 
-    def push(self, items: list[Any]) -> int:
-        """Send a chunk of inputs; returns the bytes that went with it."""
+    def push(self, items: list[Any], index: int | None = None) -> int:
+        """Send a chunk of inputs; returns the bytes that went with it.
+
+        `index` is that of the first of them in the whole job, if not as many came before.
+        """
         packed = dumps_anyway(items)
         chunk = self._append(len(items), items)
+        if index is not None:
+            chunk.place = index
         chunk.posted = _trace.posted()
         chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star, chunk.posted != 0)
         chunk.sent.add_done_callback(self._tell)
@@ -85,6 +92,7 @@ class StandardJob:
 
     def _append(self, calls: int, items: list[Any] | None) -> Chunk:
         chunk = Chunk(self._pushed, calls, items)
+        chunk.place += self._base
         self._chunks.append(chunk)
         self._pushed += calls
         return chunk
@@ -172,7 +180,7 @@ class StandardJob:
             return
         chunk.opened = True
         why = chunk.sent.exception()
-        first = self._base + chunk.first
+        first = chunk.place
         if why is not None:
             _trace.died(self._pool.kind, self._name, chunk.posted, job=self._number, first=first)
             errors = [self._pool.explain(why, self._name, first + n) for n in range(chunk.calls)]
@@ -186,7 +194,7 @@ class StandardJob:
 
     def unpack(self, sent: Sent, chunk: Chunk, number: int) -> tuple[Any, BaseException | None]:
         """Return the value or the exception of a call of a chunk."""
-        return self._pool.unpack(sent, self._name, self._base + chunk.first + number)
+        return self._pool.unpack(sent, self._name, chunk.place + number)
 
     def wait(self, seconds: float | None = None, pending: int = 0) -> bool:
         """Wait until a result can be taken, or `pending` or fewer chunks are unfinished, for at most `seconds`."""

@@ -41,6 +41,7 @@ class _Zygote(NamedTuple):
     pid: int
     registrar: _native.ZygoteRegistrar
     has_site: bool
+    began: float
 
 
 _lock = threading.Lock()
@@ -76,6 +77,11 @@ def prepare(function: object) -> None:
         _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
         if _zygote is None:
             _zygote = _start(site=_needs_site())
+
+
+def age() -> float:
+    """Seconds since the zygote was started; 0 if there is none."""
+    return perf_counter() - _zygote.began if _zygote is not None else 0.0
 
 
 def end() -> None:
@@ -135,10 +141,11 @@ def _start(*, site: bool) -> _Zygote:
         (os.POSIX_SPAWN_DUP2, theirs, 3),
         (os.POSIX_SPAWN_DUP2, parent, 4),
     ]
+    began = perf_counter()
     try:
         pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
     finally:
         os.close(theirs)
         os.close(parent)
     _pids.add(pid)
-    return _Zygote(pid, _native.ZygoteRegistrar(ours), site)
+    return _Zygote(pid, _native.ZygoteRegistrar(ours), site, began)
