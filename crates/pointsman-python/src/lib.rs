@@ -31,6 +31,7 @@ mod once;
 mod outcome;
 
 mod packing;
+mod patience;
 mod planner;
 mod port;
 mod pressure;
