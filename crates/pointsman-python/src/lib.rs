@@ -32,6 +32,7 @@ mod outcome;
 
 mod packing;
 mod patience;
+mod places;
 mod planner;
 mod port;
 mod pressure;

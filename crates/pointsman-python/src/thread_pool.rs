@@ -506,7 +506,7 @@ impl ThreadPool {
     fn interrupt(&self, py: Python<'_>) {
         let jobs: Vec<_> = self.shared.sharing().iter().map(|job| job.clone_ref(py)).collect();
         for job in jobs {
-            job.get().interrupt();
+            job.get().interrupt(py);
         }
     }
 
