@@ -25,7 +25,7 @@ use crate::ending::detached;
 use crate::future::{self, SLICE};
 use crate::places::{Given, Places};
 use crate::segment::{Segment, Settled};
-use crate::thread_pool::refuse_coroutine;
+use crate::thread_pool;
 use crate::trace;
 
 /// Work that one claim should amount to, in seconds; a claim costs about 0.3 us. Arbitrary between 20 and 200 us.
@@ -148,6 +148,7 @@ impl SharedJob {
     fn run_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<()> {
         let mut seen = Vec::new();
         let function = self.function.bind(py);
+        let coroutines = thread_pool::coroutines(py)?;
         while let Some((segment, range)) = self.claim() {
             let mut urgent = None;
             let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
@@ -171,7 +172,12 @@ impl SharedJob {
                     seen.push((segment.first + at, span, result.is_ok()));
                 }
                 drop(item);
-                let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
+                let result = result.and_then(|value| {
+                    if calling::is_of_type(&value, coroutines) {
+                        thread_pool::refuse_coroutine(&value, function)?;
+                    }
+                    Ok(value.unbind())
+                });
                 let settled = result.map_or_else(
                     |error| {
                         failed = true;

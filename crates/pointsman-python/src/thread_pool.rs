@@ -386,9 +386,14 @@ fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
     Ok(!RUNNING_LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?.is_none())
 }
 
+/// The class of coroutine objects.
+pub(crate) fn coroutines(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    COROUTINE.import(py, "types", "CoroutineType")
+}
+
 /// A coroutine object as a result means that nobody will ever run it.
 pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !calling::is_of_type(value, COROUTINE.import(value.py(), "types", "CoroutineType")?) {
+    if !calling::is_of_type(value, coroutines(value.py())?) {
         return Ok(());
     }
     value.call_method0("close")?;

@@ -184,6 +184,8 @@ _MOST_AHEAD = 8192
 # Seconds for which the results of a job are left where they are while its last calls run on other threads. Arbitrary:
 # less than anybody notices, and more than a thread takes for what it claims at a time.
 _LAST_CALLS = 1e-3
+# The same where this thread has nothing else to do: progress is seen that often.
+_UNTIL_A_LOOK = 0.02
 
 
 def _computing(plan: Plan) -> float | None:
@@ -327,7 +329,7 @@ class ThreadRun:
     def _wait_a_little(self) -> None:
         # Nobody looks at results before the end: those of a list that is complete need not be copied.
         if self._eager and self._closed:
-            self._shared.wait_finished(_LAST_CALLS)
+            self._shared.wait_finished(_LAST_CALLS if self._shares else _UNTIL_A_LOOK)
 
     def stop(self) -> None:
         """Claim no further inputs; calls that run are let finish."""
