@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, broken_pool
-from pointsman._executor_checks import check_choices, check_limits, check_workers, failed_future
+from pointsman._executor_checks import (
+    check_choices,
+    check_for_loop,
+    check_limits,
+    check_stack_size,
+    check_workers,
+    failed_future,
+)
 from pointsman._job import (
     CLUSTERS,
     awaited,
@@ -68,9 +75,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         run on one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time
         if given; else each worker runs them on a loop of its own.
     queue_capacity
-        Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
-        instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
-        no bound: a bound that nobody asked for would stop programs that work with other executors.
+        Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, and not on a thread whose
+        event loop is running, since queued calls may wait for those. None for no bound: a bound that nobody asked for
+        would stop programs that work with other executors. Coroutines on the background loop are not counted.
     thread_stack_size
         Bytes of stack of each thread; None for the system's default.
     scheduler
@@ -141,12 +148,16 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             raise InvalidTypeError(message)
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._queue_capacity = check_count("queue_capacity", queue_capacity)
-        self._stack_size = check_count("thread_stack_size", thread_stack_size)
-        if self._stack_size is not None and self._backend == "processes":
-            message = "thread_stack_size is for threads; worker processes run calls on their main threads"
-            raise InvalidArgumentError(message)
+        self._stack_size = check_stack_size(thread_stack_size, self._backend)
         self._limits = check_limits(self._asked, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
         self._steals = scheduler is not None
+        if backend == "asyncio":
+            check_for_loop(
+                initializer=initializer,
+                queue_capacity=queue_capacity,
+                thread_stack_size=thread_stack_size,
+                scheduler=scheduler,
+            )
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
         self._lock = threading.RLock()
@@ -269,7 +280,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
                 fn = self._learning.Observed(fn, learnt)
             elif learnt is not None and learnt.leaves:
                 try:
-                    return self._submit_to_process(fn, args, kwargs)
+                    return self._submit_to_process(fn, args, kwargs, rank=rank)
                 except CannotTravelError:
                     learnt.stays = True
         try:
@@ -335,7 +346,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             if self._backend == "processes":
                 self._start(fn)
                 return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
-            return self._submit_to_process(fn, args, kwargs, terms)
+            return self._submit_to_process(fn, args, kwargs, terms, rank=rank)
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
             return self._not_sent(fn, why)
 
@@ -348,12 +359,12 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         self._pool.native.wait_for_room(self._queue_capacity)
 
     def _submit_to_process(
-        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None, *, rank: int = 2
     ) -> Future[T]:
         """Run a call in the program's worker processes."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        future = pool.native.submit(fn, args, kwargs, 2, terms)
+        future = pool.native.submit(fn, args, kwargs, rank, terms)
         self._remember(future)
         return future  # type: ignore[return-value]
 
@@ -492,12 +503,16 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             idle = max(0, workers - running)
         with self._lock:
             self._drop_done()
+            waiting = sum(not future.running() for future in self._elsewhere)
+            if self._coroutines is not None:
+                # Their futures stay pending, since they can be cancelled at any time.
+                waiting -= min(waiting, self._coroutines.running())
             elsewhere, (done, raised) = len(self._elsewhere), self._dropped
         return Record(
             active_threads=workers,
             idle_threads=idle,
-            queued_tasks=queued,
-            running_tasks=running + elsewhere,
+            queued_tasks=queued + waiting,
+            running_tasks=running + elsewhere - waiting,
             completed_tasks=completed + done,
             failed_tasks=failed + raised,
             total_execution_time=seconds,
