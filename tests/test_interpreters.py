@@ -227,7 +227,7 @@ def sent_to_interpreters(job):
     """Return the run of a job for which the planner has chosen two interpreters."""
     run = Run(job)
     run.plan = Plan(backend="interpreters", max_workers=3, processes=2, caller_shares=True, function=job.name)
-    run._fixed = lambda: run.plan
+    run._given = run.plan
     # What the planner would say next, were they struck out.
     run.decide = lambda **_: Plan(backend="inline", max_workers=1, function=job.name)
     return run
