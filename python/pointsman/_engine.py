@@ -285,7 +285,8 @@ class Run:
             return True
         if wanted is not None:
             return meter.calls >= wanted
-        if meter.unsettled and (left is None or left > 1):
+        doubtful = meter.spinners.are_there and meter.held > _BUSY * meter.wall
+        if (meter.unsettled or doubtful) and (left is None or left > 1):
             return False
         if left is not None and left * meter.mean < _TRIFLE:
             return True
@@ -566,7 +567,8 @@ class Run:
         plan = self.decide(left=left + 1, seen=whole or part, quick=True)
         if plan.backend in _AWAY and not (early and seen.wall < _SURE):
             plan = self.decide(left=left + 1, seen=whole or part)
-        hasty = plan.backend in _AWAY and early and seen.wall < _SURE
+        # Threads that spin may have been set to work by the call, after all: then nobody's cores are free.
+        hasty = plan.backend in _AWAY and ((early and seen.wall < _SURE) or meter.spinners.are_there)
         if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1

@@ -251,9 +251,11 @@ class Meter:
 
         `wall` and `cpu` are their seconds in all. None if the measured call stands.
         """
+        # Calls that compute wait for each other beside a measured one, which tells nothing.
+        wall = cpu if self.cpu > _COMPUTES * self.wall else max(cpu, wall)
         if calls < _ENOUGH_BESIDE or wall / calls >= self.mean:
             return None
-        mean, busy = wall / calls, min(cpu, wall) / calls
+        mean, busy = wall / calls, cpu / calls
         held = min(1.0, self.held_share()) * busy
         return _native.Observation(
             calls=self.calls + calls,
