@@ -157,6 +157,7 @@ class Run:
             for values in self._sample(watched=False):
                 self.delivered += len(values)
                 self._in_turn += len(values)
+            self._look_ahead()
             self.plan = self.decide()
             self._read_late(self.plan, float("inf"))
             self._learn()
