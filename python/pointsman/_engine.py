@@ -557,10 +557,10 @@ class Run:
         whole = known.observation() if self._foreseen and known is not None else None
         early = not meter.looked and whole is None
         if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
-            self._prepare_processes()
             if early and self._verdict is None:
-                # While that boots: both will be needed at once.
+                # Both will be needed at once; and this first, since that takes the other core.
                 self._judge()
+            self._prepare_processes()
         if early and seen.wall < _SURE and meter.computing > _BUSY and part.held > _BUSY * seen.wall:
             # Only processes could help, and for them it is too soon.
             return None
