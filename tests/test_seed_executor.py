@@ -8,12 +8,15 @@ Invariants:
     S2. Only figures are changed that would take minutes: each is named in `SMALLER`.
 """
 
+import functools
 import re
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import functions
 import pointsman
 
 pytestmark = pytest.mark.timeout(120)
@@ -28,15 +31,15 @@ SMALLER = {
 }
 
 PRELUDE = """
-import os, time
-processed = []
+import os, threading, time
+processed, stole = [], set()
 def some_function(i): return i * 2
 def process_result(result): processed.append(result)
 def important_task(): return "important"
 def normal_task(): return "normal"
 def background_task(): return "background"
 def quick_task(i): return i
-def slow_task(i): time.sleep(0.005); return -i
+def slow_task(i): stole.add(threading.get_ident()); time.sleep(0.005); return -i
 def task_func(i): return i
 def another_task(): return "done"
 def process_item(item): return item + 1
@@ -74,6 +77,12 @@ def test_an_example_runs_and_means_what_it_says(title, program, capsys):
         check(program, capsys.readouterr().out)
 
 
+def _made(program, _out):
+    executor = program["executor"]
+    assert (executor._max_workers, executor._queue_capacity) == (16, 1000)
+    assert executor.submit(pow, 2, 5).result() == 32
+
+
 def _numbers(program, _out):
     assert program["results"] == [sum(range(n * 100)) for n in range(10, 20)]
 
@@ -102,10 +111,16 @@ def _stats(program, out):
     stats = program["stats"]
     assert stats.completed_tasks + stats.queued_tasks + stats.running_tasks == 100
     assert stats.failed_tasks == 0
+    assert 0 <= stats.active_threads <= 8
+    assert stats.total_execution_time >= 0
     assert "Total execution time: " in out
 
 
 def _monitor(_program, out):
+    done = [int(count) for count in re.findall(r"Progress: (\d+)/20 tasks", out)]
+    assert done == sorted(done)
+    assert all(float(percent) >= 0 for percent in re.findall(r"CPU Usage: ([\d.]+)%", out))
+    assert all(1 < float(megabytes) < 1e6 for megabytes in re.findall(r"Memory Usage: ([\d.]+) MB", out))
     assert "All tasks completed in" in out
 
 
@@ -116,6 +131,7 @@ def _priorities(program, _out):
 
 def _stealing(program, _out):
     assert program["results"] == [*range(50), *(-i for i in range(10))]
+    assert len(program["stole"]) > 1
 
 
 def _async(_program, out):
@@ -170,10 +186,27 @@ def _profile(program, out):
 
 
 CHECKS = {
-    2: _numbers, 3: _chunks, 4: _completed, 5: _block, 6: _errors, 7: _stats, 8: _monitor, 9: _priorities, 10: _stealing,
+    1: _made, 2: _numbers, 3: _chunks, 4: _completed, 5: _block, 6: _errors, 7: _stats, 8: _monitor, 9: _priorities, 10: _stealing,
     11: _async, 12: _pipeline, 13: _workers, 14: _memory, 15: _closed, 16: _strategy, 17: _batches, 18: _out_of_memory,
     19: _nested, 20: _profile,
 }  # fmt: skip
+
+
+def test_the_priorities_of_the_example_decide_the_order(program, monkeypatch):
+    (title,) = (title for title, _ in EXAMPLES if title.startswith("9."))
+    order, gate, begun = [], threading.Event(), threading.Event()
+    busy = pointsman.Executor(1)
+    busy.submit(lambda: (begun.set(), gate.wait(functions.PATIENCE)))
+    assert begun.wait(functions.PATIENCE)
+    # The example's own pool has four idle threads, which take each call as it comes.
+    monkeypatch.setattr(pointsman, "Executor", lambda **_options: busy)
+    tasks = {f"{name}_task": functools.partial(order.append, name) for name in ("background", "normal", "important")}
+
+    exec(compile(made_smaller(dict(EXAMPLES)[title]), title, "exec"), program | tasks)
+    gate.set()
+    busy.shutdown()
+
+    assert order == ["important", "normal", "background"]
 
 
 def test_no_example_leaves_its_threads_for_long(program):

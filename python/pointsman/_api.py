@@ -5,6 +5,7 @@ call -> measure -> planner -> Plan -> backend -> results, in order, each input c
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
@@ -304,6 +305,8 @@ def execute(
     check_callback("progress_callback", progress_callback)
     if plan is not None:
         _check_plan(plan)
+    # IPython and pytest leave a frame out of tracebacks that has this: what raised is the user's.
+    __tracebackhide__ = True
     job = Job(
         func,
         (data,),
@@ -325,7 +328,11 @@ def execute(
     results: list[Any] = []
     shown = False
     for values in _shown(running, total) if progress else running.stream():
-        results += values
+        if results:
+            results += values
+        else:
+            # Most jobs give most of their results at one time, in a list of its own.
+            results = values
         if progress_callback is not None:
             progress_callback(
                 "measuring" if running.plan is None else "running", len(results) / total if total else 0.0
@@ -380,8 +387,6 @@ def optimize(
         Whatever `func` raises for a measured input.
 
     """
-    from itertools import chain
-
     check_switch("verbose", verbose)
     check_callback("progress_callback", progress_callback)
     job = Job(
@@ -433,9 +438,32 @@ def _shown(running: Any, total: int | None) -> Iterator[list[Any]]:
     return _progress.counted(running.stream(), running, total)
 
 
+class _Results(chain[T]):
+    """The results of a map, one by one: at the price of an iterator in C, which a generator is not."""
+
+    _batches: Iterator[list[T]]
+
+    def close(self) -> None:
+        """End the job; no further result comes. Called when nobody has this any more, too."""
+        self._batches.close()  # type: ignore[attr-defined]
+
+
 def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:
-    for batch in batches:
-        yield from batch
+    left = _cleared(batches)
+    results: _Results[T] = _Results.from_iterable(left)  # type: ignore[assignment]
+    results._batches = left  # noqa: SLF001 - this module
+    return results
+
+
+def _cleared(batches: Iterator[list[T]]) -> Iterator[list[T]]:
+    __tracebackhide__ = True
+    batch: list[T] = []
+    try:
+        for batch in batches:
+            yield batch
+    finally:
+        # Whoever closes a map gets nothing more, not even what is there.
+        batch.clear()
 
 
 def _show(plan: Plan) -> None:

@@ -26,6 +26,10 @@ class AsyncCalls:
         self._limit = limit
         self._stream: Stream | None = None
 
+    def running(self) -> int:
+        """Calls that have begun and not ended."""
+        return 0 if self._stream is None else len(self._stream.running)
+
     def submit(
         self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future[Any]:

@@ -115,6 +115,7 @@ class Run:
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
         self._start = began = perf_counter()
+        __tracebackhide__ = True
         error: BaseException | None = None
         results = self._stream()
         try:
@@ -178,6 +179,7 @@ class Run:
     def _stream(self) -> Generator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
         source = self.job.source
+        __tracebackhide__ = True
         self.plan = self._given or _asking.fixed(self.job)
         while True:
             if self.plan is None:
@@ -238,6 +240,7 @@ class Run:
     def _sample(self, *, watched: bool) -> Iterator[list[Any]]:
         """Run the first calls here, measured, until it is known what a call is like. Their results count."""
         job, source = self.job, self.job.source
+        __tracebackhide__ = True
         if self._meter is not None:
             self._meter.close()
         meter = self._meter = Meter(self._start)
@@ -307,6 +310,7 @@ class Run:
         are started beside it.
         """
         job, meter = self.job, self._meter
+        __tracebackhide__ = True
         watched = watched and job.backend == "auto" and job.source.sized and not job.lazy and _has_gil()
         iterator = iter(items)
         results: list[Any] = []
@@ -357,6 +361,7 @@ class Run:
     def _follow(self) -> Iterator[list[Any]]:
         """Run what is left as planned; a plain loop ends early when another look is due."""
         job = self.job
+        __tracebackhide__ = True
         while self.plan is not None and self.plan.backend != "inline":
             given, in_turn = job.source.given, self._in_turn
             try:
@@ -377,6 +382,7 @@ class Run:
     def _inline(self) -> Iterator[list[Any]]:
         """Run what is left here, until it is done or the calls cost something else than was measured."""
         job, source = self.job, self.job.source
+        __tracebackhide__ = True
         expected = self._mean()
         count = inline.first_count(job, expected)
         take = source.stretch if inline.goes_through_anything(job) else partial(source.take, brief=True)

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, broken_pool
-from pointsman._executor_checks import check_choices, check_limits, check_workers, failed_future
+from pointsman._executor_checks import (
+    check_choices,
+    check_for_loop,
+    check_limits,
+    check_stack_size,
+    check_workers,
+    failed_future,
+)
 from pointsman._job import (
     CLUSTERS,
     awaited,
@@ -23,7 +30,6 @@ from pointsman._job import (
     check_count,
     name_of,
 )
-from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
 from pointsman._standing_in import StandardAttributes, check_context
@@ -69,9 +75,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         run on one background event loop under "auto" and "asyncio" (which takes nothing else), `max_workers` at a time
         if given; else each worker runs them on a loop of its own.
     queue_capacity
-        Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, which runs a queued call
-        instead, and not on a thread whose event loop is running, since queued calls may wait for that loop. None for
-        no bound: a bound that nobody asked for would stop programs that work with other executors.
+        Calls that may wait; `submit` blocks beyond it. Not in a worker of this executor, and not on a thread whose
+        event loop is running, since queued calls may wait for those. None for no bound: a bound that nobody asked for
+        would stop programs that work with other executors. Coroutines on the background loop are not counted.
     thread_stack_size
         Bytes of stack of each thread; None for the system's default.
     scheduler
@@ -130,6 +136,11 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         self._asked = backend
         self._backend = check_choices(backend, on_worker_death, scheduler, self._mp_context)
         self._learns = backend == "auto" and max_workers is None and initializer is None
+        if self._learns:
+            # Not where nothing is learnt: it takes a while to import.
+            from pointsman import _learning
+
+            self._learning = _learning
         self._chosen = max_workers is not None
         self._max_workers = check_workers(max_workers) or self._default_workers()
         if initializer is not None and not callable(initializer):
@@ -137,12 +148,16 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             raise InvalidTypeError(message)
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._queue_capacity = check_count("queue_capacity", queue_capacity)
-        self._stack_size = check_count("thread_stack_size", thread_stack_size)
-        if self._stack_size is not None and self._backend == "processes":
-            message = "thread_stack_size is for threads; worker processes run calls on their main threads"
-            raise InvalidArgumentError(message)
+        self._stack_size = check_stack_size(thread_stack_size, self._backend)
         self._limits = check_limits(self._asked, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
         self._steals = scheduler is not None
+        if backend == "asyncio":
+            check_for_loop(
+                initializer=initializer,
+                queue_capacity=queue_capacity,
+                thread_stack_size=thread_stack_size,
+                scheduler=scheduler,
+            )
         self._breaks = on_worker_death == "break"
         self._name = thread_name_prefix or f"pointsman-executor-{next(_numbers)}"
         self._lock = threading.RLock()
@@ -199,11 +214,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         )
 
     def _start_processes(self, fn: Callable[..., Any]) -> Any:
-        from pointsman._functions import note
-        from pointsman._pool import make
+        from pointsman._pool import make, prepare
 
-        # What the function's module imports can be there before the first worker is.
-        note(getattr(fn, "__module__", None) or "")
+        prepare(fn)
         return make(
             self._max_workers,
             initializer=self._initializer,
@@ -262,12 +275,12 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
                 return self._submit_to_loop(fn, args, kwargs)
             fn = awaited(fn)
         elif self._learns:
-            learnt = lookup(fn)
+            learnt = self._learning.lookup(fn)
             if learnt is not None and not learnt.is_known:
-                fn = Observed(fn, learnt)
+                fn = self._learning.Observed(fn, learnt)
             elif learnt is not None and learnt.leaves:
                 try:
-                    return self._submit_to_process(fn, args, kwargs)
+                    return self._submit_to_process(fn, args, kwargs, rank=rank)
                 except CannotTravelError:
                     learnt.stays = True
         try:
@@ -333,7 +346,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             if self._backend == "processes":
                 self._start(fn)
                 return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
-            return self._submit_to_process(fn, args, kwargs, terms)
+            return self._submit_to_process(fn, args, kwargs, terms, rank=rank)
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
             return self._not_sent(fn, why)
 
@@ -346,12 +359,12 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         self._pool.native.wait_for_room(self._queue_capacity)
 
     def _submit_to_process(
-        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any = None, *, rank: int = 2
     ) -> Future[T]:
         """Run a call in the program's worker processes."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        future = pool.native.submit(fn, args, kwargs, 2, terms)
+        future = pool.native.submit(fn, args, kwargs, rank, terms)
         self._remember(future)
         return future  # type: ignore[return-value]
 
@@ -490,12 +503,16 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             idle = max(0, workers - running)
         with self._lock:
             self._drop_done()
+            waiting = sum(not future.running() for future in self._elsewhere)
+            if self._coroutines is not None:
+                # Their futures stay pending, since they can be cancelled at any time.
+                waiting -= min(waiting, self._coroutines.running())
             elsewhere, (done, raised) = len(self._elsewhere), self._dropped
         return Record(
             active_threads=workers,
             idle_threads=idle,
-            queued_tasks=queued,
-            running_tasks=running + elsewhere,
+            queued_tasks=queued + waiting,
+            running_tasks=running + elsewhere - waiting,
             completed_tasks=completed + done,
             failed_tasks=failed + raised,
             total_execution_time=seconds,

@@ -5,6 +5,7 @@ Does not know what is done with it.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
@@ -63,6 +64,31 @@ def check_workers(max_workers: Any) -> int | None:
         message = "max_workers must be greater than 0"
         raise InvalidArgumentError(message)
     return check_count("max_workers", max_workers)
+
+
+def check_for_loop(**options: Any) -> None:
+    """Refuse what only workers have, where coroutines run on the one background loop."""
+    for name, value in options.items():
+        if value is not None:
+            message = f"{name} is for workers, and backend='asyncio' has none: coroutines run on one background loop"
+            raise InvalidArgumentError(message)
+
+
+def check_stack_size(size: Any, backend: str) -> int | None:
+    """Bytes that the system takes for a thread's stack."""
+    stack: int | None = check_count("thread_stack_size", size)
+    if stack is None:
+        return None
+    if backend == "processes":
+        message = "thread_stack_size is for threads; worker processes run calls on their main threads"
+        raise InvalidArgumentError(message)
+    try:
+        # What the system refuses it refuses here, rather than when the first thread is started.
+        threading.stack_size(threading.stack_size(stack))
+    except ValueError as why:
+        message = f"thread_stack_size must be a size that the system takes (at least 32 KiB), not {stack}: {why}"
+        raise InvalidArgumentError(message) from None
+    return stack
 
 
 def check_limits(

@@ -45,7 +45,7 @@ class ExecutorOptions:
             return executor._submit_on(native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
         if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
             if executor._asked == "auto" and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
-                return executor._submit_on(terms.native, wrapped, args, kwargs)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+                return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
             from pointsman._deadlines import Timed
 
             timed = Timed(wrapped, terms.timeout or 0.0)

@@ -58,6 +58,12 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
     return Processes(processes, threads, **options)
 
 
+def prepare(function: object) -> None:
+    """Have started what takes a while to start, before a pool is made for calls of `function`."""
+    if not is_standard():
+        _zygote.prepare(function)
+
+
 def is_standard() -> bool:
     """Whether worker processes are those of the standard library."""
     wanted = os.environ.get("POINTSMAN_PROCESSES", "")
@@ -92,7 +98,7 @@ def job(
     from pointsman._standard_job import StandardJob
 
     _standard.refuse(terms)
-    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base)
+    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base, number=number)
 
 
 class Processes:

@@ -14,6 +14,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _trace
 from pointsman._job import name_of
 from pointsman._standard_worker import run_chunk
 from pointsman._transport import dumps_anyway
@@ -32,7 +33,7 @@ _SLICE = 0.1
 class Chunk:
     """Some calls that travel together."""
 
-    __slots__ = ("calls", "first", "items", "opened", "place", "ready", "sent", "taken")
+    __slots__ = ("calls", "first", "items", "opened", "place", "posted", "ready", "sent", "taken")
 
     def __init__(self, first: int, calls: int, items: list[Any] | None) -> None:
         self.first: int = first
@@ -45,6 +46,8 @@ class Chunk:
         self.ready: deque[tuple[Any, BaseException | None]] = deque()
         self.opened: bool = False
         self.taken: int = 0
+        # When it was sent, if somebody traces; else 0.
+        self.posted: int = 0
 
     @property
     def finished(self) -> bool:
@@ -55,9 +58,17 @@ class StandardJob:
     """What `_native.ProcessJob` is elsewhere, and with its methods."""
 
     def __init__(
-        self, pool: StandardProcesses, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int
+        self,
+        pool: StandardProcesses,
+        function: Callable[..., Any],
+        *,
+        star: bool,
+        keep_going: bool,
+        base: int,
+        number: int = 0,
     ) -> None:
         self._pool, self._star, self._keep_going, self._base = pool, star, keep_going, base
+        self._number = number
         self._name = name_of(function)
         self._function = dumps_anyway(function)
         self._chunks: deque[Chunk] = deque()
@@ -74,7 +85,8 @@ class StandardJob:
         chunk = self._append(len(items), items)
         if index is not None:
             chunk.place = index
-        chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star)
+        chunk.posted = _trace.posted()
+        chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star, chunk.posted != 0)
         chunk.sent.add_done_callback(self._tell)
         return len(packed)
 
@@ -170,10 +182,12 @@ class StandardJob:
         why = chunk.sent.exception()
         first = chunk.place
         if why is not None:
+            _trace.died(self._pool.kind, self._name, chunk.posted, job=self._number, first=first)
             errors = [self._pool.explain(why, self._name, first + n) for n in range(chunk.calls)]
             chunk.ready.extend((None, error) for error in errors)
             return
-        outcomes, seconds = chunk.sent.result()
+        outcomes, seconds, times = chunk.sent.result()
+        _trace.ran(self._pool.kind, self._name, chunk.posted, times, job=self._number, first=first)
         self._calls += chunk.calls
         self._seconds += seconds
         chunk.ready.extend(self.unpack(sent, chunk, n) for n, sent in enumerate(outcomes))

@@ -67,14 +67,15 @@ def connect() -> int:
 
 
 def prepare(function: object) -> None:
-    """Have a zygote started for calls of `function`, if there is none.
+    """Have a zygote started, if there is none, and remember what calls of `function` need.
 
     It takes a while to boot and to import what the calls need, and costs this thread a millisecond.
     """
     global _zygote  # noqa: PLW0603 - one for the program
     with _lock:
+        # What the function's module imports can be there before the first worker is.
+        _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
         if _zygote is None:
-            _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
             _zygote = _start(site=_needs_site())
 
 

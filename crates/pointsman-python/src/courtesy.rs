@@ -1,7 +1,8 @@
 //! When the threads of a pool, and those that wait for its calls, spin for each other rather than sleep.
 //!
 //! Whoever asks for the interpreter while it is taken sleeps until it is let go of. So a partner that is about to let go is
-//! waited for in a spin, unless other threads want the interpreter, too: then whoever needs it must be in its queue.
+//! waited for in a spin. Where other threads press for the interpreter it is handed over: whoever has it keeps it until the
+//! other is awake and looks, and the other takes it the moment that it is free, long before those that sleep have woken.
 //!
 //! # Does not know
 //!
@@ -47,10 +48,9 @@ impl Shared {
         self.pressed.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether it is worth spinning for a call, or for the next one. Not while other threads press for the interpreter: who
-    /// spins is not in its queue.
+    /// Whether it is worth spinning for a call, or for the next one.
     pub(crate) fn calls_are_short(&self) -> bool {
-        !self.is_pressed() && Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
+        Duration::from_nanos(self.counters.mean.load(Ordering::Relaxed)) <= SHORT
     }
 
     /// Notes where a caller is; whether a worker was seen on the same core.
@@ -65,7 +65,7 @@ impl Shared {
     pub(crate) fn may_glance(&self) -> bool {
         let since = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         // Relaxed: a hint.
-        if !self.calls_are_short() || since < self.glance_after.load(Ordering::Relaxed) {
+        if self.is_pressed() || !self.calls_are_short() || since < self.glance_after.load(Ordering::Relaxed) {
             return false;
         }
         self.glance_after.store(since.saturating_add(GLANCE_EVERY), Ordering::Relaxed);

@@ -40,10 +40,9 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 pub(crate) trait Origin: Send + Sync {
     /// Where the outcome arrives.
     fn cell(&self) -> &Cell;
-    /// Waits until the call is settled or the deadline has passed. Called attached; detaches while it waits.
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool>;
-    /// Runs the call of `future` on this thread, which is about to wait for it, if that is allowed.
-    fn run_here(&self, _future: &Bound<'_, FutureCore>) {}
+    /// Waits until the call of `future` is settled or the deadline has passed; or runs it here, where that is allowed. Called
+    /// attached; detaches while it waits.
+    fn wait(&self, future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<bool>;
     /// Waits for a moment if the call is likely to be done in it; whether it is.
     fn glance(&self, _py: Python<'_>) -> bool {
         false
@@ -60,7 +59,7 @@ pub(crate) trait Origin: Send + Sync {
     fn refresh(&self, py: Python<'_>);
     /// Somebody wants to be told of the outcome by other means than [`Origin::wait`]; with `blocks`, this thread is likely
     /// to do nothing else until then.
-    fn watch(&self, py: Python<'_>, blocks: bool) -> PyResult<()>;
+    fn watch(&self, future: &Bound<'_, FutureCore>, blocks: bool) -> PyResult<()>;
     /// Whether a pool runs the call.
     fn is_served(&self) -> bool {
         true
@@ -108,8 +107,8 @@ impl Origin for Orphan {
         &self.0
     }
 
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
-        wait_sliced(py, deadline, |limit| self.0.wait(limit))
+    fn wait(&self, future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<bool> {
+        wait_sliced(future.py(), deadline, |limit| self.0.wait(limit))
     }
 
     fn cancel(&self, _py: Python<'_>) -> bool {
@@ -122,7 +121,7 @@ impl Origin for Orphan {
 
     fn refresh(&self, _py: Python<'_>) {}
 
-    fn watch(&self, _py: Python<'_>, _blocks: bool) -> PyResult<()> {
+    fn watch(&self, _future: &Bound<'_, FutureCore>, _blocks: bool) -> PyResult<()> {
         Ok(())
     }
 
@@ -408,7 +407,7 @@ impl FutureCore {
         if origin.cell().watch(waiter).is_some() {
             return Ok(false);
         }
-        origin.watch(slf.py(), true)?;
+        origin.watch(slf, true)?;
         Ok(true)
     }
 
@@ -433,10 +432,7 @@ impl FutureCore {
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let origin = slf.get().origin();
-        if !origin.cell().is_settled() {
-            origin.run_here(slf);
-        }
-        if origin.cell().is_settled() || origin.wait(slf.py(), deadline_after(timeout)?)? {
+        if origin.cell().is_settled() || origin.wait(slf, deadline_after(timeout)?)? {
             Ok(())
         } else {
             Err(PyTimeoutError::new_err(()))
@@ -495,7 +491,7 @@ impl FutureCore {
         made?;
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
-            None => this.origin().watch(py, blocks),
+            None => this.origin().watch(slf, blocks),
         }
     }
 

@@ -31,6 +31,8 @@ mod once;
 mod outcome;
 
 mod packing;
+mod patience;
+mod places;
 mod planner;
 mod port;
 mod pressure;

@@ -29,17 +29,15 @@ use pyo3::types::{PyList, PyTuple};
 use crate::attached::{self, Attached};
 use crate::calling;
 use crate::context::{Context, Spare};
-use crate::ending::detached;
 use crate::future;
 use crate::once::name;
+use crate::patience::{self, Progress};
 use crate::segment::{Segment, Settled};
-use crate::thread_pool::{self, Shared, ThreadPool, refuse_coroutine};
+use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, ThreadPool, depth, refuse_coroutine};
 use crate::trace;
 
 /// Calls between two looks at the clock, of calls that take less than a microsecond or so.
 const LOOK_CALLS: u32 = 64;
-/// How long a worker that waits for a result sleeps before it looks for something to run again.
-const HELP_EVERY: Duration = Duration::from_millis(1);
 /// Nobody sleeps.
 const NOBODY: usize = usize::MAX;
 
@@ -149,7 +147,7 @@ impl MapJob {
         };
         if let Some(begun) = watched {
             let span = trace::end(py, begun, false);
-            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let (name, ending) = (trace::name_of(function), trace::Ending::of(result.is_ok()));
             let (call, posted) = (trace::Event::call(name, trace::here(py), span), self.lock().posted);
             trace::record(trace::Event { ending, index: index as u64, posted, ..call });
         }
@@ -318,17 +316,25 @@ impl MapJob {
         segment.is_ready(at)
     }
 
-    /// Runs an input, or another queued call, on a worker that waits for a result; false when there is nothing to run.
+    /// Runs an input on a worker that waits for a result; false when there is none left.
     fn help(&self, py: Python<'_>) -> bool {
         let open = self.lock().open();
         let Some((segment, at)) = open.and_then(|segment| segment.claim().map(|at| (segment, at))) else {
-            return thread_pool::help_any(py, &self.pool);
+            return false;
         };
         let began = Instant::now();
         // One at a time: what it waits for may be there.
         thread_pool::serving(&self.pool, None, || self.run(py, &segment, at));
         self.lock().spent += began.elapsed();
         true
+    }
+
+    /// One more share, for a worker beyond the limit; `None` if no input is left.
+    fn rescue(slf: &Py<Self>, py: Python<'_>) -> Option<Job> {
+        let this = slf.get();
+        this.lock().open()?;
+        this.join_in();
+        Some(Job::Map(slf.clone_ref(py)))
     }
 }
 
@@ -404,14 +410,17 @@ impl MapResults {
     fn wait(&self, py: Python<'_>, segment: &Segment, at: usize) -> PyResult<bool> {
         let job = self.job.get();
         job.wait_for(segment.first + at);
-        if thread_pool::depth() == 0 {
+        if depth() == 0 {
             return future::wait_sliced(py, self.deadline, |limit| job.wait(segment, at, limit));
         }
-        if !job.help(py) {
-            detached(py, || job.wait(segment, at, HELP_EVERY));
-            py.check_signals()?;
+        let own = self.deadline.is_none() && depth() < MAX_DEPTH && job.pool.worker_here().is_some();
+        if own && job.help(py) {
+            return Ok(true);
         }
-        Ok(self.deadline.is_none_or(|deadline| Instant::now() < deadline))
+        // Whichever of the pool's workers runs the input.
+        let progress = || if segment.is_ready(at) { Progress::Done } else { Progress::Queued };
+        let wait = |limit| job.wait(segment, at, limit);
+        patience::wait(py, &job.pool, self.deadline, progress, wait, |py| MapJob::rescue(&self.job, py))
     }
 
     /// The next result if it is there, or where to wait for it; `None` at the end.

@@ -17,7 +17,7 @@ use pointsman_shm::{Cause, Death, KillReason, ProcessId, Reply, Sink, TaskId, Ti
 use pyo3::prelude::*;
 
 use crate::cell::{Cell, Outcome, Stage};
-use crate::future::{self, Origin};
+use crate::future::{self, FutureCore, Origin};
 use crate::packing::Function;
 use crate::process_pool::Pool;
 use crate::sealed::Sealed;
@@ -127,7 +127,8 @@ impl Origin for ProcessCall {
         &self.cell
     }
 
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+    fn wait(&self, future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<bool> {
+        let py = future.py();
         self.pool.host.drain();
         if self.cell.is_settled() {
             self.pool.common.tell(py);
@@ -169,7 +170,8 @@ impl Origin for ProcessCall {
         self.pool.common.tell(py);
     }
 
-    fn watch(&self, py: Python<'_>, _blocks: bool) -> PyResult<()> {
+    fn watch(&self, future: &Bound<'_, FutureCore>, _blocks: bool) -> PyResult<()> {
+        let py = future.py();
         self.pool.host.set_collectors(true);
         self.pool.start_collector(py)
     }

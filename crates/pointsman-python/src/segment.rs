@@ -6,10 +6,11 @@
 //!
 //! # Invariants
 //!
-//! - G1. A place is claimed once: by `claim`, or by `leave_out` with all that are left.
+//! - G1. A place is claimed once: by `claim`, by `leave_out` with all that are left, or by whoever has the segment alone and
+//!   deals its places out itself.
 //! - G2. What lies in a place is changed by whoever has claimed it, until it says what the place holds, and then by whoever
 //!   takes the results.
-//! - G3. Nobody else knows the list, so it keeps its length and its memory.
+//! - G3. Nobody else knows the list until all results are there, so it keeps its length and its memory.
 #![allow(unsafe_code, reason = "for calls that do next to nothing, checked access to a list is a third of the price")]
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -124,6 +125,21 @@ impl Segment {
     /// Takes a value that is there, and leaves nothing behind.
     pub(crate) fn take_value(&self, py: Python<'_>, at: usize) -> Option<Py<PyAny>> {
         (self.holds(at) == VALUE).then(|| self.replace(py, at, py.None()).unbind())
+    }
+
+    /// Takes an input out of a place that nobody will claim.
+    pub(crate) fn take_input(&self, py: Python<'_>, at: usize) -> Py<PyAny> {
+        self.replace(py, at, py.None()).unbind()
+    }
+
+    /// Whether all results are there, and none is an exception.
+    pub(crate) fn holds_values_only(&self) -> bool {
+        (0..self.len()).all(|at| self.holds(at) == VALUE)
+    }
+
+    /// The list itself, once it holds nothing but values: from then on it is somebody else's.
+    pub(crate) fn places(&self, py: Python<'_>) -> Py<PyList> {
+        self.places.clone_ref(py)
     }
 
     /// Claims all places that are left, and lets go of their inputs.

@@ -6,11 +6,9 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
 
 use pyo3::prelude::*;
 
-use crate::context::Spare;
 use crate::thread_pool::Shared;
 
 struct Serving {
@@ -28,11 +26,6 @@ pub(crate) fn depth() -> usize {
     SERVING.with_borrow(Vec::len)
 }
 
-/// The pool whose call this thread is running.
-pub(crate) fn served() -> Option<Arc<Shared>> {
-    SERVING.with_borrow(|serving| serving.last().map(|serving| serving.pool.clone()))
-}
-
 /// Marks this thread as one that serves `pool` while `work` runs.
 pub(crate) fn serving<R>(pool: &Arc<Shared>, worker: Option<usize>, work: impl FnOnce() -> R) -> R {
     let worker = worker.or_else(|| pool.worker_here());
@@ -40,17 +33,6 @@ pub(crate) fn serving<R>(pool: &Arc<Shared>, worker: Option<usize>, work: impl F
     let result = work();
     SERVING.with_borrow_mut(Vec::pop);
     result
-}
-
-/// Runs a queued call of the pool that this thread serves, or of `other`; false if there is none.
-pub(crate) fn help_any(py: Python<'_>, other: &Arc<Shared>) -> bool {
-    for pool in served().iter().chain([other]) {
-        if let Some(job) = pool.queue.try_take(pool.worker_here()) {
-            serving(pool, None, || pool.run(py, job, Instant::now(), &mut Spare::default()));
-            return true;
-        }
-    }
-    false
 }
 
 /// This thread's number among the workers of `pool`, if it is one.
@@ -66,7 +48,7 @@ pub(crate) fn serves(pool: &Arc<Shared>) -> bool {
 }
 
 /// The pool whose worker this thread is; others it only helps.
-fn home() -> Option<Arc<Shared>> {
+pub(crate) fn home() -> Option<Arc<Shared>> {
     SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
 }
 

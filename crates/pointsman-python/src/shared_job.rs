@@ -6,22 +6,26 @@
 //!
 //! # Invariants
 //!
-//! - J1. An input is claimed once; its result lands in the slot of its index.
+//! - J1. An input is claimed once; its result lands in its place.
 //! - J2. No Python code runs, and no Python object is dropped, while the lock is held.
 //! - J3. After a failure at index i no further input is claimed, and everything claimed before is finished.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use crate::calling;
 use crate::clock;
 use crate::ending::detached;
 use crate::future::{self, SLICE};
-use crate::thread_pool::refuse_coroutine;
+use crate::places::{Given, Places};
+use crate::segment::{Segment, Settled};
+use crate::thread_pool;
 use crate::trace;
 
 /// Work that one claim should amount to, in seconds; a claim costs about 0.3 us. Arbitrary between 20 and 200 us.
@@ -30,22 +34,10 @@ const CLAIM_SECONDS: f64 = 50e-6;
 const MOST_PER_CLAIM: usize = 256;
 
 #[derive(Default)]
-enum Slot {
-    #[default]
-    Waiting,
-    Value(Py<PyAny>),
-    Raised(Py<PyAny>),
-    /// What is no `Exception`: it wants to end the program, and is nobody's result.
-    Urgent(Py<PyAny>),
-}
-
-#[derive(Default)]
 struct State {
-    items: VecDeque<Py<PyAny>>,
-    claimed: usize,
-    results: VecDeque<Slot>,
-    taken: usize,
-    settled: usize,
+    places: Places,
+    /// Indices of exceptions that are no `Exception`: they want to end the program, and are nobody's results.
+    urgent: Vec<usize>,
     running: usize,
     serving: usize,
     closed: bool,
@@ -91,7 +83,7 @@ impl Watch {
 
 impl State {
     fn finished(&self) -> bool {
-        self.running == 0 && self.items.is_empty() && (self.closed || self.failed)
+        self.running == 0 && self.places.unclaimed() == 0 && (self.closed || self.failed)
     }
 }
 
@@ -123,12 +115,12 @@ impl SharedJob {
             if state.closed || state.failed || state.turned {
                 return;
             }
-            if state.items.is_empty() {
+            if state.places.unclaimed() == 0 {
                 state.serving += 1;
                 drop(state);
                 detached(py, || {
                     let state = self.lock();
-                    if state.items.is_empty() && !state.closed && !state.failed {
+                    if state.places.unclaimed() == 0 && !state.closed && !state.failed {
                         drop(self.changed.wait_timeout(state, SLICE));
                     }
                 });
@@ -137,75 +129,74 @@ impl SharedJob {
         }
     }
 
-    fn claim(&self, out: &mut Vec<Py<PyAny>>) -> usize {
+    fn claim(&self) -> Option<(Arc<Segment>, Range<usize>)> {
         let mut state = self.lock();
         if state.failed || state.turned {
-            return 0;
+            return None;
         }
         let mean = if state.calls == 0 { CLAIM_SECONDS } else { state.wall / f64::from(state.calls) };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is clamped")]
         let wanted = ((CLAIM_SECONDS / mean.max(1e-9)) as usize).clamp(1, MOST_PER_CLAIM);
         // Never more than a fair share of what is left, so that the end is not one thread's alone.
-        let count = wanted.min(state.items.len().div_ceil(4));
-        out.extend(state.items.drain(..count));
-        let first = state.claimed;
-        state.claimed += count;
-        state.running += count;
-        first
+        let count = wanted.min(state.places.unclaimed().div_ceil(4));
+        let claimed = state.places.claim(count)?;
+        state.running += claimed.1.len();
+        Some(claimed)
     }
 
     /// Runs claimed inputs. An error is one that is no `Exception`, such as Ctrl-C: it does not wait its turn.
     fn run_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<()> {
-        let mut items = Vec::new();
-        let mut done: Vec<Slot> = Vec::new();
         let mut seen = Vec::new();
         let function = self.function.bind(py);
-        loop {
-            let first = self.claim(&mut items);
-            if items.is_empty() {
-                return Ok(());
-            }
+        let coroutines = thread_pool::coroutines(py)?;
+        while let Some((segment, range)) = self.claim() {
             let mut urgent = None;
-            let claimed = items.len();
             let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
-            let mut failed = false;
+            let (mut failed, mut done) = (false, 0);
             let mut ready = trace::posted();
-            for (offset, item) in items.drain(..).enumerate() {
+            for at in range.clone() {
                 if failed && (urgent.is_some() || !self.keep_going) {
                     break;
                 }
+                let item = segment.input(py, at);
                 let watched = (ready != 0).then(|| trace::begin(py, true));
                 let result = if self.star {
-                    item.bind(py).cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
+                    item.cast::<PyTuple>().map_err(PyErr::from).and_then(|args| function.call1(args))
                 } else {
-                    function.call1((item,))
+                    calling::call_one(function, &item)
                 };
                 if let Some(begun) = watched {
-                    let last = failed || offset + 1 == claimed;
+                    let last = failed || at + 1 == range.end;
                     let span = trace::Span { ready, ..trace::end(py, begun, last) };
                     ready = span.ended;
-                    seen.push((first + offset, span, result.is_ok()));
+                    seen.push((segment.first + at, span, result.is_ok()));
                 }
-                let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
-                done.push(match result {
-                    Ok(value) => Slot::Value(value),
-                    Err(error) => {
-                        failed = true;
-                        if error.is_instance_of::<PyException>(py) {
-                            Slot::Raised(error.into_value(py).into_any())
-                        } else {
-                            urgent = Some(error.clone_ref(py));
-                            Slot::Urgent(error.into_value(py).into_any())
-                        }
+                drop(item);
+                let result = result.and_then(|value| {
+                    if calling::is_of_type(&value, coroutines) {
+                        thread_pool::refuse_coroutine(&value, function)?;
                     }
+                    Ok(value.unbind())
                 });
+                let settled = result.map_or_else(
+                    |error| {
+                        failed = true;
+                        if !error.is_instance_of::<PyException>(py) {
+                            self.lock().urgent.push(segment.first + at);
+                            urgent = Some(error.clone_ref(py));
+                        }
+                        Settled::Raised(error.into_value(py).into_any())
+                    },
+                    Settled::Value,
+                );
+                segment.settle(py, at, settled);
+                done += 1;
             }
             if !seen.is_empty() {
                 self.record(py, &mut seen);
             }
-            let wall = began.elapsed().as_secs_f64();
-            let cpu = clock::thread_cpu() - cpu_began;
-            let left_over = self.settle(first, claimed, &mut done, failed, wall, cpu);
+            let spent = (began.elapsed().as_secs_f64(), clock::thread_cpu() - cpu_began);
+            let left_over = self.settle(py, segment.first + range.start, range.len(), done, failed, spent);
             drop(left_over);
             if let Some(error) = urgent {
                 return Err(error);
@@ -214,6 +205,7 @@ impl SharedJob {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Hands what was seen of calls to the trace.
@@ -224,7 +216,7 @@ impl SharedJob {
         for (index, span, good) in seen.drain(..) {
             // Those before have all been claimed; a claim of others that is recorded later finds the earliest left.
             while state.posted.len() > 1
-                && state.posted.front().is_some_and(|(upto, _)| *upto <= state.taken.min(index))
+                && state.posted.front().is_some_and(|(upto, _)| *upto <= state.places.taken.min(index))
             {
                 state.posted.pop_front();
             }
@@ -237,37 +229,32 @@ impl SharedJob {
         trace::record_all(&mut events);
     }
 
-    /// Stores results; hands back the inputs that a failure leaves over, to be dropped without the lock (J2).
+    /// Notes that claimed inputs have been run; hands back those that a failure leaves over, to be dropped without the lock
+    /// (J2).
     fn settle(
         &self,
+        py: Python<'_>,
         first: usize,
         claimed: usize,
-        done: &mut Vec<Slot>,
+        done: usize,
         failed: bool,
-        wall: f64,
-        cpu: f64,
-    ) -> VecDeque<Py<PyAny>> {
+        (wall, cpu): (f64, f64),
+    ) -> Vec<Py<PyAny>> {
         let mut state = self.lock();
-        let at = first - state.taken;
-        let done_all = done.len();
-        for (offset, slot) in done.drain(..).enumerate() {
-            state.results[at + offset] = slot;
-        }
-        state.settled += done_all;
         state.running -= claimed;
-        let count = u32::try_from(done_all).unwrap_or(u32::MAX);
+        let count = u32::try_from(done).unwrap_or(u32::MAX);
         state.calls = state.calls.saturating_add(count);
         state.wall += wall;
         state.cpu += cpu;
         state.longest = state.longest.max(wall / f64::from(count.max(1)));
         let (calls, cpu) = (state.calls, state.cpu);
         state.turned |= state.watch.as_mut().is_some_and(|watch| watch.has_turned(calls, cpu));
-        let mut left_over = VecDeque::new();
-        if failed && (done_all < claimed || !self.keep_going) {
+        let mut left_over = Vec::new();
+        if failed && (done < claimed || !self.keep_going) {
             state.failed = true;
-            left_over = std::mem::take(&mut state.items);
+            left_over = state.places.drop_rest(py);
         }
-        let wake = at == 0 || state.finished();
+        let wake = (first..first + claimed).contains(&state.places.taken) || state.finished();
         drop(state);
         if wake {
             self.changed.notify_all();
@@ -278,10 +265,10 @@ impl SharedJob {
 
 impl SharedJob {
     /// Ends the job where it is: what nobody has claimed is not run.
-    pub(crate) fn interrupt(&self) {
+    pub(crate) fn interrupt(&self, py: Python<'_>) {
         let mut state = self.lock();
         state.failed = true;
-        let left_over = std::mem::take(&mut state.items);
+        let left_over = state.places.drop_rest(py);
         drop(state);
         drop(left_over);
         self.changed.notify_all();
@@ -300,22 +287,19 @@ impl SharedJob {
         Self { function, star, keep_going, base, number, label, state, changed }
     }
 
-    /// Adds inputs at the end.
-    fn push(&self, items: &Bound<'_, PyList>) {
-        let items: Vec<_> = items.iter().map(Bound::unbind).collect();
+    /// Adds inputs at the end. The list is the job's from then on.
+    fn push(&self, items: Bound<'_, PyList>) {
         let mut state = self.lock();
-        if state.failed {
+        if state.failed || items.is_empty() {
             drop(state);
             return;
         }
-        let count = items.len();
-        state.items.extend(items);
+        state.places.push(items);
         let posted = trace::posted();
         if posted != 0 {
-            let upto = state.claimed + state.items.len();
+            let upto = state.places.pushed();
             state.posted.push_back((upto, posted));
         }
-        state.results.extend(std::iter::repeat_with(Slot::default).take(count));
         let sleepers = state.serving > 0;
         drop(state);
         if sleepers {
@@ -332,9 +316,7 @@ impl SharedJob {
     /// Claims nothing more; hands back the inputs that nobody has claimed, in order.
     fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let mut state = self.lock();
-        let left = std::mem::take(&mut state.items);
-        let kept = state.claimed - state.taken;
-        state.results.truncate(kept);
+        let left = state.places.give_back(py);
         state.closed = true;
         drop(state);
         self.changed.notify_all();
@@ -353,8 +335,7 @@ impl SharedJob {
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let deadline = future::deadline_after(seconds)?;
         future::wait_sliced(py, deadline, |limit| {
-            let ready =
-                |state: &State| state.finished() || !matches!(state.results.front(), Some(Slot::Waiting) | None);
+            let ready = |state: &State| state.finished() || state.places.is_next_ready();
             let state = self.lock();
             if ready(&state) {
                 return true;
@@ -364,32 +345,37 @@ impl SharedJob {
         })
     }
 
+    /// Waits until the job is finished, for at most `seconds`; whether it is.
+    fn wait_finished(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let deadline = future::deadline_after(Some(seconds))?;
+        future::wait_sliced(py, deadline, |limit| {
+            let state = self.lock();
+            if state.finished() {
+                return true;
+            }
+            let (state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
+            state.finished()
+        })
+    }
+
     /// The results that are ready, in order, and the exception that comes after them, if one does.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
-        let mut ready = Vec::new();
-        let mut raised = None;
         let mut state = self.lock();
-        while let Some(slot) = state.results.front_mut() {
-            match std::mem::take(slot) {
-                Slot::Waiting => break,
-                Slot::Value(value) => ready.push(value),
-                Slot::Raised(error) if self.keep_going => ready.push(error),
-                Slot::Raised(error) | Slot::Urgent(error) => {
-                    raised = Some(error);
-                    break;
-                }
-            }
-            state.results.pop_front();
-            state.taken += 1;
-        }
+        let State { places, urgent, .. } = &mut *state;
+        let taken = places.take(py, |index| self.keep_going && !urgent.contains(&index));
         drop(state);
-        Ok((PyList::new(py, ready)?, raised))
+        drop(taken.gone);
+        let values = match taken.given {
+            Given::Whole(list) => list.into_bound(py),
+            Given::Some(values) => PyList::new(py, values)?,
+        };
+        Ok((values, taken.raised))
     }
 
     /// (inputs not claimed, calls running, results not taken, finished)
     fn figures(&self) -> (usize, usize, usize, bool) {
         let state = self.lock();
-        (state.items.len(), state.running, state.results.len(), state.finished())
+        (state.places.unclaimed(), state.running, state.places.untaken(), state.finished())
     }
 
     /// Claims nothing more once calls compute for much longer than `expected` seconds and the GIL has become the limit.
@@ -416,6 +402,6 @@ impl SharedJob {
     /// Index of the next result that [`SharedJob::take`] would give.
     #[getter]
     fn taken(&self) -> usize {
-        self.lock().taken
+        self.lock().places.taken
     }
 }

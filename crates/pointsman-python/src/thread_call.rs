@@ -8,10 +8,11 @@
 //!
 //! - C1. Whoever turns the cell from pending to running takes the inputs out, and runs the call. Inputs live no longer than
 //!   until the call has ended or was cancelled.
-//! - C2. A worker that waits for a call runs queued calls meanwhile, down to [`MAX_DEPTH`]; below that the pool grows.
+//! - C2. A worker that waits for a call of its own pool runs it, if nobody has begun it, down to [`MAX_DEPTH`]; it runs no
+//!   other. Where that leaves nobody to run what all wait for, the pool has one more worker for it (`patience`).
 //! - C3. Counters are updated before the cell settles.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,21 +25,19 @@ use crate::context::{Context, Spare};
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::instance;
-use crate::thread_pool::{self, Shared, refuse_coroutine};
+use crate::patience::{self, Progress};
+use crate::serving;
+use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, refuse_coroutine};
 use crate::trace;
 
-/// How deep a waiting worker runs other calls on its own stack. Arbitrary: each level takes a few of Python's 1000 frames.
-const MAX_DEPTH: usize = 16;
-/// How long a worker that waits for a call sleeps before it looks for queued ones again, at first and at most.
-const HELP_FIRST: Duration = Duration::from_micros(500);
-const HELP_LAST: Duration = Duration::from_millis(10);
 /// How long a caller spins for the outcome of a call of a pool whose calls are short. FEASIBILITY A: below 10 us a spin
 /// saves nothing; to wake a sleeping thread takes 12 to 20 us.
 pub(crate) const SPIN: Duration = Duration::from_micros(50);
 /// How long a caller that has its outcome lets the worker let go of the interpreter, which costs less than to queue for it.
 const LET_GO: Duration = Duration::from_micros(3);
-/// How long a caller keeps the interpreter for a worker to wake, while others press for it. About what a wake takes.
-const AT_THE_DOOR: Duration = Duration::from_micros(40);
+/// How long a caller keeps the interpreter for a worker to wake, and a worker that is awake looks whether it is let go of,
+/// while others press for it. More than a wake takes; a fiftieth of what others keep it for.
+pub(crate) const AT_THE_DOOR: Duration = Duration::from_micros(100);
 
 /// What is to be called.
 pub(crate) struct Inputs {
@@ -52,6 +51,10 @@ pub(crate) struct ThreadCall {
     pool: Arc<Shared>,
     /// Whether a thread that waits for the call may run it itself.
     on_caller: bool,
+    /// The thread that runs it.
+    runner: AtomicUsize,
+    /// Whether its pool has one more worker because of it, until it is settled.
+    lent: AtomicBool,
     /// When it was handed over, if anybody traces; else 0.
     posted: u64,
 }
@@ -59,7 +62,16 @@ pub(crate) struct ThreadCall {
 impl ThreadCall {
     pub(crate) fn new(pool: Arc<Shared>, inputs: Inputs, on_caller: bool) -> Self {
         pool.counters.pending.fetch_add(1, Ordering::Relaxed);
-        Self { cell: Cell::new(), inputs: Mutex::new(Some(inputs)), pool, on_caller, posted: trace::posted() }
+        let (runner, lent) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self {
+            cell: Cell::new(),
+            inputs: Mutex::new(Some(inputs)),
+            pool,
+            on_caller,
+            runner,
+            lent,
+            posted: trace::posted(),
+        }
     }
 
     fn take_inputs(&self) -> Option<Inputs> {
@@ -73,6 +85,8 @@ impl ThreadCall {
         let Some(this) = future.get().thread_call().filter(|call| call.cell.begin()) else {
             return began;
         };
+        // Relaxed: who reads it a moment too early takes the call for one that any worker may run.
+        this.runner.store(patience::here(), Ordering::Relaxed);
         let counters = &this.pool.counters;
         // Relaxed throughout: counters publish nothing but themselves; the cell's Release store orders them (C3).
         counters.pending.fetch_sub(1, Ordering::Relaxed);
@@ -80,14 +94,14 @@ impl ThreadCall {
             return began;
         };
         counters.running.fetch_add(1, Ordering::Relaxed);
-        let ready = trace::posted();
-        let watched = (ready != 0).then(|| trace::begin(py, true));
+        // The worker turns to a call and begins it at one moment: its arguments are there.
+        let watched = trace::on().then(|| trace::begin(py, true));
         let result = inputs.context.run_with(py, spare, || inputs.call.make(py));
         let function = inputs.call.function(py);
         let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
         if let Some(begun) = watched {
-            let span = trace::Span { ready, ..trace::end(py, begun, true) };
-            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let span = trace::end(py, begun, true);
+            let (name, ending) = (trace::name_of(function), trace::Ending::of(result.is_ok()));
             let call = trace::Event::call(name, trace::here(py), span);
             trace::record(trace::Event { ending, posted: this.posted, ..call });
         }
@@ -110,10 +124,42 @@ impl ThreadCall {
         // Before whoever waits for the outcome goes on: it may look whether the arguments are gone.
         drop(inputs);
         let (_, watchers) = this.cell.settle(outcome);
-        for watcher in watchers {
-            future::tell(py, &watcher);
-        }
+        this.tell(py, &watchers);
         ended
+    }
+
+    /// Tells of the outcome.
+    fn tell(&self, py: Python<'_>, watchers: &[Py<PyAny>]) {
+        if !watchers.is_empty() {
+            self.give_back();
+        }
+        for watcher in watchers {
+            future::tell(py, watcher);
+        }
+    }
+
+    /// Gives the pool's further worker back, if there is one, once the call is settled.
+    fn give_back(&self) {
+        // Pairs with the fence in `lend`: of the flag and the outcome, one side sees the other's.
+        fence(Ordering::SeqCst);
+        if self.lent.swap(false, Ordering::Relaxed) {
+            self.pool.queue.relieve();
+        }
+    }
+
+    /// Has the call run by a worker beyond the limit if need be. This thread, which is one of the pool's, will do nothing
+    /// else until the call is settled, and somebody is to be told of that.
+    fn lend(&self, py: Python<'_>, future: &Bound<'_, FutureCore>) -> PyResult<()> {
+        if self.cell.stage() != Stage::Pending || self.lent.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let started = self.pool.rescue(py, Job::Call(future.clone().unbind()));
+        // Pairs with the fence in `give_back`.
+        fence(Ordering::SeqCst);
+        if self.cell.is_settled() {
+            self.give_back();
+        }
+        started
     }
 
     /// Cancels the call of a future if nobody has begun it.
@@ -130,49 +176,27 @@ impl ThreadCall {
         };
         self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
         drop(self.take_inputs());
-        for watcher in watchers {
-            future::tell(py, &watcher);
-        }
+        self.tell(py, &watchers);
         true
     }
 
-    /// Runs queued calls of the awaited pool, or of the pool that this worker serves, until the call is settled (C2).
-    fn help(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
-        let own = thread_pool::served();
-        let mut grown = false;
-        let mut pause = HELP_FIRST;
-        loop {
-            if self.cell.is_settled() {
-                return Ok(true);
-            }
-            let pools = own.iter().filter(|own| !Arc::ptr_eq(own, &self.pool)).chain([&self.pool]);
-            let mut helped = false;
-            if thread_pool::depth() < MAX_DEPTH {
-                for pool in pools {
-                    if let Some(job) = pool.queue.try_take(pool.worker_here()) {
-                        thread_pool::serving(pool, None, || pool.run(py, job, Instant::now(), &mut Spare::default()));
-                        helped = true;
-                        break;
-                    }
-                }
-            } else if !grown {
-                grown = true;
-                for pool in pools {
-                    pool.grow(py)?;
-                }
-            }
-            if helped {
-                pause = HELP_FIRST;
-            } else {
-                let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-                detached(py, || self.cell.wait(left.map_or(pause, |left| left.min(pause))));
-                pause = (2 * pause).min(HELP_LAST);
-                py.check_signals()?;
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(self.cell.is_settled());
-            }
-        }
+    /// Waits on a worker that could not run the call itself.
+    fn wait_on_worker(
+        &self,
+        py: Python<'_>,
+        future: &Bound<'_, FutureCore>,
+        deadline: Option<Instant>,
+    ) -> PyResult<bool> {
+        let progress = || match self.cell.stage() {
+            Stage::Pending => Progress::Queued,
+            Stage::Running => match self.runner.load(Ordering::Relaxed) {
+                0 => Progress::Queued,
+                thread => Progress::RunsOn(thread),
+            },
+            Stage::Cancelled | Stage::Finished => Progress::Done,
+        };
+        let job = |_: Python<'_>| (self.cell.stage() == Stage::Pending).then(|| Job::Call(future.clone().unbind()));
+        patience::wait(py, &self.pool, deadline, progress, |limit| self.cell.wait(limit), job)
     }
 
     /// Waits for the outcome while doing nothing else.
@@ -180,23 +204,25 @@ impl ThreadCall {
         let pool = &self.pool;
         let far = deadline.is_none_or(|deadline| deadline.saturating_duration_since(Instant::now()) > SPIN);
         let short = far && pool.calls_are_short();
-        // Relaxed: tells workers that they need not wait for the interpreter; wrong, it costs some microseconds.
-        pool.waiting.fetch_add(1, Ordering::Relaxed);
         if pool.is_pressed() {
-            // With the interpreter still held: a worker that queues for it now is there when it is let go of.
-            spin(AT_THE_DOOR, false, || pool.attached.load(Ordering::Relaxed) > 0);
+            // With the interpreter still held: a worker that looks for it now has it as soon as it is let go of.
+            let here = || pool.at_the_door.load(Ordering::Relaxed) > 0 || self.cell.is_settled();
+            spin(AT_THE_DOOR, false, here);
         }
-        let waited = if short && self.spin_detached(py) {
-            Ok(true)
-        } else {
-            future::wait_sliced(py, deadline, |limit| self.cell.wait(limit))
-        };
-        pool.waiting.fetch_sub(1, Ordering::Relaxed);
-        waited
+        if short && self.spin_detached(py) {
+            return Ok(true);
+        }
+        future::wait_sliced(py, deadline, |limit| {
+            let _waits = Waits::new(pool);
+            self.cell.wait(limit)
+        })
     }
 
     fn spin_detached(&self, py: Python<'_>) -> bool {
-        let (settled, came) = detached(py, || (self.spin(), Instant::now()));
+        let (settled, came) = detached(py, || {
+            let _waits = Waits::new(&self.pool);
+            (self.spin(), Instant::now())
+        });
         self.pool.waited(came.elapsed());
         settled
     }
@@ -212,29 +238,46 @@ impl ThreadCall {
     }
 }
 
+/// Says, while it lives, that this thread waits and has let go of the interpreter.
+struct Waits<'a>(&'a Shared);
+
+impl<'a> Waits<'a> {
+    fn new(pool: &'a Shared) -> Self {
+        // Relaxed: tells workers that they may take the interpreter; wrong, it costs some microseconds.
+        pool.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(pool)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Origin for ThreadCall {
     fn cell(&self) -> &Cell {
         &self.cell
     }
 
-    fn run_here(&self, future: &Bound<'_, FutureCore>) {
-        if self.on_caller && self.cell.stage() == Stage::Pending {
+    fn wait(&self, future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<bool> {
+        let (py, depth) = (future.py(), thread_pool::depth());
+        // Whoever gives a time limit wants to go on when it is over, which it cannot in the middle of a call.
+        let own = deadline.is_none() && (1..MAX_DEPTH).contains(&depth) && self.pool.worker_here().is_some();
+        if (self.on_caller || own) && self.cell.stage() == Stage::Pending {
             thread_pool::serving(&self.pool, None, || Self::run(future, Instant::now(), &mut Spare::default()));
+            if self.cell.is_settled() {
+                return Ok(true);
+            }
         }
-    }
-
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
-        if thread_pool::depth() == 0 { self.idle(py, deadline) } else { self.help(py, deadline) }
+        if depth == 0 { self.idle(py, deadline) } else { self.wait_on_worker(py, future, deadline) }
     }
 
     fn glance(&self, py: Python<'_>) -> bool {
         if !self.pool.may_glance() {
             return false;
         }
-        self.pool.waiting.fetch_add(1, Ordering::Relaxed);
-        let settled = self.spin_detached(py);
-        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
-        settled
+        self.spin_detached(py)
     }
 
     fn cancel(&self, py: Python<'_>) -> bool {
@@ -252,17 +295,15 @@ impl Origin for ThreadCall {
             drop(self.take_inputs());
         }
         let (first, watchers) = self.cell.settle(Outcome::Raised(error));
-        for watcher in watchers {
-            future::tell(py, &watcher);
-        }
+        self.tell(py, &watchers);
         first
     }
 
     fn refresh(&self, _py: Python<'_>) {}
 
-    fn watch(&self, py: Python<'_>, blocks: bool) -> PyResult<()> {
-        // A worker that waits by other means than ours cannot run queued calls meanwhile: another takes its place.
-        if blocks && thread_pool::depth() > 0 { self.pool.grow(py) } else { Ok(()) }
+    fn watch(&self, future: &Bound<'_, FutureCore>, blocks: bool) -> PyResult<()> {
+        // A worker that waits by other means than ours does not come to run the call itself.
+        if blocks && serving::serves(&self.pool) { self.lend(future.py(), future) } else { Ok(()) }
     }
 
     fn describe(&self, py: Python<'_>) -> String {

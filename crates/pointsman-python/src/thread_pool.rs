@@ -12,6 +12,7 @@
 //! - T1. A worker holds no lock of ours while it runs a call.
 //! - T2. A worker stays attached to the interpreter while there are jobs, and has let go of it while it waits for one.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+use crate::bridge;
 use crate::calling::{self, Call};
 use crate::cell::Stage;
 use crate::clock;
@@ -30,14 +32,19 @@ use crate::future::{self, FutureCore};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
 use crate::once::Once;
+use crate::patience::{self, Progress};
 use crate::serving;
-pub(crate) use crate::serving::{depth, help_any, served, serving};
+pub(crate) use crate::serving::{depth, serving};
 use crate::shared_job::SharedJob;
-use crate::thread_call::{Inputs, SPIN, ThreadCall};
+use crate::thread_call::{AT_THE_DOOR, Inputs, SPIN, ThreadCall};
 
 /// How long a worker that has found a call leaves the interpreter to whoever submitted it, who is likely to let go of it
 /// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
 const COURTESY: Duration = Duration::from_micros(5);
+
+/// How deep a waiting worker runs what it waits for on its own stack. Arbitrary: each level takes a few of Python's 1000
+/// frames.
+pub(crate) const MAX_DEPTH: usize = 16;
 
 pub(crate) enum Job {
     Call(Py<FutureCore>),
@@ -64,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) attached: AtomicUsize,
     /// Threads that wait for an outcome, and have let go of the interpreter for it.
     pub(crate) waiting: AtomicUsize,
+    /// Workers that have a call and look whether the interpreter is let go of.
+    pub(crate) at_the_door: AtomicUsize,
     /// The cores on which a caller and a worker were seen last, to know how to spin.
     pub(crate) caller_core: AtomicUsize,
     pub(crate) worker_core: AtomicUsize,
@@ -118,9 +127,9 @@ impl Shared {
         started.map(|_| ())
     }
 
-    /// Starts a thread beyond the limit, because one of them waits; it ends when it is idle.
-    pub(crate) fn grow(&self, py: Python<'_>) -> PyResult<()> {
-        if self.queue.idle() == 0 && self.queue.add_worker(true) { self.start(py) } else { Ok(()) }
+    /// Has a job run before all others, by a thread beyond the limit if need be; the queue must be relieved afterwards.
+    pub(crate) fn rescue(&self, py: Python<'_>, job: Job) -> PyResult<()> {
+        if self.queue.rescue(job) { self.start(py) } else { Ok(()) }
     }
 
     /// Lets a pool whose size nobody has chosen grow while that brings more.
@@ -170,18 +179,27 @@ impl Shared {
                 Posted::Full(back) => job = back,
                 other => return self.posted(py, other),
             }
-            if depth() > 0 {
-                // A worker that waited here would wait for itself.
-                if !help_any(py, self) {
-                    py.detach(std::thread::yield_now);
-                }
-            } else if has_running_loop(py)? {
-                // The calls that fill the queue may wait for the event loop of this thread.
+            // The calls that fill the queue may wait for what this worker does next, or for the event loop of this thread.
+            if serving::serves(self) || has_running_loop(py)? || !self.wait_for_room(py)? {
                 return self.posted(py, self.queue.post_beyond_capacity(priority, job, from));
-            } else {
-                future::wait_sliced(py, None, |limit| self.queue.wait_for_room(limit))?;
             }
         }
+    }
+
+    /// Waits until there is room in the queue; false where it would be for ever.
+    fn wait_for_room(self: &Arc<Self>, py: Python<'_>) -> PyResult<bool> {
+        let wait = |limit| self.queue.wait_for_room(limit);
+        if depth() == 0 {
+            return future::wait_sliced(py, None, wait);
+        }
+        let stuck = Cell::new(false);
+        let progress = || if stuck.get() { Progress::Done } else { Progress::Queued };
+        let job = |_: Python<'_>| {
+            stuck.set(true);
+            None
+        };
+        patience::wait(py, self, None, progress, wait, job)?;
+        Ok(!stuck.get())
     }
 
     /// Queues a call and returns its future.
@@ -305,9 +323,11 @@ impl Shared {
         let taken = self.queue.search(worker, patience);
         if let Taken::Job(Job::Call(call)) = &taken
             && call.get().thread_call().is_some_and(|call| call.cell.stage() == Stage::Pending)
-            && !self.is_pressed()
         {
-            spin(COURTESY, together, || self.waiting.load(Ordering::Relaxed) > 0);
+            self.at_the_door.fetch_add(1, Ordering::Relaxed);
+            let courtesy = if self.is_pressed() { AT_THE_DOOR } else { COURTESY };
+            spin(courtesy, together, || self.waiting.load(Ordering::Relaxed) > 0);
+            self.at_the_door.fetch_sub(1, Ordering::Relaxed);
         }
         self.attached.fetch_add(1, Ordering::Relaxed);
         (taken, Instant::now())
@@ -352,8 +372,11 @@ impl Shared {
 static RUNNING_LOOP: Once<Py<PyAny>> = Once::new();
 static ASYNCIO: OnceLock<()> = OnceLock::new();
 
-/// Whether an asyncio event loop runs on this thread.
+/// Whether an event loop runs on this thread.
 fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
+    if bridge::in_trio(py)? {
+        return Ok(true);
+    }
     if ASYNCIO.get().is_none() {
         if !py.import("sys")?.getattr("modules")?.contains("asyncio")? {
             return Ok(false);
@@ -363,9 +386,14 @@ fn has_running_loop(py: Python<'_>) -> PyResult<bool> {
     Ok(!RUNNING_LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?.is_none())
 }
 
+/// The class of coroutine objects.
+pub(crate) fn coroutines(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    COROUTINE.import(py, "types", "CoroutineType")
+}
+
 /// A coroutine object as a result means that nobody will ever run it.
 pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !calling::is_of_type(value, COROUTINE.import(value.py(), "types", "CoroutineType")?) {
+    if !calling::is_of_type(value, coroutines(value.py())?) {
         return Ok(());
     }
     value.call_method0("close")?;
@@ -409,6 +437,7 @@ impl ThreadPool {
                 counters: Counters::default(),
                 attached: AtomicUsize::new(0),
                 waiting: AtomicUsize::new(0),
+                at_the_door: AtomicUsize::new(0),
                 looking: AtomicBool::new(false),
                 caller_core: AtomicUsize::new(usize::MAX),
                 worker_core: AtomicUsize::new(usize::MAX),
@@ -482,7 +511,7 @@ impl ThreadPool {
     fn interrupt(&self, py: Python<'_>) {
         let jobs: Vec<_> = self.shared.sharing().iter().map(|job| job.clone_ref(py)).collect();
         for job in jobs {
-            job.get().interrupt();
+            job.get().interrupt(py);
         }
     }
 

@@ -18,8 +18,10 @@
 mod lines;
 mod queue;
 mod spin;
+mod stuck;
 mod sync;
 
 pub use lines::{Order, PATIENCE, Priority};
 pub use queue::{Limits, Posted, Queue, Taken};
 pub use spin::spin;
+pub use stuck::{Awaits, Wait, is_stuck};

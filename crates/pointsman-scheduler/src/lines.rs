@@ -59,6 +59,17 @@ struct Own<T> {
 }
 
 impl<T> Own<T> {
+    /// Whether a job has been here for so long that it goes next, in whichever of the two lines it stands.
+    fn is_impatient(&self, posted: u64) -> bool {
+        let late = |entry: &Entry<T>| posted - entry.posted > PATIENCE;
+        self.dealt.front().is_some_and(late) || self.posted.front().is_some_and(late)
+    }
+
+    fn longest(&mut self) -> Option<Entry<T>> {
+        let since = |line: &VecDeque<Entry<T>>| line.front().map_or(u64::MAX, |entry| entry.posted);
+        if since(&self.dealt) < since(&self.posted) { self.dealt.pop_front() } else { self.posted.pop_front() }
+    }
+
     fn oldest(&mut self) -> Option<Entry<T>> {
         self.posted.pop_front().or_else(|| self.dealt.pop_front())
     }
@@ -136,6 +147,11 @@ impl<T> Lines<T> {
         let [urgent, high, _, low] = &mut self.shared;
         if let Some(entry) = urgent.pop_front().or_else(|| high.pop_front()) {
             return Some(entry);
+        }
+        // A worker that is always given new jobs comes to the old ones, too.
+        let posted = self.posted;
+        if let Some(own) = self.own.iter_mut().find(|own| own.is_impatient(posted)) {
+            return own.longest();
         }
         let own = worker.and_then(|worker| self.own.get_mut(worker));
         if let Some(entry) = own.and_then(|own| own.posted.pop_back().or_else(|| own.dealt.pop_front())) {

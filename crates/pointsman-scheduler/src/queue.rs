@@ -53,10 +53,17 @@ struct State<T> {
     chosen: usize,
     workers: usize,
     limits: Limits,
+    /// Workers that there may be beyond the limit, for jobs that could not be run otherwise.
+    extra: usize,
     closed: bool,
 }
 
 impl<T> State<T> {
+    /// Whether there is a worker too many, even for a time in which some are lent.
+    fn is_crowded(&self) -> bool {
+        self.workers > self.limits.workers.saturating_add(self.extra)
+    }
+
     /// Chooses one sleeper to be woken; the caller notifies `work` if true.
     fn choose(&mut self) -> bool {
         if self.parked == 0 {
@@ -94,6 +101,7 @@ impl<T> Queue<T> {
                 chosen: 0,
                 workers: 0,
                 limits,
+                extra: 0,
                 closed: false,
             }),
             work: Condvar::new(),
@@ -164,7 +172,7 @@ impl<T> Queue<T> {
     /// A job for a worker; `None` makes it a searching one, which must call [`Queue::search`].
     pub fn take_or_search(&self, worker: usize) -> Option<T> {
         let mut state = self.lock();
-        let job = self.pop(&mut state, Some(worker));
+        let job = if state.is_crowded() { None } else { self.pop(&mut state, Some(worker)) };
         if job.is_none() {
             state.searching += 1;
         }
@@ -190,7 +198,9 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         loop {
             // Here this worker is one of `searching`.
-            if let Some(job) = self.pop(&mut state, Some(worker)) {
+            if !state.is_crowded()
+                && let Some(job) = self.pop(&mut state, Some(worker))
+            {
                 state.searching -= 1;
                 self.leave(state, true);
                 return Taken::Job(job);
@@ -200,7 +210,10 @@ impl<T> Queue<T> {
             if state.closed || surplus {
                 state.searching -= 1;
                 state.workers -= 1;
-                return if state.closed { Taken::Closed } else { Taken::Surplus };
+                let taken = if state.closed { Taken::Closed } else { Taken::Surplus };
+                // Jobs may be left that were posted while this worker searched.
+                self.leave(state, true);
+                return taken;
             }
             state.searching -= 1;
             state.parked += 1;
@@ -241,7 +254,7 @@ impl<T> Queue<T> {
         job
     }
 
-    /// Lets go of the lock after a worker took a job, waking whom that concerns.
+    /// Lets go of the lock after a worker took a job or ended, waking whom that concerns.
     fn leave(&self, mut state: MutexGuard<'_, State<T>>, took: bool) {
         if !took {
             return;
@@ -302,6 +315,31 @@ impl<T> Queue<T> {
     /// Counts a worker again that had stepped out. There may be more than the limit then, until one has nothing to do.
     pub fn step_in(&self) {
         self.lock().workers += 1;
+    }
+
+    /// Queues a job before all others, though the queue be full or closed, and allows one worker more than the limit until
+    /// [`Queue::relieve`]; whether one must be started, which is then counted. For a job that somebody waits for who keeps
+    /// a worker from it. The job may be one that is queued already.
+    pub fn rescue(&self, job: T) -> bool {
+        let mut state = self.lock();
+        state.extra += 1;
+        let workers = state.workers;
+        state.lines.push(Priority::Urgent, job, None, workers);
+        self.show(&state);
+        let wake = state.searching == 0 && state.choose();
+        let needs = !wake && state.searching == 0;
+        state.workers += usize::from(needs);
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        needs
+    }
+
+    /// Ends what [`Queue::rescue`] allowed: a worker too many ends when it comes for its next job.
+    pub fn relieve(&self) {
+        let mut state = self.lock();
+        state.extra = state.extra.saturating_sub(1);
     }
 
     /// Uncounts a worker that could not be started or ended on its own.

@@ -161,3 +161,54 @@ fn jobs_from_outside_are_dealt_to_the_workers_in_turn() {
 
     assert_eq!((2, 2), (mine[1] - mine[0], others[1] - others[0]));
 }
+
+#[test]
+fn jobs_from_outside_leave_though_a_worker_always_posts_new_ones() {
+    let queue = stealing();
+    queue.post(Priority::Normal, 7, None);
+
+    let mut taken = Vec::new();
+    for job in 100..=100 + u32::try_from(PATIENCE).unwrap() + 1 {
+        queue.post(Priority::Normal, job, Some(0));
+        taken.extend(queue.try_take(Some(0)));
+    }
+
+    assert!(taken.contains(&7));
+}
+
+#[test]
+fn a_worker_too_many_ends_before_it_takes_a_job() {
+    let queue = queue(1, 10);
+    assert!(queue.add_worker(false));
+    queue.step_out();
+    assert!(queue.add_worker(false));
+    queue.step_in();
+    post(&queue, 0);
+
+    assert_eq!(Taken::Surplus, take(&queue));
+    assert_eq!(Taken::Job(0), take(&queue));
+}
+
+#[test]
+fn a_rescued_job_goes_first_and_gets_a_worker_beyond_the_limit() {
+    let queue = queue(1, 1);
+    assert!(queue.add_worker(false));
+    post(&queue, 0);
+
+    assert!(queue.rescue(1));
+    assert_eq!(2, queue.workers());
+    assert_eq!(Taken::Job(1), take(&queue));
+    queue.relieve();
+    assert_eq!(Taken::Surplus, take(&queue));
+    assert_eq!(Taken::Job(0), take(&queue));
+}
+
+#[test]
+fn an_idle_worker_runs_a_rescued_job_and_no_other_is_started() {
+    let queue = queue(2, 10);
+    assert!(queue.add_worker(false));
+    assert_eq!(None, queue.take_or_search(0));
+
+    assert!(!queue.rescue(1));
+    assert_eq!(Taken::Job(1), queue.search(0, SOON));
+}

@@ -89,6 +89,7 @@ class ProcessRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
+        __tracebackhide__ = True
         try:
             yield from self._loop()
         except (Exception, GeneratorExit):
@@ -108,6 +109,7 @@ class ProcessRun:
         self.native.stop()
 
     def _loop(self) -> Iterator[list[Any]]:
+        __tracebackhide__ = True
         while True:
             fed = self.feed()
             values, raised = self.native.take()

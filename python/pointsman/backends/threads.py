@@ -181,6 +181,13 @@ _WINDOW_SECONDS = 0.002
 _MOST_AHEAD = 8192
 
 
+# Seconds for which the results of a job are left where they are while its last calls run on other threads. Arbitrary:
+# less than anybody notices, and more than a thread takes for what it claims at a time.
+_LAST_CALLS = 1e-3
+# The same where this thread has nothing else to do: progress is seen that often.
+_UNTIL_A_LOOK = 0.02
+
+
 def _computing(plan: Plan) -> float | None:
     """Seconds that a call was measured to compute."""
     seen = plan.observation
@@ -298,6 +305,7 @@ class ThreadRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
+        __tracebackhide__ = True
         shared = self._shared
         try:
             while True:
@@ -309,6 +317,7 @@ class ThreadRun:
                     if not self._closed_early and (shared.turned or self._is_to_be_planned_anew()):
                         self._closed_early = True
                         self._source.put_back(self.give_back())
+                self._wait_a_little()
                 # Asked before the results are taken: what is finished then has none that could still come.
                 finished = shared.figures()[3]
                 values, raised = shared.take()
@@ -330,6 +339,11 @@ class ThreadRun:
                     shared.wait(None if full else 0.001)
         finally:
             self.stop()
+
+    def _wait_a_little(self) -> None:
+        # Nobody looks at results before the end: those of a list that is complete need not be copied.
+        if self._eager and self._closed:
+            self._shared.wait_finished(_LAST_CALLS if self._shares else _UNTIL_A_LOOK)
 
     def stop(self) -> None:
         """Claim no further inputs; calls that run are let finish."""

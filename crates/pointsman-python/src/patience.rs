@@ -1,0 +1,155 @@
+//! Workers of thread pools that wait for calls: which of them wait in a circle, and how they are helped out of it.
+//!
+//! A worker that waits for a call of its own pool runs that call itself, if nobody has begun it: what lies below it on the
+//! stack waits for it anyway. It runs no other call meanwhile: that one might wait for what lies below. So workers may come
+//! to wait for each other until none is left to run what all wait for. Whoever has waited for some time looks whether that
+//! is so, and if it is, has the call run by a worker beyond the pool's limit.
+//!
+//! # Does not know
+//!
+//! What calls are, or how a circle is found ([`is_stuck`] does).
+//!
+//! # Invariants
+//!
+//! - P1. A worker that waits is on the list from the first look on, until it goes on.
+//! - P2. No Python object is dropped while the list's lock is held. A queue's lock may be taken under it, never the reverse.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pointsman_scheduler::{Awaits, Wait, is_stuck};
+use pyo3::prelude::*;
+
+use crate::ending::detached;
+use crate::serving;
+use crate::thread_pool::{Job, Shared};
+
+/// How long a worker that waits sleeps before it looks for a circle, at first and at most. Arbitrary: most calls are over
+/// before the first look, and a circle costs one such pause.
+const FIRST: Duration = Duration::from_micros(500);
+const LAST: Duration = Duration::from_millis(10);
+
+thread_local! {
+    static HERE: u8 = const { 0 };
+}
+
+/// A name of this thread.
+pub(crate) fn here() -> usize {
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
+
+/// What a call that is waited for does at the moment.
+pub(crate) enum Progress {
+    /// It is over.
+    Done,
+    /// This thread runs it.
+    RunsOn(usize),
+    /// A worker of its pool will run it, or does.
+    Queued,
+}
+
+struct Entry {
+    thread: usize,
+    home: Option<usize>,
+    pool: Arc<Shared>,
+    runner: Option<usize>,
+}
+
+static WAITING: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+fn list() -> MutexGuard<'static, Vec<Entry>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn name_of(pool: &Arc<Shared>) -> usize {
+    Arc::as_ptr(pool).addr()
+}
+
+/// Takes this thread off the list at the end (P1).
+struct Listed(usize);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut list = list();
+        // The last of this thread's: waits lie one inside the other.
+        let gone = list.iter().rposition(|entry| entry.thread == self.0).map(|at| list.remove(at));
+        drop(list);
+        drop(gone);
+    }
+}
+
+/// Puts this thread on the list, or says what it waits for now; whether it is in a circle.
+fn look(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) -> bool {
+    let thread = here();
+    let home = serving::home().filter(|home| home.worker_here().is_some()).map(|home| name_of(&home));
+    let entry = Entry { thread, home, pool: pool.clone(), runner };
+    let mut list = list();
+    let before = if listed.is_some() {
+        let place = list.iter_mut().rev().find(|entry| entry.thread == thread);
+        place.map(|place| std::mem::replace(place, entry))
+    } else {
+        list.push(entry);
+        *listed = Some(Listed(thread));
+        None
+    };
+    let waits: Vec<_> = list
+        .iter()
+        .map(|entry| Wait {
+            thread: entry.thread,
+            home: entry.home,
+            awaits: entry
+                .runner
+                .map_or_else(|| Awaits::Pool(name_of(&entry.pool), entry.pool.queue.workers()), Awaits::Thread),
+        })
+        .collect();
+    drop(list);
+    drop(before);
+    is_stuck(&waits, thread)
+}
+
+/// A pool that may have one more worker than its limit for as long as this lives.
+struct Lent<'a>(&'a Arc<Shared>);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.queue.relieve();
+    }
+}
+
+/// Waits on a worker until `progress` says that it is over, or the deadline has passed; says which. `wait` sleeps detached,
+/// for the time that it is given at most, and `job` is what a worker beyond the limit is to do if there is a circle.
+pub(crate) fn wait(
+    py: Python<'_>,
+    pool: &Arc<Shared>,
+    deadline: Option<Instant>,
+    progress: impl Fn() -> Progress,
+    wait: impl Fn(Duration) -> bool + Send + Sync,
+    job: impl Fn(Python<'_>) -> Option<Job>,
+) -> PyResult<bool> {
+    let mut pause = FIRST;
+    let mut listed = None;
+    let mut loans = Vec::new();
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if detached(py, || wait(left.map_or(pause, |left| left.min(pause)))) {
+            return Ok(true);
+        }
+        py.check_signals()?;
+        let runner = match progress() {
+            Progress::Done => return Ok(true),
+            Progress::RunsOn(thread) => Some(thread),
+            Progress::Queued => None,
+        };
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(false);
+        }
+        if look(pool, runner, &mut listed)
+            && runner.is_none()
+            && let Some(job) = job(py)
+        {
+            loans.push(Lent(pool));
+            pool.rescue(py, job)?;
+        }
+        pause = (2 * pause).min(LAST);
+    }
+}

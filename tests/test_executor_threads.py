@@ -1,0 +1,101 @@
+"""The threads of an executor are ordinary ones to whoever looks at them, and there are no more than are needed.
+
+What it does not know: which calls they run, or in which order.
+"""
+
+import ctypes
+import sys
+import threading
+
+import pytest
+
+import functions
+import pointsman
+from fixtures import wait_until
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_a_tracer_for_threads_sees_every_line_of_a_call():
+    lines = set()
+
+    def trace(frame, event, _argument):
+        if frame.f_code is not called.__code__:
+            return None
+        if event == "line":
+            lines.add(frame.f_lineno - called.__code__.co_firstlineno)
+        return trace
+
+    def called(n):
+        m = n + 1
+        return m * 2
+
+    threading.settrace(trace)
+    try:
+        with pointsman.Executor(1, backend="threads") as executor:
+            assert executor.submit(called, 2).result() == 6
+    finally:
+        threading.settrace(None)
+
+    assert lines == {1, 2}
+
+
+def test_whoever_reads_the_stacks_of_threads_sees_what_a_call_does():
+    gate, begun = threading.Event(), threading.Event()
+
+    def waits_in_here():
+        begun.set()
+        return gate.wait(functions.PATIENCE)
+
+    with pointsman.Executor(1, "seen", backend="threads") as executor:
+        future = executor.submit(waits_in_here)
+        assert begun.wait(functions.PATIENCE)
+        (thread,) = (thread for thread in threading.enumerate() if thread.name.startswith("seen"))
+        names, frame = [], sys._current_frames()[thread.ident]
+        while frame is not None:
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        gate.set()
+        assert future.result() is True
+
+    assert "waits_in_here" in names
+    # Below it is what started the thread.
+    assert names[-1] == "_bootstrap"
+
+
+def test_an_idle_executor_ends_its_threads_and_starts_others_when_they_are_needed(monkeypatch):
+    monkeypatch.setattr("pointsman.backends.threads.PATIENCE", 0.1)
+    with pointsman.Executor(4, backend="threads") as executor:
+        assert list(executor.map(functions.nap, range(20))) == list(range(20))
+        assert wait_until(lambda: executor.get_stats().active_threads == 0)
+        assert wait_until(lambda: not executor._threads)
+
+        assert list(executor.map(functions.nap, range(20))) == list(range(20))
+
+
+def stack_size():
+    """Bytes of stack of this thread, as the C library says."""
+    library = ctypes.CDLL(None)
+    attributes = ctypes.create_string_buffer(256)
+    library.pthread_self.restype = ctypes.c_void_p
+    assert library.pthread_getattr_np(ctypes.c_void_p(library.pthread_self()), attributes) == 0
+    address, size = ctypes.c_void_p(), ctypes.c_size_t()
+    assert library.pthread_attr_getstack(attributes, ctypes.byref(address), ctypes.byref(size)) == 0
+    library.pthread_attr_destroy(attributes)
+    return size.value
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the C library of Linux")
+def test_threads_have_a_stack_of_the_size_asked_for():
+    before = threading.stack_size()
+    with pointsman.Executor(1, backend="threads", thread_stack_size=24 << 20) as executor:
+        # More, if the C library has a larger one left of a thread that has ended; the usual one is smaller.
+        assert executor.submit(stack_size).result() > 23 << 20
+
+    assert threading.stack_size() == before
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_stack_that_the_system_refuses_is_refused_at_once(size):
+    with pytest.raises(ValueError, match="thread_stack_size"):
+        pointsman.Executor(thread_stack_size=size)
