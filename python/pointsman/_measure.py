@@ -162,9 +162,13 @@ class Meter:
         self._crowded = (seen.wall, seen.cpu) if self.company and self.computing > _COMPUTES else None
 
     def _lost_to_looks(self, sample: _native.Sample) -> float:
-        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
-        share = sample.cpu / max(sample.wall - self.disturbed, 1e-9)
-        return min(1.0, share) * self.disturbed
+        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead.
+
+        A look that lasts is mostly without the GIL itself; what it computed counts.
+        """
+        lost = min(self.disturbed, self.looking)
+        share = sample.cpu / max(sample.wall - lost, 1e-9)
+        return min(1.0, share) * lost
 
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
