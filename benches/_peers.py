@@ -232,9 +232,12 @@ POOLS: dict[str, Callable[[], Pool]] = {
 
 
 def preload(name: str) -> None:
-    """Import what a program that uses the pool of this name imports at its top."""
-    module = name if name in _OTHERS else "pointsman" if name.startswith("Executor") else "concurrent.futures.process"
-    importlib.import_module(module)
+    """Import what a program that uses the pool of this name imports at its top: the class, with all that it brings."""
+    if name.startswith("Executor"):
+        # Ours is imported when it is first named, as in `from pointsman import Executor`.
+        _ = importlib.import_module("pointsman").Executor
+        return
+    importlib.import_module(name if name in _OTHERS else "concurrent.futures.process")
 
 
 def installed(name: str) -> bool:

@@ -165,7 +165,7 @@ def future(kinds: dict[str, dict[str, float]]) -> Drawing:
     drawing.text(256, 188, "cancel(): only before it begins", size=11.5, tone="soft")
     drawing.text(635, 158, "result(), exception()", size=11.5, anchor="middle", code=True)
     drawing.text(403, 158, "done() is False", size=11.5, anchor="middle", code=True)
-    drawing.text(24, 226, "A call of 20 ms, seconds after submit was called:", size=12, bold=True)
+    drawing.text(24, 226, "A call of 20 ms, counted from when submit was called:", size=12, bold=True)
     y = 248.0
     for kind, moments in kinds.items():
         told = ", ".join(f"{name} {_table.seconds(at)}" for name, at in moments.items())

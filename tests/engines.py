@@ -45,6 +45,8 @@ class Elsewhere(NamedTuple):
     address: str
     # The process without which there is no cluster.
     head: psutil.Process
+    # Where the server of ray's clients listens, if that is installed.
+    client: str | None = None
 
 
 @contextlib.contextmanager
@@ -103,15 +105,17 @@ def _dask(folder, environment, started):
 
 
 def _ray(folder, environment, _started):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
+        port, client = free.getsockname()[1], other.getsockname()[1]
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=2", f"--port={port}"]
     command += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+    served = importlib.util.find_spec("grpc") is not None
+    command += [f"--ray-client-server-port={client}"] if served else []
     answer = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.name() == "gcs_server" and _is_of(process, folder):
-                return Elsewhere(f"127.0.0.1:{port}", process)
+                return Elsewhere(f"127.0.0.1:{port}", process, f"ray://127.0.0.1:{client}" if served else None)
     raise RuntimeError(f"no ray has started: {answer.stdout}{answer.stderr}")

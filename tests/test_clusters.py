@@ -3,6 +3,7 @@
 What it does not know: how an engine works. What all backends promise is in `test_contract_on_clusters.py`.
 """
 
+import json
 import os
 import pathlib
 import signal
@@ -275,6 +276,26 @@ def test_a_job_is_the_same_as_a_loop_and_sizes_its_chunks(kind, executor):
     assert len(calls) < 500
 
 
+def test_every_call_is_in_a_trace_with_where_and_when_it_ran(kind, executor, tmp_path):
+    path = tmp_path / "run.json"
+    with pointsman.trace(path):
+        pids = set(pointsman.execute(pid_of, range(40), backend=kind, max_workers=2))
+        executor.submit(square, 3).result(60)
+        with pytest.raises(ValueError, match="seven"):
+            executor.submit(fail_at_seven, 7).result(60)
+    whole = json.loads(path.read_text())
+    calls = [event for event in whole["traceEvents"] if event.get("cat") == "call"]
+    end = whole["otherData"]["seconds"] * 1e6
+
+    assert sorted(call["args"]["index"] for call in calls if call["name"] == "pid_of") == list(range(40))
+    assert {call["pid"] for call in calls if call["name"] == "pid_of"} == pids
+    assert [call["args"].get("ending") for call in calls if call["name"] in ("square", "fail_at_seven")] == [
+        None,
+        "raised",
+    ]
+    assert all(0 < call["ts"] <= call["ts"] + call["dur"] < end for call in calls)
+
+
 def test_an_endless_map_looks_only_so_far_ahead(kind):
     taken = []
 
@@ -463,6 +484,26 @@ def test_an_existing_cluster_is_left_running_and_its_death_keeps_results_and_fai
     assert all(there.address in str(error) for error in (*errors, caught.value))
 
 
+@needs("ray")
+def test_auto_is_the_ray_of_this_machine_and_an_address_of_its_clients_is_another_way_to_it(tmp_path, monkeypatch):
+    ways = {}
+    with elsewhere("ray", tmp_path) as there:
+        # Of several clusters on a machine ray takes the one that was started last; here it shall be ours.
+        monkeypatch.setenv("RAY_ADDRESS", there.address)
+        for address in filter(None, ["auto", there.client]):
+            with pointsman.cluster(address) as connection:
+                pids = set(pointsman.execute(pid_of, range(6), backend="ray"))
+                error = pointsman.options(backend="ray").submit(fail_at_seven, 7).exception(60)
+                ways[address] = (connection.address, connection.workers, os.getpid() in pids, type(error))
+            _cluster.close_shared()
+            assert there.head.is_running()
+
+    expected = {"auto": (there.address, 2, False, ValueError)}
+    if there.client:
+        expected[there.client] = (there.client, 2, False, ValueError)
+    assert ways == expected
+
+
 # --------------------------------------------------------------------- auto, with a cluster named
 
 
@@ -505,7 +546,7 @@ def test_auto_takes_a_named_cluster_only_where_it_is_predicted_to_be_faster(tmp_
             pretend(connection, speed=1e4)
             heavy = pointsman.optimize(len_and_count, inputs)
             pretend(connection)
-            own = pointsman.options(backend="dask").submit(pid_of, 1).result(60)
+            own = pointsman.options(backend="dask").submit(os.getenv, "ELSEWHERE").result(60)
         without = pointsman.optimize(count_up, range(400))
 
     assert measured == ("dask", 2, True)
@@ -516,7 +557,8 @@ def test_auto_takes_a_named_cluster_only_where_it_is_predicted_to_be_faster(tmp_
     assert candidates(slow)["dask"].struck_out is None
     assert "dask" not in (stays.backend, slow.backend, heavy.backend)
     assert any(reason.startswith("dask: sending") for reason in heavy.reasons)
-    assert own != os.getpid()
+    # Set for that cluster's workers alone.
+    assert own == str(tmp_path)
     assert "dask" not in candidates(without)
 
 

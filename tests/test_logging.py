@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 import functions
 import pointsman
+from fixtures import wait_until
 
 
 def double(number):
@@ -86,6 +88,20 @@ def test_the_death_of_a_worker_is_a_warning_that_says_what_becomes_of_its_place(
     assert text.endswith(": another takes its place")
 
 
+@native
+def test_the_death_of_an_idle_worker_is_told_though_nobody_asks_for_anything(caplog):
+    caplog.set_level(logging.WARNING, "pointsman")
+    with pointsman.Executor(1, backend="processes") as pool:
+        worker = pool.submit(os.getpid).result(functions.PATIENCE)
+        os.kill(worker, signal.SIGKILL)
+
+        assert wait_until(
+            lambda: any(f"process {worker} was killed by signal 9" in text for text in said(caplog, logging.WARNING))
+        )
+    (text,) = [text for text in said(caplog, logging.WARNING) if str(worker) in text]
+    assert text.endswith(": another takes its place")
+
+
 def test_workers_that_end_in_order_are_no_warning(caplog):
     caplog.set_level(logging.WARNING, "pointsman")
     with pointsman.Executor(2, backend="processes") as pool:
@@ -132,3 +148,37 @@ def test_a_program_without_logging_is_spared_its_import(tmp_path):
     answer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
 
     assert answer.returncode == 0, answer.stderr
+
+
+DAMAGED = """
+import sys
+import pointsman
+pointsman.remember(sys.argv[1])
+print(pointsman.execute(abs, range(3)))
+"""
+
+
+@pytest.mark.parametrize(("strict", "shown"), [((), True), (("-W", "error"), False)])
+def test_a_damaged_file_is_a_warning_that_names_it_and_the_line_and_never_an_error(tmp_path, strict, shown):
+    script, learnt = tmp_path / "program.py", tmp_path / "learnt.json"
+    script.write_text(DAMAGED)
+    learnt.write_text("{")
+    answer = subprocess.run(
+        [sys.executable, *strict, str(script), str(learnt)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (answer.returncode, answer.stdout) == (0, "[0, 1, 2]\n"), answer.stderr
+    assert (f"program.py:4: RuntimeWarning: ignored the damaged file {learnt}" in answer.stderr) == shown, answer.stderr
+    assert answer.stderr.count("Warning:") == shown
+
+
+def test_a_damaged_cache_of_the_machine_is_a_warning_too(tmp_path):
+    program = "from pathlib import Path; import pointsman._machine as m; Path(m._store().path).write_text('{')"
+    environ = {**os.environ, "POINTSMAN_CACHE_DIR": str(tmp_path)}
+    for command in (program, "import pointsman._machine as m; m._store(); print(len(m.constants()))"):
+        answer = subprocess.run(
+            [sys.executable, "-c", command], capture_output=True, text=True, timeout=60, check=True, env=environ
+        )
+
+    assert answer.stdout == "0\n"
+    assert f"RuntimeWarning: ignored the damaged cache file {tmp_path}" in answer.stderr

@@ -7,13 +7,17 @@ Invariants:
 """
 
 import concurrent.futures
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
+import deaths
 import functions
 import pointsman
 from fixtures import alive, wait_until
@@ -59,7 +63,13 @@ def swallow_everything(path):
             time.sleep(0)
 
 
-STUBBORN = [ignore_signals, spin_in_c, swallow_everything]
+def stop_itself(path):
+    functions.note(path, os.getpid())
+    # Neither its threads nor its handlers run any more.
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+STUBBORN = [ignore_signals, spin_in_c, swallow_everything, stop_itself]
 
 
 # ---------------------------------------------------------------------------------------------------------- timeout
@@ -149,6 +159,32 @@ def test_a_running_call_can_be_cancelled_by_force(executor, call, tmp_path):
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(functions.PATIENCE)
     assert wait_until(lambda: not psutil.pid_exists(pid) or not alive(psutil.Process(pid)))
+
+
+SPIN = "while True: pass"
+
+
+def start_and_wait(path, session):
+    child = subprocess.Popen([sys.executable, "-c", SPIN], start_new_session=session)
+    functions.note(path, child.pid)
+    child.wait()
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["its own", "detached"])
+def test_programs_that_a_call_runs_end_with_it_unless_they_have_a_session_of_their_own(executor, session, tmp_path):
+    path = tmp_path / "pid"
+    future = executor.submit(start_and_wait, str(path), session)
+    assert wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
+    child = psutil.Process(int(path.read_text()))
+    assert future.cancel(kill=True)
+    try:
+        assert (
+            wait_until(lambda: not psutil.pid_exists(child.pid) or not alive(child), 1.0 if session else 20)
+            is not session
+        )
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def test_cancel_stops_a_running_call_where_that_was_asked_for(executor, tmp_path):
@@ -381,9 +417,26 @@ def test_more_workers_than_cores_run_at_a_time(tmp_path):
 def test_shared_memory_stays_under_its_cap_and_a_full_one_waits():
     cap = 16 << 20
     with pointsman.Executor(2, backend="processes", shared_memory=cap) as made:
-        futures = [made.submit(functions.same, bytes([n % 256]) * (1 << 20)) for n in range(120)]
+        futures, most = [], 0
+        for n in range(120):
+            futures.append(made.submit(functions.same, bytes([n % 256]) * (1 << 20)))
+            most = max(most, sum(os.stat(f"/proc/self/fd/{number}").st_blocks * 512 for number in segments(cap)))
 
+        assert 1 << 20 < most <= cap
         assert [future.result(functions.PATIENCE)[0] for future in futures] == [n % 256 for n in range(120)]
+
+
+def test_the_environment_caps_shared_memory_too(monkeypatch):
+    monkeypatch.setenv("POINTSMAN_SHARED_MEMORY", str(16 << 20))
+    with pointsman.Executor(1, backend="processes") as one:
+        assert type(one.submit(len, bytes(64 << 20)).exception(functions.PATIENCE)) is pointsman.SharedMemoryFullError
+        assert one.submit(len, bytes(1 << 20)).result(functions.PATIENCE) == 1 << 20
+    monkeypatch.setenv("POINTSMAN_SHARED_MEMORY", "much")
+    with (
+        pointsman.Executor(1, backend="processes") as one,
+        pytest.raises(pointsman.InvalidArgumentError, match="SHARED_MEMORY"),
+    ):
+        one.submit(len, b"").result(functions.PATIENCE)
 
 
 def test_arguments_that_never_fit_fail_alone_and_larger_results_arrive():
@@ -435,15 +488,16 @@ def note_and_raise(path):
     raise ValueError("no such thing")
 
 
-def note_and_die(path):
+def note_and_die(path, how):
     functions.note(path, os.getpid())
-    os.kill(os.getpid(), signal.SIGKILL)
+    deaths.end(how)
 
 
-def note_and_die_twice(path):
+def note_and_die_after(path, good, deadly):
+    """End the process, but for the first `good` times and after `deadly` more."""
     functions.note(path, os.getpid())
-    if count_of(path) < 3:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if good < count_of(path) <= good + deadly:
+        deaths.end("SIGKILL")
 
 
 def test_an_initializer_that_raises_breaks_the_pool_at_once(tmp_path):
@@ -458,17 +512,35 @@ def test_an_initializer_that_raises_breaks_the_pool_at_once(tmp_path):
     assert len(path.read_text().split()) == 1
 
 
-def test_an_initializer_that_kills_its_worker_breaks_the_pool_at_the_third_time(tmp_path):
+SAID = {"SIGKILL": "signal 9", "SIGSEGV": "signal 11", "SIGABRT": "signal 6"}
+
+
+@pytest.mark.parametrize("how", deaths.WAYS)
+def test_an_initializer_that_kills_its_worker_breaks_the_pool_at_the_third_time(how, tmp_path):
     path = tmp_path / "calls"
-    with pointsman.Executor(1, backend="processes", initializer=note_and_die, initargs=(str(path),)) as one:
+    with pointsman.Executor(1, backend="processes", initializer=note_and_die, initargs=(str(path), how)) as one:
         error = one.submit(functions.square, 1).exception(functions.PATIENCE)
 
         assert isinstance(error, concurrent.futures.BrokenExecutor)
-        assert "SIGKILL" in str(error) or "signal 9" in str(error)
+        assert SAID.get(how, how) in str(error)
     assert len(path.read_text().split()) == 3
 
 
 def test_an_initializer_that_kills_its_worker_twice_is_forgiven(tmp_path):
     path = str(tmp_path / "calls")
-    with pointsman.Executor(1, backend="processes", initializer=note_and_die_twice, initargs=(path,)) as one:
+    with pointsman.Executor(1, backend="processes", initializer=note_and_die_after, initargs=(path, 0, 2)) as one:
         assert one.submit(functions.square, 4).result(functions.PATIENCE) == 16
+
+
+@pytest.mark.parametrize(("deadly", "breaks"), [(2, False), (99, True)])
+def test_an_initializer_that_kills_later_workers_breaks_the_pool_at_the_third_time(deadly, breaks, tmp_path):
+    path = tmp_path / "calls"
+    initargs = (str(path), 1, deadly)
+    with pointsman.Executor(1, backend="processes", initializer=note_and_die_after, initargs=initargs) as one:
+        assert one.submit(functions.square, 4).result(functions.PATIENCE) == 16
+        assert isinstance(one.submit(deaths.end, "SIGKILL").exception(functions.PATIENCE), pointsman.WorkerDied)
+        error = one.submit(functions.square, 5).exception(functions.PATIENCE)
+
+    assert isinstance(error, pointsman.PoolBrokenError) is breaks
+    assert error is None or breaks
+    assert len(path.read_text().split()) == 4

@@ -93,7 +93,7 @@ def path(tmp_path):
 
 native = pytest.mark.skipif(
     sys.platform != "linux" or os.environ.get("POINTSMAN_PROCESSES") == "stdlib",
-    reason="calls in worker processes of the standard library are traced as a job, not one by one",
+    reason="what is asked here only the native worker processes tell",
 )
 WAYS = [("inline", None), ("threads", 3), pytest.param("processes", 2, marks=native), ("auto", None)]
 

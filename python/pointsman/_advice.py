@@ -40,18 +40,23 @@ def advise(plan: Plan, job: Job, verdict: Verdict | None, threads: int, *, only_
     if job.prefer_threads and job.backend == "auto":
         _prefer_threads(plan)
     if verdict is not None:
-        plan.hints = verdict.hints
-        if only_none and _looks_pure(plan, verdict):
-            _warn(
-                plan,
-                f"every sampled call of {plan.function} returned None, and nothing that it does outlives the call: "
-                f"is a `return` missing?",
-            )
+        read(plan, verdict, only_none=only_none)
     if threads > 0:
         _warn(
             plan,
             f"nested parallelism: a call starts up to {threads} threads of its own; "
             f"workers times threads should stay near the core count",
+        )
+
+
+def read(plan: Plan, verdict: Verdict, *, only_none: bool) -> None:
+    """Add what the code says of the work, and of a `return` that may be missing."""
+    plan.hints = verdict.hints
+    if only_none and _looks_pure(plan, verdict):
+        _warn(
+            plan,
+            f"every sampled call of {plan.function} returned None, and nothing that it does outlives the call: "
+            f"is a `return` missing?",
         )
 
 

@@ -305,6 +305,8 @@ def execute(
     check_callback("progress_callback", progress_callback)
     if plan is not None:
         _check_plan(plan)
+    # IPython and pytest leave a frame out of tracebacks that has this: what raised is the user's.
+    __tracebackhide__ = True
     job = Job(
         func,
         (data,),
@@ -454,6 +456,7 @@ def _flatten(batches: Iterator[list[T]]) -> Iterator[T]:
 
 
 def _cleared(batches: Iterator[list[T]]) -> Iterator[list[T]]:
+    __tracebackhide__ = True
     batch: list[T] = []
     try:
         for batch in batches:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pointsman import _trace
 from pointsman._errors import InvalidArgumentError, WorkerDied
 from pointsman._executor import Executor
 from pointsman._executor_checks import failed_future
 from pointsman._job import awaited, check_callable, is_async, name_of
 from pointsman._scheduling import TaskPriority
 from pointsman._terms import NONE, Terms
-from pointsman.backends._cluster import Cluster, make, shared, unpack
-from pointsman.backends._cluster_worker import serve
+from pointsman.backends._cluster import Cluster, make, of_job, unpack
+from pointsman.backends._cluster_worker import serve, serve_timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -247,9 +248,13 @@ class _Flight:
         self.left = 0 if self.cluster.has_retries else retries
         self.retries = retries if self.cluster.has_retries else 0
         self.started: Any = None
+        # When it was sent, if somebody traces; else 0.
+        self.posted: int = 0
 
     def begin(self) -> None:
-        self.started = self.cluster.start(serve, *self.values, urgency=self.urgency, retries=self.retries)
+        self.posted = _trace.posted()
+        run = serve_timed if self.posted else serve
+        self.started = self.cluster.start(run, *self.values, urgency=self.urgency, retries=self.retries)
         self.cluster.when_done(self.started, self.arrived)
 
     def forward(self, future: Any) -> None:
@@ -265,8 +270,10 @@ class _Flight:
             return
         try:
             outcome = self.cluster.outcome(self.started, self.name)
+            _trace.ran(self.cluster.kind, self.name, self.posted, outcome.times)
             values, failures = unpack(outcome, self.name, None)
         except WorkerDied as error:
+            _trace.died(self.cluster.kind, self.name, self.posted)
             if self.left > 0:
                 self.left -= 1
                 self._once_more(error)
@@ -316,8 +323,8 @@ _executors: dict[Cluster, ClusterExecutor] = {}
 
 
 def shared_executor(kind: str, max_workers: int | None, address: str | None) -> ClusterExecutor:
-    """The executor of the program's own connection to a cluster; made anew when that was lost."""
-    cluster = shared(kind, address, max_workers)
+    """The executor of the cluster that `pointsman.cluster` named, or of the program's own; anew when that was lost."""
+    cluster = of_job(kind, address, max_workers, chosen=False)
     for lost in [known for known in _executors if known.closed]:
         del _executors[lost]
     if cluster not in _executors:

@@ -78,8 +78,8 @@ def cluster(address: None) -> None: ...
 def cluster(address: str | None) -> Connection | None:
     """Let `auto` count a cluster as a candidate, which it takes only when it is predicted to be faster.
 
-    The connection is made, and what a dispatch and the bytes cost is measured, at once. Jobs with `backend="dask"` or
-    "ray" and no address of their own use it, too.
+    The connection is made, and what a dispatch and the bytes cost is measured, at once. Jobs and `options` with
+    `backend="dask"` or "ray" and neither an address nor `max_workers` of their own use it, too.
 
     Parameters
     ----------

@@ -96,6 +96,15 @@ def processes_running(threads_each: int = 1) -> int:
     return 0 if pool is None or pool.closed else pool.size
 
 
+def start_up(function: Any) -> dict[str, Any]:
+    """What a first worker process would have to do before it can call the function, as the planner takes it."""
+    from pointsman import _functions, _zygote
+
+    if processes_running():
+        return {}
+    return {"imports": _functions.behind(function), "zygote_age": _zygote.age()}
+
+
 def interpreters(count: int) -> Any:
     """The program's pool of worker interpreters, with `count` of them or more."""
     global _interpreters  # noqa: PLW0603 - the state of this module

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _clusters, _default, _learning, _native, _planner
+from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
@@ -21,7 +21,7 @@ from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pointsman._job import Job
     from pointsman._meaning import Verdict
@@ -40,15 +40,20 @@ _LONG_CALL = 1e-3
 _MANY = 12
 # Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
 # start them takes as long, and a first call often computes only because it imports.
-_SURE = 0.02
+_SURE = 0.012
+# Seconds after which the process that forks workers is started for a call that computes: it takes a core meanwhile,
+# which the calls need if this one was only importing and connecting. It needs as long as is left until `_SURE`.
+_PREPARE = 0.006
 # Share of its time for which a call that lasts has computed, from which on processes may be the answer.
 _BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
+# Work from which on a few calls from all over the list are made first: before that the function must be read.
+_WORTH_LOOKING_AHEAD = 0.05
+# Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
+_LATE_READING = 0.2
 # Backends whose workers share no memory with the caller.
-_APART = ("processes", "interpreters")
-# Those, and where calls travel further.
-_AWAY = (*_APART, *CLUSTERS)
+_AWAY = (*_asking.APART, *CLUSTERS)
 _UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
@@ -65,7 +70,9 @@ class Run:
         self._decided: Plan | None = None
         self._latest: Plan | None = None
         self.plan = plan
-        self.delivered = 0
+        # Results that were given, and those of them that were made in their turn.
+        self.delivered = self._in_turn = 0
+        self._ahead: _ahead.Ahead | None = None
         self._total = job.source.left()
         self._given = plan
         # The plain loop that ended early for another look.
@@ -108,22 +115,28 @@ class Run:
     def stream(self) -> Iterator[list[Any]]:
         """Yield lists of results in order; raise what a call raised after the results before it."""
         self._start = began = perf_counter()
+        __tracebackhide__ = True
         error: BaseException | None = None
+        results = self._stream()
         try:
-            for values in self._stream():
-                self.delivered += len(values)
-                yield values
+            for values in results:
+                self._in_turn += len(values)
+                for ready in (values,) if self._ahead is None else self._ahead.merge(values, self.delivered):
+                    self.delivered += len(ready)
+                    yield ready
             self._learn()
         except BaseException as why:
             error = why
             raise
         finally:
+            results.close()
             self.job.ended(self.delivered, perf_counter() - began, error)
             if self._meter is not None:
                 self._meter.close()
         if self.plan is not None:
             self.plan.samples = tuple(self._samples)
             seconds = perf_counter() - began
+            self._read_late(self.plan, seconds)
             self.plan.actual = Actual(
                 seconds=seconds,
                 after_decision=seconds - self.plan.decided_after,
@@ -131,13 +144,22 @@ class Run:
                 backend=self.plan.backend,
             )
 
+    def _read_late(self, plan: Plan, seconds: float) -> None:
+        """Let the plan say what the code itself promises, where nothing rested on that, if it costs next to nothing."""
+        if self._verdict is None and self._meter is not None and self.job.backend == "auto" and seconds > _LATE_READING:
+            self._judge()
+            if self._verdict is not None:
+                _advice.read(plan, self._verdict, only_none=self._only_none)
+
     def prepare(self) -> Plan:
         """Measure and decide without running the rest; the results of the measured calls are dropped."""
-        self.plan = self._fixed()
+        self.plan = _asking.fixed(self.job)
         if self.plan is None:
             for values in self._sample(watched=False):
                 self.delivered += len(values)
+                self._in_turn += len(values)
             self.plan = self.decide()
+            self._read_late(self.plan, float("inf"))
             self._learn()
             if self._meter is not None:
                 self._meter.close()
@@ -146,21 +168,23 @@ class Run:
     def _learn(self) -> None:
         """Keep what was measured for the next job of this function."""
         meter, known = self._meter, self._recalled
-        if meter is None or known is None or self._as_before or not meter.calls:
+        if meter is None or known is None or self._as_before or not meter.calls or self._is_corrected():
             return
         # Calls beside which others were started have waited for those, too.
         seen = meter.observation() if not self._crowded or meter.calls == 1 else self._alone
         if seen is not None and seen.calls * seen.wall >= _LONG_CALL:
             known.learn(_planner.observed(seen))
 
-    def _stream(self) -> Iterator[list[Any]]:
+    def _stream(self) -> Generator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
         source = self.job.source
-        self.plan = self._given or self._fixed()
+        __tracebackhide__ = True
+        self.plan = self._given or _asking.fixed(self.job)
         while True:
             if self.plan is None:
                 yield from self._sample(watched=True)
                 if self._early is None:
+                    self._look_ahead()
                     self.plan = self.decide()
             if self._early is None:
                 yield from self._follow()
@@ -182,21 +206,25 @@ class Run:
         If they agree the run goes on with the better figures. If not, what it has not begun is put back, and the plan
         for that is returned.
         """
+        from pointsman.backends.threads import ThreadRun
+
         plan, left = self.plan, early.growable()
         if plan is None or self._meter is None or not self._meter.calls:
             return None
         if self._foreseen and self._recalled is not None:
             self._foreseen = self._recalled.agrees(self._meter.wall, self._meter.cpu, self._meter.calls)
+        # What the first call waited for may have been our starting others; theirs tell.
+        seen = self._meter.corrected(*early.observed()) if isinstance(early, ThreadRun) else None
         if not left:
             # Nothing can be changed any more; the figures can be those of a whole call.
-            again = self.decide(left=self._left)
+            again = self.decide(left=self._left, seen=seen)
             if again.place == plan.place:
                 again.max_workers, again.decided_after = plan.max_workers, plan.decided_after
                 self.plan = again
             else:
                 plan.price_again(again)
             return None
-        later = self.decide(left=left)
+        later = self.decide(left=left, seen=seen)
         if later.place == plan.place:
             early.grow(later)
             self.plan = later
@@ -208,27 +236,13 @@ class Run:
         self.job.source.put_back(early.give_back())
         return later
 
-    def _fixed(self) -> Plan | None:
-        """Return the plan that follows from the options alone, without measuring anything."""
-        job = self.job
-        if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
-            return _said(job, "processes", job.max_workers or _whole_cores())
-        if job.backend == "interpreters":
-            return _said(job, "interpreters", job.max_workers or _whole_cores())
-        if job.backend in CLUSTERS:
-            return _said(job, job.backend, job.max_workers or 0)
-        if job.backend == "threads" and job.max_workers is not None:
-            return _said(job, "threads", job.max_workers)
-        if job.backend == "inline" or job.max_workers == 1:
-            return _said(job, "inline", 1)
-        return None
-
     def _sample(self, *, watched: bool) -> Iterator[list[Any]]:
         """Run the first calls here, measured, until it is known what a call is like. Their results count."""
         job, source = self.job, self.job.source
+        __tracebackhide__ = True
         if self._meter is not None:
             self._meter.close()
-        meter = self._meter = Meter()
+        meter = self._meter = Meter(self._start)
         count, wanted = 1, job.sample_size
         # What was remembered is for the first calls of a run; who asks for figures gets those of calls made now.
         self._trusting = watched and self._recalled is None and wanted is None and not job.profile
@@ -253,6 +267,18 @@ class Run:
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
 
+    def _look_ahead(self) -> None:
+        """Make a few calls from all over the list before it is decided, if nobody can see that: it may be sorted."""
+        job, meter, left = self.job, self._meter, self.job.source.left()
+        if self._ahead is not None or self._as_before or meter is None or not left or not _ahead.may_be(job):
+            return
+        computes = meter.calls and meter.cpu > _BUSY * meter.wall
+        if computes and left * meter.mean > _WORTH_LOOKING_AHEAD:
+            self._judge()
+            if self._verdict is not None and self._verdict.quiet:
+                self._ahead = _ahead.Ahead(job)
+                self._ahead.run(meter)
+
     def _is_enough(self, meter: Meter) -> bool:
         """Whether what was measured will do for a decision."""
         left, wanted = self.job.source.left(), self.job.sample_size
@@ -269,6 +295,8 @@ class Run:
         if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
             # The first call may have imported, opened and filled what later ones find: one more tells.
             self._alone = meter.observation()
+            if self.job.backend == "auto" and meter.held > _BUSY * meter.wall and meter.mean * _MANY > _SURE:
+                self._prepare_processes()
             meter.forget()
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
@@ -280,17 +308,19 @@ class Run:
         are started beside it.
         """
         job, meter = self.job, self._meter
+        __tracebackhide__ = True
         watched = watched and job.backend == "auto" and job.source.sized and not job.lazy and _has_gil()
         iterator = iter(items)
         results: list[Any] = []
         if watched:
             self._running, self._begun = (items, iterator), 0
-            pilots.watch(self, pilots.FIRST if look else inline.LATE)
+            first = meter is None or not meter.looked
+            pilots.watch(self, (pilots.FIRST if first else pilots.LATER) if look else inline.LATE)
         if meter is not None:
             meter.begin(look=look)
         try:
             results = inline.run_batch(
-                job.at(self.delivered),
+                job.at(self._in_turn),
                 items,
                 iterator,
                 results,
@@ -329,13 +359,14 @@ class Run:
     def _follow(self) -> Iterator[list[Any]]:
         """Run what is left as planned; a plain loop ends early when another look is due."""
         job = self.job
+        __tracebackhide__ = True
         while self.plan is not None and self.plan.backend != "inline":
-            given, delivered = job.source.given, self.delivered
+            given, in_turn = job.source.given, self._in_turn
             try:
                 yield from self._open(self.plan).stream()
             except CannotTravelError as why:
                 # Calls that were begun and have no result must not be made twice: the error is their answer.
-                if job.source.given - given != self.delivered - delivered:
+                if job.source.given - given != self._in_turn - in_turn:
                     raise
                 # Where the user asked for processes this is the answer; where we chose them it is our mistake.
                 if job.backend != "auto" or job.source.ended:
@@ -349,6 +380,7 @@ class Run:
     def _inline(self) -> Iterator[list[Any]]:
         """Run what is left here, until it is done or the calls cost something else than was measured."""
         job, source = self.job, self.job.source
+        __tracebackhide__ = True
         expected = self._mean()
         count = inline.first_count(job, expected)
         take = source.stretch if inline.goes_through_anything(job) else partial(source.take, brief=True)
@@ -364,22 +396,25 @@ class Run:
                 return
             count = inline.next_count(job, made, took)
 
-    def decide(self, *, left: int | None = None, seen: _native.Observation | None = None) -> Plan:
-        """Ask the planner about the calls that are left; `seen` is what a batch that still runs tells."""
+    def decide(self, *, left: int | None = None, seen: _native.Observation | None = None, quick: bool = False) -> Plan:
+        """Ask the planner about the calls that are left; `seen` is what a batch that still runs tells.
+
+        With `quick` the function is not read first: the answer holds only if it is none that would need that.
+        """
         job, meter = self.job, self._meter
         left = job.source.left() if left is None else left
         if meter is None or (meter.calls == 0 and seen is None):
-            return _said(job, "inline", 1)
+            return _asking.said(job, "inline", 1)
         if seen is None and self._as_before and self._recalled is not None:
             seen = self._recalled.observation()
         backends = ["inline", "threads"] if job.backend == "threads" else None
-        mean = meter.mean if seen is None else seen.held + seen.free + seen.wait
+        mean = self._mean() or 0.0 if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
         if expected < _TRIFLE and backends is None and self._looped is not None:
             # The last calls of a plain loop: what was decided for all of them says more.
             return self._looped
         if expected < _TRIFLE and backends is None:
-            plan = _said(job, "inline", 1)
+            plan = _asking.said(job, "inline", 1)
             plan.calls, plan.calls_left = self._total, left
             plan.decided_after = perf_counter() - self._start
             seen = meter.observation() if seen is None else seen
@@ -389,33 +424,23 @@ class Run:
             return self._advised(plan)
         cluster = _clusters.facts()
         forks = expected > _WORTH_READING and not self._struck.keys() >= set(_AWAY)
-        # Calls may go to a cluster however few they are: nothing has to be started there.
-        if backends is None and (forks or cluster is not None):
-            self._judge()
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
-            meter.size(self._arguments, self._results)
+            meter.size([*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
             if meter.cannot_travel:
                 for away in _AWAY:
                     self._struck.setdefault(away, "an argument or a result cannot be pickled")
-        plan = _planner.decide(
-            meter.observation() if seen is None else seen,
-            calls=left,
-            max_workers=job.max_workers or (inline.MOST_LAZY if job.lazy else None),
-            chunksize=job.chunksize,
-            threads_running=_default.threads_running(),
-            processes_running=_default.processes_running(),
-            interpreters_running=_default.interpreters_running(),
-            caller_shares=True,
-            # What was not read stays, though workers that run already would cost nothing to start.
-            struck=self._struck
-            if self._verdict is not None or backends
-            else dict.fromkeys(_AWAY, _UNREAD) | self._struck,
-            backends=backends,
-            target_chunk_seconds=job.target,
-            function=job.name,
-            all_calls=self._total,
-            cluster=cluster,
-        )
+        if seen is None:
+            seen = meter.observation()
+            seen = self._ahead.correct(seen) if self._is_corrected() and self._ahead is not None else seen
+        # Calls may go to a cluster however few they are: nothing has to be started there.
+        reads = backends is None and (forks or cluster is not None)
+        # What was not read stays, though workers that run already would cost nothing to start.
+        shut = {} if reads or backends or self._verdict else dict.fromkeys(_AWAY, _UNREAD)
+        plan = _asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster)
+        if reads and not quick and self._verdict is None and plan.backend in _AWAY:
+            # Only now: it takes some milliseconds.
+            self._judge()
+            plan = _asking.priced(job, seen, left, self._total, self._struck, backends, cluster)
         plan.decided_after = perf_counter() - self._start
         return self._advised(plan)
 
@@ -441,22 +466,21 @@ class Run:
             self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
 
     def _prepare_processes(self) -> None:
-        """Let the process that forks workers boot while it is still being decided whether there shall be any."""
-        from pointsman import _zygote
-        from pointsman._machine import facts
-
-        if facts().cores > 1:
-            try:
-                _zygote.prepare(self.job.function)
-            except OSError as why:
-                self._struck["processes"] = f"no process can be started: {why}"
+        why = _asking.prepare_processes(self.job)
+        if why is not None:
+            self._struck["processes"] = why
 
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
         """Make the run of a plan that is not inline."""
         if plan.backend == "threads":
             from pointsman.backends.threads import ThreadRun
 
-            return ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
+            run = ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
+            meter = self._meter
+            if meter is not None and meter.spinners.are_there and meter.held < _BUSY * meter.wall:
+                # What they do may have been for the calls, after all: then fewer of these should run.
+                run.review = meter.spinners.run_on
+            return run
         if plan.backend in CLUSTERS:
             from pointsman.backends.clusters import ClusterRun
 
@@ -471,13 +495,20 @@ class Run:
 
     def _base(self) -> int:
         """Index of the first input that is left: while a batch runs its inputs come before."""
-        return self.delivered + (len(self._running[0]) if self._running is not None else 0)
+        return self._in_turn + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:
+        if self._ahead is not None and self._is_corrected():
+            return self._ahead.mean
         return self._meter.mean if self._meter is not None and self._meter.calls else None
 
-    def checkpoint(self) -> bool:
-        """Look at a batch that still runs, from the pilot's thread; whether to look again later.
+    def _is_corrected(self) -> bool:
+        """Whether calls from all over the list say something else than those that were measured last."""
+        meter, ahead = self._meter, self._ahead
+        return meter is not None and ahead is not None and ahead.corrects(meter.mean)
+
+    def checkpoint(self) -> float:
+        """Look at a batch that still runs, from the pilot's thread; the seconds until the next look, 0 for none.
 
         A long first call is reason enough to start others: waiting until it is over would cost its whole length.
         """
@@ -486,12 +517,12 @@ class Run:
             meter, running = self._meter, self._running
             seen = meter.peek() if meter is not None and running is not None else None
             if meter is None or running is None or seen is None:
-                return False
+                return 0.0
             items, iterator = running
             unreached = iterator.__length_hint__()  # type: ignore[attr-defined]
             left = (self.job.source.left() or 0) + unreached if self._early is None else self._early.growable()
             if not left:
-                return False
+                return 0.0
             # One call that does not end, or many that do? A call that was there at the last look has lasted since.
             begun = len(items) - unreached
             stuck = begun in (1, self._begun)
@@ -500,9 +531,9 @@ class Run:
                 if self._early is None:
                     with pilots.brisk():
                         run = self._early_run(seen, begun, left, stuck=stuck)
-                    if run is not None:
-                        run.start()
-                        self._early = run
+                        if run is not None:
+                            run.start()
+                            self._early = run
                 else:
                     # The call that runs is one of those to be planned for: the caller is busy with it.
                     plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
@@ -513,7 +544,8 @@ class Run:
             finally:
                 meter.disturbed += perf_counter() - began
                 meter.looking += thread_time() - busy
-            return True
+            due = [point - seen.wall for point in (_PREPARE, _SURE) if seen.wall < point and self._early is None]
+            return max(pilots.FIRST, min([seen.wall, *due]))
 
     def _early_run(self, seen: _native.Sample, begun: int, left: int, *, stuck: bool) -> ThreadRun | ProcessRun | None:
         """Decide while a batch runs in its `begun`th call; the run to start beside it, if there shall be one."""
@@ -521,17 +553,26 @@ class Run:
         if meter is None or self._running is None:
             return None
         items, iterator = self._running
-        if "processes" not in self._struck and seen.cpu > _BUSY * seen.wall:
-            self._prepare_processes()
-        meter.size(list(items[-1:]), [])
         part = meter.partial(seen, 1 if stuck else begun, partial=stuck)
         known = self._recalled
         self._foreseen = (
             self._trusting and known is not None and stuck and known.allows(part.held + part.free, part.wait)
         )
         whole = known.observation() if self._foreseen and known is not None else None
-        plan = self.decide(left=left + 1, seen=whole or part)
-        hasty = plan.backend in _AWAY and not meter.looked and seen.wall < _SURE and whole is None
+        early = not meter.looked and whole is None
+        if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
+            self._prepare_processes()
+            if early and self._verdict is None:
+                # While that boots: both will be needed at once.
+                self._judge()
+        if early and seen.wall < _SURE and meter.computing > _BUSY and part.held > _BUSY * seen.wall:
+            # Only processes could help, and for them it is too soon.
+            return None
+        meter.size([*items[-1:], *source.spread(2)], [])
+        plan = self.decide(left=left + 1, seen=whole or part, quick=True)
+        if plan.backend in _AWAY and not (early and seen.wall < _SURE):
+            plan = self.decide(left=left + 1, seen=whole or part)
+        hasty = plan.backend in _AWAY and early and seen.wall < _SURE
         if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1
@@ -545,35 +586,8 @@ class Run:
         source.put_back(rest)
         self.plan = plan
         meter.company = plan.backend == "threads"
+        meter.crowd(seen)
         return self._open(plan)
-
-
-def _said(job: Job, backend: str, workers: int) -> Plan:
-    """Return the plan that the options dictate."""
-    asked = f"backend={job.backend!r} and max_workers={job.max_workers!r} were asked for"
-    return Plan(
-        backend=backend,
-        max_workers=workers,
-        processes=workers if backend in _APART else 0,
-        chunksize=job.chunksize or 1,
-        function=job.name,
-        calls=job.source.left(),
-        calls_left=job.source.left(),
-        warnings=(_advice.NOT_SAMPLED,) if job.profile else (),
-        reasons=(asked,) if job.backend != "auto" else _stoppable(job),
-    )
-
-
-def _stoppable(job: Job) -> tuple[str, ...]:
-    return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
-
-
-def _whole_cores() -> int:
-    from math import ceil
-
-    from pointsman._machine import facts
-
-    return max(1, ceil(facts().cores))
 
 
 def _has_gil() -> bool:

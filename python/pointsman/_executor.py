@@ -30,7 +30,6 @@ from pointsman._job import (
     check_count,
     name_of,
 )
-from pointsman._learning import Observed, lookup
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler
 from pointsman._standing_in import StandardAttributes, check_context
@@ -137,6 +136,11 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         self._asked = backend
         self._backend = check_choices(backend, on_worker_death, scheduler, self._mp_context)
         self._learns = backend == "auto" and max_workers is None and initializer is None
+        if self._learns:
+            # Not where nothing is learnt: it takes a while to import.
+            from pointsman import _learning
+
+            self._learning = _learning
         self._chosen = max_workers is not None
         self._max_workers = check_workers(max_workers) or self._default_workers()
         if initializer is not None and not callable(initializer):
@@ -210,11 +214,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         )
 
     def _start_processes(self, fn: Callable[..., Any]) -> Any:
-        from pointsman._functions import note
-        from pointsman._pool import make
+        from pointsman._pool import make, prepare
 
-        # What the function's module imports can be there before the first worker is.
-        note(getattr(fn, "__module__", None) or "")
+        prepare(fn)
         return make(
             self._max_workers,
             initializer=self._initializer,
@@ -273,9 +275,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
                 return self._submit_to_loop(fn, args, kwargs)
             fn = awaited(fn)
         elif self._learns:
-            learnt = lookup(fn)
+            learnt = self._learning.lookup(fn)
             if learnt is not None and not learnt.is_known:
-                fn = Observed(fn, learnt)
+                fn = self._learning.Observed(fn, learnt)
             elif learnt is not None and learnt.leaves:
                 try:
                     return self._submit_to_process(fn, args, kwargs, rank=rank)

@@ -41,6 +41,32 @@ def note(module: str) -> None:
             needed.append(name)
 
 
+# Modules that a worker has before it imports anything for its calls.
+_BARE = """_collections_abc _weakrefset abc builtins codecs collections contextlib copyreg encodings functools gc
+genericpath io itertools marshal operator os posix posixpath reprlib stat sys time weakref"""
+_THERE = frozenset(
+    {*_BARE.split(), "__future__", "enum", "keyword", "pointsman", "signal", "types", "typing", "warnings"}
+)
+_behind: dict[str, int] = {}
+
+
+def behind(function: Any) -> int:
+    """How many modules a new worker has to import to call the function, roughly: those of packages its module names."""
+    name = getattr(getattr(function, "func", function), "__module__", None) or ""
+    count = _behind.get(name)
+    if count is None:
+        holder = modules.get(name)
+        packages = {name.partition(".")[0]}
+        for value in list(vars(holder).values()) if holder is not None else ():
+            if type(value) is ModuleType:
+                packages.add(value.__name__.partition(".")[0])
+            elif isinstance(value, type | FunctionType):
+                packages.add(str(value.__module__).partition(".")[0])
+        packages -= {*_THERE, "__main__", ""}
+        count = _behind[name] = sum(module.partition(".")[0] in packages for module in list(modules))
+    return count
+
+
 class _Ref:
     """Stands for a function of the same pack, or for a module."""
 

@@ -26,7 +26,7 @@ def begin(packed: bytes | None) -> None:
         initializer(*initargs)
 
 
-def load(function: bytes, items: bytes, imports: list[str]) -> tuple[Sent, float]:
+def load(function: bytes, items: bytes, imports: list[str]) -> tuple[Sent, float, None]:
     """Load a function and inputs, and import modules."""
     began = perf_counter()
     try:
@@ -37,7 +37,7 @@ def load(function: bytes, items: bytes, imports: list[str]) -> tuple[Sent, float
         sent: Sent = True, dumps_anyway(None)
     except BaseException as error:  # noqa: BLE001 - unpickling and importing run the user's code
         sent = False, _outcome.pack_exception(error)
-    return sent, perf_counter() - began
+    return sent, perf_counter() - began, None
 
 
 def imports_of(function: Callable[..., Any], known: Mapping[str, object]) -> list[str]:

@@ -23,7 +23,7 @@ import weakref
 # Before a pool of ours is registered: its hook at the program's end, which waits for calls, is to run after ours.
 from concurrent.futures.interpreter import InterpreterPoolExecutor  # type: ignore[import-not-found,unused-ignore]
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pointsman import _errors, _machine
 from pointsman._interpreter_worker import imports_of, load
@@ -57,6 +57,8 @@ begin(packed)
 
 class Interpreters(StandardProcesses):
     """A pool of worker interpreters. They start when calls wait and none is idle."""
+
+    kind: ClassVar[str] = "interpreter"
 
     def __init__(
         self,

@@ -3,11 +3,15 @@
 Decisions are INFO, changes of mind and workers that died are WARNING, details are DEBUG. `logging` is dear to import: a
 program that has not imported it has no handler that could hear anything.
 
+A file of the user's that is damaged, or cannot be read or written, is a Python warning besides: a program that never
+looks at logs would otherwise not learn that what it asked to be remembered is not.
+
 Does not know who listens.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +75,29 @@ def finished(job: Any, calls: int, seconds: float, error: BaseException | None) 
         log.debug("%s: ended by %s after %d results and %.3g s", job.name, type(error).__name__, calls, seconds)
 
 
+# What killed a worker process, with which number, its process id, and whether another takes its place.
+Death = tuple[str, int, int, bool]
+
+
+def tell_unasked(deaths: list[Death]) -> None:
+    """Tell of worker processes that died, on a thread of its own: this one is none of Python's."""
+    if listener is None and heard() is None:
+        return
+    import threading
+
+    try:
+        threading.Thread(target=tell_of_deaths, args=(deaths,), name="pointsman-obituary", daemon=True).start()
+    except RuntimeError:
+        # The program is ending, and starts no more threads.
+        tell_of_deaths(deaths)
+
+
+def tell_of_deaths(deaths: list[Death]) -> None:
+    """Tell of worker processes that died."""
+    for death in deaths:
+        worker_died(*death)
+
+
 def worker_died(cause: str, number: int, pid: int, replaced: bool) -> None:
     """Tell of a worker process that died."""
     if listener is not None:
@@ -80,6 +107,30 @@ def worker_died(cause: str, number: int, pid: int, replaced: bool) -> None:
         what = {"signal": f"was killed by signal {number}", "exit": f"ended itself with code {number}"}
         then = "another takes its place" if replaced else "none takes its place"
         log.warning("the worker process %d %s: %s", pid, what.get(cause, f"died ({cause})"), then)
+
+
+def file_ignored(message: str) -> None:
+    """Say that a file is not used or not written: to the log, and as a `RuntimeWarning` where the program called us.
+
+    Never raises, also where warnings are errors: no call fails over a file that only saves time.
+    """
+    logger().warning(message)
+    from warnings import warn
+
+    try:
+        warn(message, RuntimeWarning, stacklevel=_steps_out())
+    except RuntimeWarning:
+        logger().debug("the warning is not raised: no call fails over such a file")
+
+
+def _steps_out() -> int:
+    """Frames from the caller of this function to the first that is not of this package."""
+    package = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 - pathlib is dear to import
+    frame = sys._getframe(1)  # noqa: SLF001 - as `warnings` does
+    steps = 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, steps = frame.f_back, steps + 1
+    return steps
 
 
 def _place(plan: Any) -> str:

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from logging import Logger
     from typing import NamedTuple
 else:
     # `typing.NamedTuple` loads annotationlib from 3.14 on, which takes longer than all else here.
@@ -435,10 +434,10 @@ def _load(path: str) -> dict[str, Constant]:
         entries = {name: Constant(**found[name]) for name in CONSTANTS if name in found}
         damaged = [name for name, entry in entries.items() if not all(map(_plausible, entry[:2]))]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        _log().warning("ignored the damaged cache file %s (%s); it will be replaced", path, error)
+        _warn(f"ignored the damaged cache file {path} ({error}); it will be replaced")
         return {}
     if damaged:
-        _log().warning("ignored %s in the damaged cache file %s", ", ".join(damaged), path)
+        _warn(f"ignored {', '.join(damaged)} in the damaged cache file {path}")
     return {name: entry for name, entry in entries.items() if name not in damaged}
 
 
@@ -459,10 +458,12 @@ def _write(path: str, entries: Mapping[str, Constant]) -> None:
             os.unlink(temporary)
             raise
     except OSError as error:
-        _log().debug("did not write %s: %s", path, error)
+        from pointsman import _log
+
+        _log.logger().debug("did not write %s: %s", path, error)
 
 
-def _log() -> Logger:
+def _warn(message: str) -> None:
     from pointsman import _log
 
-    return _log.logger()
+    _log.file_ignored(message)

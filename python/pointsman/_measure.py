@@ -1,6 +1,7 @@
 """Measures calls while they run: GIL-held, GIL-free and waiting seconds, and the bytes that would travel.
 
-The only module that reads clocks for a decision, and the only one that sizes values. Does not know plans or backends.
+Reads the clocks for a decision (`_spinning` those of other threads), and is the only module that sizes values. Does not
+know plans or backends.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from typing import Any
 
 from pointsman import _native
 from pointsman._plan import Sample
+from pointsman._spinning import LONGEST, Spinners
 
 _idle_probes: list[_native.Probe] = []
 
 # Looks at a running thread from which on the rate at which the GIL changes hands tells anything; with fewer a single
 # change weighs as much as a habit. Arbitrary between 20 and 100.
 _LOOKS_FOR_FLIP = 40
-# The share of a core from which on other threads count as busy, and the seconds after which they are busy on behalf of
-# the calls: the threads of OpenBLAS spin for 40 ms of CPU time after its import (measured).
+# The share of a core from which on other threads count as busy; those of a BLAS that a call imports spin for a while.
 _NESTED = 0.25
-_SPINS = 0.06
+# Share of its time for which a call computes that then waits for the GIL, or a core, once it has company.
+_COMPUTES = 0.5
+# Calls beside a measured one from which on theirs say more than that one.
+_ENOUGH_BESIDE = 3
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
@@ -30,7 +34,9 @@ class Meter:
     """Adds up what was seen of a function's calls."""
 
     __slots__ = (
+        "_crowded",
         "_last_look",
+        "_last_wall",
         "_queued",
         "_since",
         "_thread",
@@ -39,6 +45,7 @@ class Meter:
         "cannot_travel",
         "children",
         "company",
+        "computing",
         "cpu",
         "disturbed",
         "flip",
@@ -52,12 +59,14 @@ class Meter:
         "probe",
         "result_bytes",
         "samples",
+        "spinners",
         "squares",
         "threads",
         "wall",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, since: float | None = None) -> None:
+        """Be of a job that began at `since` (seconds of `perf_counter`); now, if nothing is said."""
         self.calls = 0
         self.wall = self.cpu = self.held = self.flip = 0.0
         # CPU seconds of the programs that calls started and waited for.
@@ -66,8 +75,12 @@ class Meter:
         self.others = 0.0
         # Whether helpers of ours run calls in this process, too: what other threads use is theirs then.
         self.company = False
-        self._since = perf_counter()
-        self._last_look = (0.0, 0.0)
+        self._since = perf_counter() if since is None else since
+        self.spinners = Spinners(self._since)
+        # Wall, other threads' CPU, own CPU, and what was lost to looks and to other programs, at the last look.
+        self._last_look = (0.0, 0.0, 0.0, 0.0)
+        # Share of the time for which the call that runs has computed since the look before.
+        self.computing = 0.0
         self.longest = 0.0
         self.squares = 0.0
         self.argument_bytes = self.result_bytes = 0.0
@@ -82,6 +95,8 @@ class Meter:
         # Whether an argument or a result of those that were pickled for their size could not be.
         self.cannot_travel = False
         self.samples: list[_native.Sample] = []
+        self._last_wall = 0.0
+        self._crowded: tuple[float, float] | None = None
         self.probe = _idle_probes.pop() if _idle_probes else _native.Probe()
 
     def forget(self) -> None:
@@ -100,11 +115,11 @@ class Meter:
 
     def begin(self, *, look: bool) -> None:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
-        if look:
-            self._thread = get_native_id()
-            self._queued = _queued_seconds(self._thread)
+        self._thread = get_native_id() if look else 0
+        self._queued = _queued_seconds(self._thread)
+        self.spinners.begin()
         self.disturbed = self.looking = 0.0
-        self._last_look = (0.0, 0.0)
+        self._last_look = (0.0, 0.0, 0.0, 0.0)
         self.probe.begin(100e-6 if look else float("inf"))
 
     def end(self, calls: int, *, keep: bool) -> None:
@@ -114,22 +129,37 @@ class Meter:
             self._add(sample, calls, self._waited_for_a_core())
             self.looked = True
 
+    def end_of_one(self) -> tuple[float, float, float]:
+        """Return wall, CPU and GIL-held seconds of the call since `begin`, which is not kept."""
+        sample = self.probe.end()
+        wall = max(sample.cpu, sample.wall - self._waited_for_a_core())
+        return wall, sample.cpu, min(1.0, sample.held_share if sample.samples else self.held_share()) * sample.cpu
+
     def _waited_for_a_core(self) -> float:
         """Seconds since `begin` for which the thread was ready to run and others had the cores."""
         return max(0.0, _queued_seconds(self._thread) - self._queued)
 
     def _hear_others(self, sample: _native.Sample) -> None:
         """Note what other threads use now: not from the beginning, since a BLAS spins for a while after its import."""
-        wall, other = sample.wall, max(0.0, sample.other_cpu - self.looking)
-        wall_before, other_before = self._last_look
-        self._last_look = (wall, other)
-        if not self.company and wall > wall_before:
+        wall, other = sample.wall, max(0.0, sample.other_cpu - self.looking - self.spinners.used())
+        away = self.disturbed + self._waited_for_a_core()
+        wall_before, other_before, cpu_before, away_before = self._last_look
+        self._last_look = (wall, other, sample.cpu, away)
+        if wall <= wall_before:
+            return
+        if not self.company:
             self.others = max(0.0, other - other_before) / (wall - wall_before)
+        ours = max(wall - wall_before - (away - away_before), 1e-9)
+        self.computing = min(1.0, (sample.cpu - cpu_before) / ours)
 
     @property
     def unsettled(self) -> bool:
         """Whether other threads compute, and it is too early to say that the calls have them do it."""
-        return self.others > _NESTED and perf_counter() - self._since < _SPINS
+        return self.others > _NESTED and perf_counter() - self._since < LONGEST
+
+    def crowd(self, seen: _native.Sample) -> None:
+        """Others begin beside the call that runs. If it computes, what it waits for from now on are those."""
+        self._crowded = (seen.wall, seen.cpu) if self.company and self.computing > _COMPUTES else None
 
     def _lost_to_looks(self, sample: _native.Sample) -> float:
         """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
@@ -139,6 +169,10 @@ class Meter:
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
         wall = max(sample.cpu, sample.wall - queued - self._lost_to_looks(sample))
+        if self._crowded is not None:
+            wall = max(sample.cpu, min(wall, self._crowded[0] + sample.cpu - self._crowded[1]))
+            self._crowded = None
+        self._last_wall = wall
         mean = wall / calls
         self.calls += calls
         self.wall += wall
@@ -150,7 +184,8 @@ class Meter:
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
-        if sample.on_cpu_samples >= _LOOKS_FOR_FLIP:
+        # In company the GIL changes hands with that.
+        if sample.on_cpu_samples >= _LOOKS_FOR_FLIP and not self.company:
             self.flip = max(self.flip, sample.flip)
         self.samples.append(sample)
 
@@ -175,14 +210,17 @@ class Meter:
             self.pack = seconds_in + seconds_out
 
     def last(self, calls: int, arguments: list[Any], results: list[Any]) -> Sample:
-        """Return what was kept last, of `calls` calls, as the raw figures per call, and their bytes once pickled."""
-        sample = self.samples[-1]
+        """Return what was kept last, of `calls` calls, as the raw figures per call, and their bytes once pickled.
+
+        Waiting for a core that other programs had is in `seconds` and nowhere else.
+        """
+        sample, wall = self.samples[-1], self._last_wall
         held = min(1.0, sample.held_share if sample.samples else 1.0) * sample.cpu
         return Sample(
             seconds=sample.wall / calls,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu) / calls,
+            wait=max(0.0, wall - sample.cpu) / calls,
             argument_bytes=_sizes(arguments)[0],
             result_bytes=_sizes(results)[0],
         )
@@ -208,6 +246,26 @@ class Meter:
             partial=partial,
         )
 
+    def corrected(self, calls: int, wall: float, cpu: float) -> _native.Observation | None:
+        """Return the figures of `calls` calls that ran beside the measured one, if that took longer than they did.
+
+        `wall` and `cpu` are their seconds in all. None if the measured call stands.
+        """
+        if calls < _ENOUGH_BESIDE or wall / calls >= self.mean:
+            return None
+        mean, busy = wall / calls, min(cpu, wall) / calls
+        held = min(1.0, self.held_share()) * busy
+        return _native.Observation(
+            calls=self.calls + calls,
+            held=held,
+            free=busy - held,
+            wait=mean - busy,
+            longest=max(mean, min(self.longest, 2 * mean)),
+            argument_bytes=self.argument_bytes,
+            result_bytes=self.result_bytes,
+            other_threads=(self.children / max(1, self.calls)) * mean / max(self.mean, 1e-9),
+        )
+
     def peek(self) -> _native.Sample | None:
         """Return the figures of the call that runs now, from another thread; None if none does."""
         return self.probe.peek()
@@ -215,6 +273,7 @@ class Meter:
     def partial(self, sample: _native.Sample, calls: int, *, partial: bool) -> _native.Observation:
         """Return what is known of a batch that still runs, in its `calls`th call; with `partial` lower bounds."""
         held = sample.held_share * sample.cpu if sample.samples else sample.cpu
+        again = self._last_look[0] > 0
         self._hear_others(sample)
         return _native.Observation(
             calls=calls,
@@ -226,11 +285,14 @@ class Meter:
             result_bytes=self.result_bytes,
             other_threads=self.others * sample.wall / calls,
             partial=partial,
+            recent=self.computing if partial and again else None,
         )
 
 
 def _queued_seconds(thread: int) -> float:
     """Seconds that a thread has spent ready to run while others had the cores; 0 where the system does not say."""
+    if not thread:
+        return 0.0
     try:
         with open(f"/proc/self/task/{thread}/schedstat", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib is dear to import
             return int(file.read(100).split()[1]) * 1e-9

@@ -39,6 +39,7 @@ class Memory:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
         self._lock = threading.Lock()
+        self._told: set[str] = set()
         self._known = self._read().get(_machine.fingerprint(), {})
         self._new: dict[str, Entry] = {}
         self._written = float("-inf")
@@ -57,7 +58,7 @@ class Memory:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is new (R1). Never raises: a file that cannot be written is not, and a log says so."""
+        """Write what is new (R1). Never raises: a file that cannot be written is not, and a warning says so."""
         with self._lock:
             new, self._new = self._new, {}
             self._written = time.monotonic()
@@ -69,7 +70,7 @@ class Memory:
                 _hold(lock)
                 self._merge(new)
         except OSError as why:
-            _log().warning("what was learnt could not be written to %s: %s", self.path, why)
+            self._tell(f"what was learnt could not be written to {self.path}: {why}")
 
     def _merge(self, new: dict[str, Entry]) -> None:
         import json
@@ -100,7 +101,7 @@ class Memory:
         except FileNotFoundError:
             return {}
         except OSError as why:
-            _log().warning("what was learnt could not be read from %s: %s", self.path, why)
+            self._tell(f"what was learnt could not be read from {self.path}: {why}")
             return {}
         try:
             found = json.loads(data)
@@ -112,10 +113,16 @@ class Memory:
                 for machine, entries in machines.items()
             }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as why:
-            _log().warning(
-                "ignored the damaged file %s (%s: %s); it will be replaced", self.path, type(why).__name__, why
-            )
+            self._tell(f"ignored the damaged file {self.path} ({type(why).__name__}: {why}); it will be replaced")
             return {}
+
+    def _tell(self, message: str) -> None:
+        """Say what is wrong with the file, once each."""
+        if message not in self._told:
+            self._told.add(message)
+            from pointsman import _log
+
+            _log.file_ignored(message)
 
 
 def _is_sound(entry: Any) -> bool:
@@ -204,9 +211,3 @@ def _at_exit() -> None:
 def _flush() -> None:
     if _memory is not None:
         _memory.flush()
-
-
-def _log() -> Any:
-    from pointsman import _log
-
-    return _log.logger()

@@ -54,7 +54,7 @@ def _text(error: BaseException) -> str:
 def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseException:
     """Rebuilds the exception; its causes end with the worker's traceback."""
     pickled, kind, message, text = packed
-    remote = _errors._RemoteTraceback(text)  # noqa: SLF001 - shared by the package, not public
+    remote = _errors._RemoteTraceback(_with_lines(text))  # noqa: SLF001 - shared by the package, not public
     if pickled is not None:
         try:
             chain: list[BaseException] = loads(pickled)
@@ -74,6 +74,23 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
     )
     error.__cause__ = remote
     return error
+
+
+def _with_lines(text: str) -> str:
+    """The text of a traceback, with the lines that the worker had no file for: those of notebooks and consoles."""
+    import linecache
+    import re
+
+    lines = text.splitlines(keepends=True)
+    for place, line in reversed(list(enumerate(lines))):
+        frame = re.fullmatch(r' +File "([^"]+)", line (\d+), in .*\n', line)
+        # Where the worker had it, it stands below, further in.
+        if frame is None or (place + 1 < len(lines) and lines[place + 1].startswith(line[: line.index("F")] + "  ")):
+            continue
+        source = linecache.getline(frame[1], int(frame[2])).strip()
+        if source:
+            lines.insert(place + 1, f"{line[: line.index('F')]}  {source}\n")
+    return "".join(lines)
 
 
 def _placed(error: BaseException, function: str, index: int | None) -> BaseException:

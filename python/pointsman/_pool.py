@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # less. Arbitrary: more than any worker can be behind for, less than would hurt.
 _MOST_WAITING = 1 << 30
 
+# Seconds from which on the first worker of a pool has waited for more than its fork.
+_FORK = 5e-3
+
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 # Pools that are gone but for the calls that they still run.
 _lingering: list[_native.ProcessPool] = []
@@ -49,6 +52,12 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
 
         return StandardProcesses(processes, threads, **options)
     return Processes(processes, threads, **options)
+
+
+def prepare(function: object) -> None:
+    """Have started what takes a while to start, before a pool is made for calls of `function`."""
+    if not is_standard():
+        _zygote.prepare(function)
 
 
 def is_standard() -> bool:
@@ -85,7 +94,7 @@ def job(
     from pointsman._standard_job import StandardJob
 
     _standard.refuse(terms)
-    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base)
+    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base, number=number)
 
 
 class Processes:
@@ -140,6 +149,9 @@ class Processes:
         # First of all: it starts up while the rest is prepared here.
         began = perf_counter()
         socket = _zygote.connect()
+        # Only the first pool of a zygote, made while that starts up, tells how long a first worker takes; not one whose
+        # calls need imports beyond the standard library's, which the planner reckons for itself.
+        self._head_start = _zygote.age()
         lanes = threads * max(processes, round(cores))
         try:
             self.native = _native.ProcessPool(
@@ -204,8 +216,9 @@ class Processes:
     def end(self) -> None:
         """End with the program, and remember how long the start took."""
         start_up = self.native.start_up()
-        if start_up is not None:
-            _machine.record("process_first", self._prepared + start_up)
+        heavy = any(name.partition(".")[0] not in sys.stdlib_module_names for name in _functions.needed)
+        if start_up is not None and not heavy and start_up > max(_FORK, self._head_start / 2):
+            _machine.record("process_first", self._head_start + self._prepared + start_up)
         # After a Ctrl-C nobody waits for the calls that are queued.
         interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
         self.shutdown(kill=interrupted or not self._patient)

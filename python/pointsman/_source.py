@@ -39,6 +39,8 @@ class Source:
         # What the iterator raised after inputs that have to be run first.
         self._error: BaseException | None = None
         self._kept: list[Any] | None = None
+        # Places in the sequence of inputs that were taken out of their order.
+        self._holes: list[int] = []
         self._length: int | None = None
         if self.star:
             self._iterator = zip(*iterables, strict=False)
@@ -74,7 +76,13 @@ class Source:
 
     def stretch(self, count: int) -> list[Any] | range:
         """Take up to `count` inputs as `take` does briefly; those of a range stay one: it is cheaper to go through."""
-        if type(self._sequence) is not range or self._back or self._error is not None or self._kept is not None:
+        if (
+            type(self._sequence) is not range
+            or self._back
+            or self._error is not None
+            or self._kept is not None
+            or self._holes
+        ):
             return self.take(count, brief=True)
         items = self._sequence[self._taken : self._taken + count]
         self._taken += len(items)
@@ -86,19 +94,30 @@ class Source:
             error, self._error, self._ended = self._error, None, True
             raise error
         if self._sequence is not None:
-            items = self._sequence[self._taken : self._taken + count]
-            if type(items) is not list:
-                items = list(items)
+            items = self._cut(count)
             whole = len(items) == count
         else:
             items = []
             whole = self._pull_from_iterator(items, count, _BRIEF if brief and not self.sized else float("inf"))
-        self._taken += len(items)
+            self._taken += len(items)
         if not whole and self._error is None:
             self._ended = True
         if self._kept is not None:
             self._kept += items
         return items
+
+    def _cut(self, count: int) -> list[Any]:
+        """Take up to `count` inputs of the sequence, but for those that were taken before."""
+        items: list[Any] = []
+        while True:
+            hole = next((hole for hole in self._holes if hole >= self._taken), None)
+            upto = self._taken + count - len(items)
+            part = self._sequence[self._taken : upto if hole is None else min(hole, upto)]
+            items = part if not items and type(part) is list else [*items, *part]
+            self._taken += len(part)
+            if self._taken != hole:
+                return items
+            self._taken += 1
 
     def _pull_from_iterator(self, items: list[Any], count: int, seconds: float) -> bool:
         """Append up to `count` inputs; False at the end, or before an error."""
@@ -128,12 +147,32 @@ class Source:
         """Inputs not taken yet; None when nobody can know."""
         if self._ended:
             return len(self._back)
-        return None if self._length is None else len(self._back) + max(0, self._length - self._taken)
+        if self._length is None:
+            return None
+        return len(self._back) + max(0, self._length - self._taken - len(self._holes) + self._passed())
 
     @property
     def given(self) -> int:
-        """Inputs taken and not put back."""
-        return self._taken - len(self._back)
+        """Inputs taken in their order and not put back."""
+        return self._taken - self._passed() - len(self._back)
+
+    def _passed(self) -> int:
+        """Holes before the next input."""
+        return sum(hole < self._taken for hole in self._holes)
+
+    @property
+    def next_place(self) -> int:
+        """Index of the next input among all inputs."""
+        place = self.given
+        for hole in self._holes:
+            place += hole <= place
+        return place
+
+    @property
+    def unbroken(self) -> int:
+        """Inputs from the next on that follow each other among all inputs."""
+        place = self.next_place
+        return min((hole - place for hole in self._holes if hole > place), default=1 << 60)
 
     @property
     def ended(self) -> bool:
@@ -144,8 +183,30 @@ class Source:
 
     def spread(self, count: int) -> list[Any]:
         """Return up to `count` inputs from all that is left, without taking them; none where that is impossible."""
-        if self._sequence is None:
+        return [self._sequence[place] for place in self._places(count)]
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether inputs can be taken out of their order."""
+        return type(self._sequence) in (list, tuple, range) and not self._back and self._error is None
+
+    def ahead(self, count: int) -> list[tuple[int, Any]]:
+        """Take up to `count` inputs from all that is left, with their places; the rest is given without them."""
+        if not self.can_skip:
+            return []
+        places = self._places(count)
+        self._holes = sorted({*self._holes, *places})
+        return [(place, self._sequence[place]) for place in places]
+
+    def restore(self, place: int) -> None:
+        """Give an input that `ahead` took in its order, after all."""
+        self._holes.remove(place)
+
+    def _places(self, count: int) -> list[int]:
+        """Places in the middle of as many equal parts of what is left of a sequence."""
+        if self._sequence is None or count < 1:
             return []
         left = len(self._sequence) - self._taken
-        step = max(1, left // max(1, count))
-        return [self._sequence[i] for i in range(self._taken, len(self._sequence), step)][:count]
+        count = min(count, left)
+        places = (self._taken + (2 * part + 1) * left // (2 * count) for part in range(count))
+        return [place for place in places if place not in self._holes]

@@ -21,9 +21,9 @@ from _pickle import loads
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import ProcessPoolExecutor
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pointsman import _outcome
+from pointsman import _outcome, _trace
 from pointsman._errors import InvalidArgumentError
 from pointsman._future import Future
 from pointsman._job import name_of
@@ -41,6 +41,9 @@ _hooked = False
 
 class StandardProcesses:
     """A pool of worker processes of the standard library; what `_pool.Processes` is elsewhere."""
+
+    # What traces call a worker.
+    kind: ClassVar[str] = "process"
 
     def __init__(
         self,
@@ -141,7 +144,8 @@ class StandardProcesses:
     ) -> Future[Any]:
         """Start a call and return its future."""
         refuse(terms)
-        sent = self.send(call, dumps_anyway(function), dumps_anyway((args, kwargs or {})))
+        posted = _trace.posted()
+        sent = self.send(call, dumps_anyway(function), dumps_anyway((args, kwargs or {})), posted != 0)
         future = StandardFuture(sent)
         name = name_of(function)
         self._counts["running"] += 1
@@ -153,7 +157,7 @@ class StandardProcesses:
                 Future.cancel(future)
                 future.set_running_or_notify_cancel()
                 return
-            value, error = self.open(done, name)
+            value, error = self.open(done, name, posted)
             self._counts["completed" if error is None else "failed"] += 1
             if error is None:
                 future.set_result(value)
@@ -163,12 +167,16 @@ class StandardProcesses:
         sent.add_done_callback(settle)
         return future
 
-    def open(self, done: concurrent.futures.Future[Any], name: str) -> tuple[Any, BaseException | None]:
+    def open(
+        self, done: concurrent.futures.Future[Any], name: str, posted: int = 0
+    ) -> tuple[Any, BaseException | None]:
         """Return the value or the exception of a call that is over."""
         why = done.exception()
         if why is not None:
+            _trace.died(self.kind, name, posted)
             return None, self.explain(why, name, None)
-        sent, seconds = done.result()
+        sent, seconds, times = done.result()
+        _trace.ran(self.kind, name, posted, times)
         self._seconds += seconds
         return self.unpack(sent, name, None)
 

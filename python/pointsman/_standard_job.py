@@ -14,6 +14,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _trace
 from pointsman._job import name_of
 from pointsman._standard_worker import run_chunk
 from pointsman._transport import dumps_anyway
@@ -32,10 +33,12 @@ _SLICE = 0.1
 class Chunk:
     """Some calls that travel together."""
 
-    __slots__ = ("calls", "first", "items", "opened", "ready", "sent", "taken")
+    __slots__ = ("calls", "first", "items", "opened", "place", "posted", "ready", "sent", "taken")
 
     def __init__(self, first: int, calls: int, items: list[Any] | None) -> None:
         self.first: int = first
+        # Index of its first input in the whole job.
+        self.place: int = first
         self.calls: int = calls
         self.items: list[Any] | None = items
         self.sent: concurrent.futures.Future[Any] | None = None
@@ -43,6 +46,8 @@ class Chunk:
         self.ready: deque[tuple[Any, BaseException | None]] = deque()
         self.opened: bool = False
         self.taken: int = 0
+        # When it was sent, if somebody traces; else 0.
+        self.posted: int = 0
 
     @property
     def finished(self) -> bool:
@@ -53,9 +58,17 @@ class StandardJob:
     """What `_native.ProcessJob` is elsewhere, and with its methods."""
 
     def __init__(
-        self, pool: StandardProcesses, function: Callable[..., Any], *, star: bool, keep_going: bool, base: int
+        self,
+        pool: StandardProcesses,
+        function: Callable[..., Any],
+        *,
+        star: bool,
+        keep_going: bool,
+        base: int,
+        number: int = 0,
     ) -> None:
         self._pool, self._star, self._keep_going, self._base = pool, star, keep_going, base
+        self._number = number
         self._name = name_of(function)
         self._function = dumps_anyway(function)
         self._chunks: deque[Chunk] = deque()
@@ -63,16 +76,23 @@ class StandardJob:
         self._pushed = self._taken = 0
         self._calls, self._seconds = 0, 0.0
 
-    def push(self, items: list[Any]) -> int:
-        """Send a chunk of inputs; returns the bytes that went with it."""
+    def push(self, items: list[Any], index: int | None = None) -> int:
+        """Send a chunk of inputs; returns the bytes that went with it.
+
+        `index` is that of the first of them in the whole job, if not as many came before.
+        """
         packed = dumps_anyway(items)
         chunk = self._append(len(items), items)
-        chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star)
+        if index is not None:
+            chunk.place = index
+        chunk.posted = _trace.posted()
+        chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star, chunk.posted != 0)
         chunk.sent.add_done_callback(self._tell)
         return len(packed)
 
     def _append(self, calls: int, items: list[Any] | None) -> Chunk:
         chunk = Chunk(self._pushed, calls, items)
+        chunk.place += self._base
         self._chunks.append(chunk)
         self._pushed += calls
         return chunk
@@ -160,19 +180,21 @@ class StandardJob:
             return
         chunk.opened = True
         why = chunk.sent.exception()
-        first = self._base + chunk.first
+        first = chunk.place
         if why is not None:
+            _trace.died(self._pool.kind, self._name, chunk.posted, job=self._number, first=first)
             errors = [self._pool.explain(why, self._name, first + n) for n in range(chunk.calls)]
             chunk.ready.extend((None, error) for error in errors)
             return
-        outcomes, seconds = chunk.sent.result()
+        outcomes, seconds, times = chunk.sent.result()
+        _trace.ran(self._pool.kind, self._name, chunk.posted, times, job=self._number, first=first)
         self._calls += chunk.calls
         self._seconds += seconds
         chunk.ready.extend(self.unpack(sent, chunk, n) for n, sent in enumerate(outcomes))
 
     def unpack(self, sent: Sent, chunk: Chunk, number: int) -> tuple[Any, BaseException | None]:
         """Return the value or the exception of a call of a chunk."""
-        return self._pool.unpack(sent, self._name, self._base + chunk.first + number)
+        return self._pool.unpack(sent, self._name, chunk.place + number)
 
     def wait(self, seconds: float | None = None, pending: int = 0) -> bool:
         """Wait until a result can be taken, or `pending` or fewer chunks are unfinished, for at most `seconds`."""

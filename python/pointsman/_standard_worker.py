@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pointsman import _outcome
 from pointsman._errors import InvalidTypeError
 from pointsman._naming import name_of
+from pointsman._times import Times, Watch
 from pointsman._transport import dumps_anyway
 
 if TYPE_CHECKING:
@@ -69,23 +70,30 @@ def outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         return False, _outcome.pack_exception(_outcome.unpackable_result(value, why))
 
 
-def call(function: bytes, arguments: bytes) -> tuple[Sent, float]:
-    """Run one call in a worker."""
+def call(function: bytes, arguments: bytes, timed: bool = False) -> tuple[Sent, float, Times | None]:
+    """Run one call in a worker; with `timed` note when it ran."""
+    watch = Watch() if timed else None
     began = perf_counter()
     try:
         called = loaded(function)
         args, kwargs = loads(arguments)
     except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
-        return (False, _outcome.pack_exception(error)), perf_counter() - began
-    return outcome(called, args, kwargs), perf_counter() - began
+        return (False, _outcome.pack_exception(error)), perf_counter() - began, None
+    sent = outcome(called if watch is None else watch.timed(called), args, kwargs)
+    return sent, perf_counter() - began, None if watch is None else watch.read()
 
 
-def run_chunk(function: bytes, packed: bytes, calls: int, star: bool) -> tuple[list[Sent], float]:
-    """Run a chunk in a worker."""
+def run_chunk(
+    function: bytes, packed: bytes, calls: int, star: bool, timed: bool = False
+) -> tuple[list[Sent], float, Times | None]:
+    """Run a chunk in a worker; with `timed` note when each call ran."""
+    watch = Watch() if timed else None
     began = perf_counter()
     try:
         called, items = loaded(function), loads(packed)
     except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
-        return [(False, _outcome.pack_exception(error))] * calls, perf_counter() - began
+        return [(False, _outcome.pack_exception(error))] * calls, perf_counter() - began, None
+    if watch is not None:
+        called = watch.timed(called)
     outcomes = [outcome(called, tuple(item) if star else (item,), {}) for item in items]
-    return outcomes, perf_counter() - began
+    return outcomes, perf_counter() - began, None if watch is None else watch.read()

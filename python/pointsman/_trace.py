@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from pointsman._times import Times
+
 # Which format the file's own part has, for `pointsman report`.
 FORMAT = 1
 
@@ -110,6 +112,10 @@ class trace:  # noqa: N801 - it reads as the verb that it is
         beside = f"{self.path}.{os.getpid()}.tmp"
         try:
             self.calls = native.write(beside, *self._story(native.began))
+            # Not in one step if there is another: some systems (ext4) would bring what replaces a file to the disk at
+            # once, which takes longer than all else here.
+            if os.path.exists(self.path):  # noqa: PTH110
+                os.unlink(self.path)  # noqa: PTH108
             os.replace(beside, self.path)  # noqa: PTH105
         except OSError as why:
             if os.path.exists(beside):  # noqa: PTH110
@@ -234,6 +240,56 @@ def _job(number: int) -> _Traced | None:
 def timed(function: Any, name: str, number: int, *, look: bool) -> Any:
     """Return what calls `function` and records it, if somebody traces; with `look` how it uses the GIL is looked at."""
     return _native.Timed(function, name, number, look) if _native.tracing() else function
+
+
+def posted() -> int:
+    """Now, for a call that is handed over, if somebody traces; else 0."""
+    return _native.trace_now() if _native.tracing() else 0
+
+
+# Where calls ran that workers elsewhere have timed, in the order in which they were heard of.
+_places: dict[tuple[str, int, int], int] = {}
+_hosts: dict[str, int] = {}
+# Process ids are below it on all systems that we know; those of other hosts are told apart by what is above it.
+_MOST_PIDS = 1 << 22
+_MOST_HOSTS = 1 << 9
+
+
+def ran(kind: str, name: str, handed_over: int, times: Times | None, *, job: int = 0, first: int | None = None) -> None:
+    """Record calls that a worker of `kind` has timed; `first` is the index of the first of them in its job."""
+    if times is None or not _native.tracing():
+        return
+    arrived = _native.trace_now()
+    from socket import gethostname
+
+    here = gethostname()
+    ready, packed, shift = times.ready, times.packed, 0
+    if not handed_over <= ready <= packed <= arrived:
+        # Another machine's clock: what is not accounted for is taken to be spent on the way there and back alike.
+        shift = handed_over + max(0, arrived - handed_over - (packed - ready)) // 2 - ready
+    place = _places.setdefault((times.host, times.pid, times.thread), len(_places) + 1)
+    pid, label = times.pid, f"{kind} {place}"
+    if times.host != here:
+        label = f"{label} on {times.host}"
+        pid = pid % _MOST_PIDS + _MOST_PIDS * (1 + _hosts.setdefault(times.host, len(_hosts)) % _MOST_HOSTS)
+    for number, (began, ended, cpu, good) in enumerate(times.calls):
+        sent = packed if number + 1 == len(times.calls) else ended
+        moments = (handed_over, ready + shift, began + shift, ended + shift, sent + shift)
+        ending, index = "value" if good else "raised", None if first is None else first + number
+        _native.trace_call(name, (pid, times.thread, label), moments, ending, job, index, cpu)
+        ready = ended
+
+
+def died(kind: str, name: str, handed_over: int, *, job: int = 0, first: int | None = None) -> None:
+    """Record a call, or the first of a chunk, whose worker died; nobody has heard when it began."""
+    if handed_over and _native.tracing():
+        row = (os.getpid(), _LOST, f"lost on {kind}")
+        moments = (handed_over, handed_over, handed_over, _native.trace_now(), 0)
+        _native.trace_call(name, row, moments, "died", job, first)
+
+
+# Rows from 1 << 30 on are coroutines'; this one is above all of theirs.
+_LOST = (1 << 31) - 1
 
 
 class Rows:

@@ -6,11 +6,15 @@ stays single-threaded, so that forking it is safe; a worker serves its lanes unt
 
 from __future__ import annotations
 
+# Every millisecond here comes before a program's first result: `_signal` is `signal` without enums, and there is no
+# `contextlib`.
+# ruff: noqa: S110, SIM105
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 from _pickle import loads
 
-from pointsman import _native
+from pointsman import _native, _streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,19 +43,14 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     The modules that are needed are imported first, from `path`.
     """
     # What every worker needs is imported before the first is forked.
-    import contextlib  # noqa: F401
     import gc
-    import signal
     import warnings  # noqa: F401
 
     # Ctrl-C reaches the whole process group; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     # Blocked at the start, so that none could end this process before the line above.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            # Whole lines, also where standard output is unbuffered: others write to it, too.
-            stream.reconfigure(line_buffering=True, write_through=False)  # type: ignore[union-attr]
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
+    _streams.share()
     server = _native.ZygoteServer(socket, parent)
     _prepare({"path": path, "preload": needed})
     while (request := server.next()) is not None:
@@ -87,14 +86,13 @@ def _prepare(config: dict[str, Any]) -> None:
     news = [name for name in config["preload"] if name not in sys.modules]
     if not news:
         return
-    from contextlib import suppress
-
     for name in _BLAS_VARIABLES:
         os.environ[name] = "1"
     for name in news:
-        # A worker that needs it and cannot have it will report that.
-        with suppress(Exception):
+        try:
             __import__(name)
+        except Exception:  # noqa: BLE001 - a worker that needs it and cannot have it will report that
+            pass
 
 
 def _set_environment(config: dict[str, Any]) -> None:
@@ -114,14 +112,12 @@ def _set_environment(config: dict[str, Any]) -> None:
 
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:
     """Be a worker process: serve every lane, the first on the main thread. Returns the exit code."""
-    import signal
-
     host, own, parent = descriptors
-    from contextlib import suppress
-
-    # The directory may have gone since; relative paths will say so themselves.
-    with suppress(OSError):
+    try:
         os.chdir(config["directory"])
+    except OSError:
+        # It may have gone since; relative paths will say so themselves.
+        pass
     sys.argv = config["argv"]
     _set_warnings(config["warnings"])
     _native.watch_parent(parent)
@@ -137,7 +133,7 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
             _flush()
             os._exit(INITIALIZER_RAISED)
     # Until here a Ctrl-C is ignored, as in the zygote: there is no call that it could end.
-    signal.signal(signal.SIGINT, _interrupt)
+    _signal.signal(_signal.SIGINT, _interrupt)
     lanes[0].ready()
     others = []
     if len(lanes) > 1:
@@ -163,13 +159,13 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
 
 def _set_warnings(packed: list[bytes]) -> None:
     import warnings
-    from contextlib import suppress
 
     filters = []
     for one in packed:
-        # A category that cannot be imported here warns of nothing that could happen here.
-        with suppress(Exception):
+        try:
             filters.append(loads(one))
+        except Exception:  # noqa: BLE001 - a category that cannot be imported warns of nothing here
+            pass
     warnings.filters[:] = filters  # type: ignore[index]
     warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - filters were set from outside
 
@@ -177,9 +173,8 @@ def _set_warnings(packed: list[bytes]) -> None:
 def _flush() -> None:
     if "logging" in sys.modules:
         sys.modules["logging"].shutdown()
-    from contextlib import suppress
-
     for stream in (sys.stdout, sys.stderr):
-        # A closed stream has nothing to flush.
-        with suppress(Exception):
+        try:
             stream.flush()
+        except Exception:  # noqa: BLE001 - a closed stream has nothing to flush
+            pass

@@ -41,6 +41,7 @@ class _Zygote(NamedTuple):
     pid: int
     registrar: _native.ZygoteRegistrar
     has_site: bool
+    began: float
 
 
 _lock = threading.Lock()
@@ -66,15 +67,21 @@ def connect() -> int:
 
 
 def prepare(function: object) -> None:
-    """Have a zygote started for calls of `function`, if there is none.
+    """Have a zygote started, if there is none, and remember what calls of `function` need.
 
     It takes a while to boot and to import what the calls need, and costs this thread a millisecond.
     """
     global _zygote  # noqa: PLW0603 - one for the program
     with _lock:
+        # What the function's module imports can be there before the first worker is.
+        _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
         if _zygote is None:
-            _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
             _zygote = _start(site=_needs_site())
+
+
+def age() -> float:
+    """Seconds since the zygote was started; 0 if there is none."""
+    return perf_counter() - _zygote.began if _zygote is not None else 0.0
 
 
 def end() -> None:
@@ -134,10 +141,11 @@ def _start(*, site: bool) -> _Zygote:
         (os.POSIX_SPAWN_DUP2, theirs, 3),
         (os.POSIX_SPAWN_DUP2, parent, 4),
     ]
+    began = perf_counter()
     try:
         pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
     finally:
         os.close(theirs)
         os.close(parent)
     _pids.add(pid)
-    return _Zygote(pid, _native.ZygoteRegistrar(ours), site)
+    return _Zygote(pid, _native.ZygoteRegistrar(ours), site, began)

@@ -6,7 +6,7 @@ Invariants:
     S1. Every test ends with calls on the same pool that must succeed.
 """
 
-import ctypes
+import contextlib
 import os
 import pickle
 import resource
@@ -14,11 +14,13 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 import functions
 import pointsman
+from deaths import WAYS, DiesWhenLoaded, DiesWhenSaved, ExitsWhenLoaded, ExitsWhenSaved, end, give
 from fixtures import wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -29,73 +31,6 @@ def executor():
     with pointsman.Executor(2, backend="processes") as made:
         yield made
         assert list(made.map(functions.square, range(40))) == [x * x for x in range(40)]
-
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(functions.PATIENCE)
-
-
-def segfault():
-    no_words()
-    ctypes.string_at(0)
-
-
-def abort_in_c():
-    no_words()
-    ctypes.CDLL(None).abort()
-
-
-def leave():
-    os._exit(7)
-
-
-def exit_in_c():
-    ctypes.CDLL(None)._exit(9)
-
-
-def no_words():
-    import faulthandler
-
-    faulthandler.disable()
-
-
-WAYS = {
-    "SIGKILL": kill,
-    "SIGSEGV": segfault,
-    "SIGABRT": abort_in_c,
-    "code 7": leave,
-    "code 9": exit_in_c,
-}
-
-
-class DiesWhenLoaded:
-    """Ends the process that unpickles it."""
-
-    def __init__(self, how):
-        self.how = how
-
-    def __reduce__(self):
-        return end, (self.how,)
-
-
-class DiesWhenSaved:
-    """Ends the process that pickles it."""
-
-    def __init__(self, how):
-        self.how = how
-
-    def __reduce__(self):
-        end(self.how)
-        return object, ()
-
-
-def end(how):
-    WAYS[how]()
-
-
-def give(kind, how):
-    return kind(how)
 
 
 def at_arguments(how):
@@ -169,6 +104,24 @@ def test_sys_exit_ends_the_call_and_nothing_else(executor, code):
     assert [future.result(functions.PATIENCE) for future in neighbours] == list(range(6))
 
 
+@pytest.mark.parametrize(
+    ("function", "args", "kind"),
+    [(functions.same, (ExitsWhenLoaded(),), pointsman.UnreadableError), (give, (ExitsWhenSaved,), SystemExit)],
+    ids=["arguments", "result"],
+)
+def test_sys_exit_while_packing_ends_the_call_and_nothing_else(function, args, kind):
+    # Both as in the standard library, whose whole pool breaks at the first.
+    with pointsman.Executor(1, backend="processes") as one:
+        worker = one.submit(os.getpid).result(functions.PATIENCE)
+        neighbours = [one.submit(functions.nap, n) for n in range(6)]
+        error = one.submit(function, *args).exception(functions.PATIENCE)
+
+        assert type(error) is kind
+        assert isinstance(error, (SystemExit, BrokenProcessPool))
+        assert [future.result(functions.PATIENCE) for future in neighbours] == list(range(6))
+        assert one.submit(os.getpid).result(functions.PATIENCE) == worker
+
+
 # --------------------------------------------------------------------------------------------------- out of memory
 
 LITTLE = 400 << 20
@@ -238,6 +191,13 @@ def workers(executor):
     return executor._pool.native.pids()
 
 
+def strike(executor, number=signal.SIGKILL):
+    """Send a signal to every worker; one that is dead already may still be in the books."""
+    for pid in workers(executor):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
 def test_idle_workers_that_are_killed_are_replaced_and_fail_nothing(executor, number):
     assert executor.submit(functions.square, 2).result(functions.PATIENCE) == 4
@@ -257,8 +217,7 @@ def test_workers_that_are_killed_between_calls_fail_at_most_what_ran(executor):
         futures.append(executor.submit(functions.square, n))
         if n % 50 == 25:
             futures[-1].exception(functions.PATIENCE)
-            for pid in workers(executor):
-                os.kill(pid, signal.SIGKILL)
+            strike(executor)
     errors = [future.exception(functions.PATIENCE) for future in futures]
 
     assert all(error is None or isinstance(error, pointsman.WorkerDied) for error in errors)
@@ -275,8 +234,7 @@ def test_workers_that_are_killed_during_shutdown_do_not_keep_it(cancel):
     ended.start()
     for _ in range(5):
         time.sleep(0.02)
-        for pid in workers(executor):
-            os.kill(pid, signal.SIGKILL)
+        strike(executor)
     ended.join(functions.PATIENCE)
 
     assert not ended.is_alive()
@@ -289,20 +247,12 @@ def test_workers_that_are_killed_during_shutdown_do_not_keep_it(cancel):
 # ------------------------------------------------------------------------------------------------------ a full ring
 
 
-def flood(path, size):
-    """Reply with more than the ring holds, and die when asked to."""
-    if os.path.exists(path):
-        kill()
-    return b"x" * size
-
-
 @pytest.mark.parametrize("size", [20_000, 30_000])
-def test_deaths_while_rings_are_full_lose_no_other_call(executor, size, tmp_path):
+def test_deaths_while_rings_are_full_lose_no_other_call(executor, size):
     # Nobody reads meanwhile: the replies fill the rings, and the workers wait for room.
-    futures = [executor.submit(flood, str(tmp_path / "die"), size) for _ in range(400)]
+    futures = [executor.submit(bytes, size) for _ in range(400)]
     time.sleep(0.3)
-    for pid in workers(executor):
-        os.kill(pid, signal.SIGKILL)
+    strike(executor)
     errors = [future.exception(functions.PATIENCE) for future in futures]
 
     assert sum(error is not None for error in errors) <= 2
@@ -312,14 +262,16 @@ def test_deaths_while_rings_are_full_lose_no_other_call(executor, size, tmp_path
 
 def test_deaths_while_the_parent_fills_its_memory_lose_no_other_call():
     with pointsman.Executor(2, backend="processes", shared_memory=16 << 20) as made:
-        stop = threading.Event()
+        stop, struck = threading.Event(), set()
 
-        def strike():
+        def strike_one():
             while not stop.wait(0.05):
                 for pid in workers(made)[:1]:
-                    os.kill(pid, signal.SIGKILL)
+                    struck.add(pid)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
-        killer = threading.Thread(target=strike)
+        killer = threading.Thread(target=strike_one)
         killer.start()
         try:
             futures = [made.submit(len, bytes(100_000 + n)) for n in range(800)]
@@ -329,7 +281,10 @@ def test_deaths_while_the_parent_fills_its_memory_lose_no_other_call():
             killer.join()
         errors = [future.exception(functions.PATIENCE) for future in futures]
 
-        assert all(error is None or isinstance(error, pointsman.WorkerDied) for error in errors)
+        died = [error for error in errors if error is not None]
+        assert all(isinstance(error, pointsman.WorkerDied) for error in died)
+        # A process runs one call at a time, so no blow costs two.
+        assert len({error.pid for error in died} & struck) == len(died)
         assert all(future.result() == 100_000 + n for n, future in enumerate(futures) if errors[n] is None)
         assert made.submit(functions.square, 3).result(functions.PATIENCE) == 9
 
@@ -337,8 +292,7 @@ def test_deaths_while_the_parent_fills_its_memory_lose_no_other_call():
 def test_a_death_in_the_middle_of_a_reply_longer_than_the_ring_fails_only_that_call(executor):
     futures = [executor.submit(long_text, n) for n in range(20)]
     time.sleep(0.2)
-    for pid in workers(executor):
-        os.kill(pid, signal.SIGKILL)
+    strike(executor)
     errors = [future.exception(functions.PATIENCE) for future in futures]
 
     assert sum(error is not None for error in errors) <= 2
@@ -359,9 +313,32 @@ def test_the_error_travels_with_all_that_it_says(executor):
     assert (again.cause, again.number, again.function, again.pid) == ("signal", 9, "end", error.pid)
 
 
-def test_a_call_that_always_kills_cannot_exhaust_the_pool(executor):
-    errors = [executor.submit(end, "SIGKILL") for _ in range(40)]
+# More than the deaths in a row after which a pool gives up whose workers never come to their first call.
+TIMES = 110
+
+
+@pytest.mark.parametrize("stage", ["function", "arguments"])
+def test_a_call_that_always_kills_cannot_exhaust_the_pool(executor, stage):
+    function, args = STAGES[stage]("SIGKILL")
+    errors = [executor.submit(function, *args) for _ in range(TIMES)]
     others = [executor.submit(functions.square, n) for n in range(40)]
 
-    assert [type(future.exception(functions.PATIENCE)) for future in errors] == [pointsman.WorkerDied] * 40
+    assert [type(future.exception(functions.PATIENCE)) for future in errors] == [pointsman.WorkerDied] * TIMES
     assert [future.result(functions.PATIENCE) for future in others] == [n * n for n in range(40)]
+
+
+def test_a_job_of_calls_that_all_kill_gives_each_its_own_error():
+    results = pointsman.execute(end, ["SIGKILL"] * TIMES, backend="processes", on_error="return")
+
+    assert [(type(result), result.index) for result in results] == [(pointsman.WorkerDied, n) for n in range(TIMES)]
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 4])
+def test_in_a_map_of_an_executor_the_death_names_its_item(executor, chunksize):
+    results = executor.map(functions.end_at, [6] * 12, range(12), chunksize=chunksize)
+    before = [next(results) for _ in range(6)]
+    with pytest.raises(pointsman.WorkerDied, match=r"SIGKILL while it ran end_at \(item 6\)") as caught:
+        next(results)
+
+    assert before == [0, 10, 20, 30, 40, 50]
+    assert caught.value.index == 6

@@ -35,11 +35,13 @@ def bare_interpreter():
         idle.communicate(b"\n")
 
 
-def test_an_idle_worker_has_little_more_private_memory_than_a_bare_interpreter():
+# A built-in, and functions that travel by value or by name: what a call imports is its own.
+@pytest.mark.parametrize("call", [abs, lambda x: x, functions.same], ids=["built-in", "lambda", "by name"])
+def test_an_idle_worker_has_little_more_private_memory_than_a_bare_interpreter(call):
     bare = bare_interpreter()
     with pointsman.Executor(2, backend="processes") as made:
-        # A built-in: what a call imports is its own.
-        assert [made.submit(abs, n).result(functions.PATIENCE) for n in range(200)][-1] == 199
+        assert [made.submit(call, n).result(functions.PATIENCE) for n in range(200)][-1] == 199
+        assert wait_until(lambda: len(made._pool.native.pids()) == 2)
         workers = [private(pid) for pid in made._pool.native.pids()]
 
     assert len(workers) == 2

@@ -25,6 +25,7 @@ BUSY = {
     "spinning": "futures = [executor.submit(spin_for_ever) for _ in range(4)]",
     "spinning in C": "futures = [executor.submit(sum, range(10**17)) for _ in range(4)]",
     "deaf": "futures = [executor.submit(ignore_signals) for _ in range(4)]",
+    "stopped": "futures = [executor.submit(stop_myself) for _ in range(4)]",
     "before a full ring": "futures = [executor.submit(bytes, 30_000) for _ in range(2000)]",
     "before a full arena": "futures = [executor.submit(bytes, 3_000_000) for _ in range(200)]",
     "in a job": "threading.Thread(target=pointsman.execute, args=(functions.sleep_long, range(20)), "
@@ -53,6 +54,11 @@ def ignore_signals():
         signal.signal(number, signal.SIG_IGN)
     while True:
         time.sleep(1)
+
+def stop_myself():
+    import os, signal
+
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 executor = pointsman.Executor(2, backend="processes", shared_memory=16 << 20)
 

@@ -76,3 +76,71 @@ def test_a_line_without_an_end_is_not_lost_when_the_worker_ends(tmp_path):
     )
 
     assert out.out == "no newline here"
+
+
+@pytest.mark.parametrize("length", [5_000, 70_000, 300_000])
+def test_lines_longer_than_a_pipe_takes_at_once_arrive_whole(length, tmp_path):
+    out = ended(
+        tmp_path,
+        f"""
+        import pointsman, sys
+
+        def call(n):
+            for stream in (sys.stdout, sys.stderr):
+                print("begin", n, str(n % 10) * {length}, "end", file=stream)
+                print("short", n, file=stream)
+
+        pointsman.execute(call, range(40), backend="processes", max_workers=4, chunksize=1)
+        """,
+    )
+    whole = re.compile(rf"begin \d+ (\d)\1{{{length - 1}}} end")
+
+    for said in (out.out, out.err):
+        lines = said.splitlines()
+        assert len(lines) == 80
+        assert sum(bool(whole.fullmatch(line)) for line in lines) == 40
+        assert sorted(line for line in lines if line.startswith("short")) == sorted(f"short {n}" for n in range(40))
+
+
+def test_a_worker_that_dies_while_it_prints_does_not_silence_the_others(tmp_path):
+    out = ended(
+        tmp_path,
+        """
+        import os, pointsman, signal, threading, time
+
+        def call(n):
+            if n % 10 == 5:
+                threading.Thread(target=lambda: (time.sleep(0.01), os._exit(1)), daemon=True).start()
+                while True:
+                    print("x" * 50_000)
+            print("said", n)
+
+        with pointsman.Executor(2, backend="processes") as executor:
+            futures = [executor.submit(call, n) for n in range(40)]
+            assert sum(future.exception() is not None for future in futures) == 4
+        """,
+    )
+    # Behind the piece of a line, if the death came in the middle of one.
+    assert sorted(map(int, re.findall(r"said (\d+)", out.out))) == [n for n in range(40) if n % 10 != 5]
+
+
+def test_streams_of_workers_are_like_any(tmp_path):
+    out = ended(
+        tmp_path,
+        """
+        import pointsman, sys
+
+        def call():
+            same = (sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__)
+            kinds = (sys.stdout.fileno(), sys.stderr.fileno(), sys.stdout.name, sys.stderr.errors, sys.stdout.mode)
+            sys.stdout.buffer.write(b"bytes\\n")
+            sys.stdout.flush()
+            print("\u00fc", end="", flush=True)
+            return same, kinds
+
+        with pointsman.Executor(1, backend="processes") as executor:
+            print(*executor.submit(call).result())
+        """,
+    )
+
+    assert out.out == "bytes\n\u00fc(True, True) (1, 2, '<stdout>', 'backslashreplace', 'w')\n"

@@ -7,7 +7,8 @@
 //! # Invariants
 //!
 //! - I1. The plain loop is always the first placement tried.
-//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] and by the machine's least gain.
+//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`], and by the machine's least gain and
+//!   [`UNCERTAIN`] of its start-up.
 //! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] or
 //!   [`UNSURE_OF_ONE`] where processes would have to be started.
 //! - I4. After one call that mostly waited, more threads than that are taken, up to [`GENEROUS`] times as many, unless
@@ -25,6 +26,11 @@ use crate::plan::{Candidate, Plan};
 /// than 1.05 of the plain loop, so a predicted gain below that is not worth being wrong.
 const MARGIN: f64 = 0.05;
 
+/// The share of the start-up that must be gained besides: what a start costs is the least certain of all that is
+/// predicted. Arbitrary between 0.1 and 0.5. Not beside a call that still runs: others start on another core meanwhile,
+/// and nobody knows how long it will last.
+const UNCERTAIN: f64 = 0.3;
+
 /// Placements this close to the fastest count as equally fast. Arbitrary; the model is no more exact than that.
 const TIE: f64 = 0.03;
 /// The same for threads against processes that have to be started first: what a start costs varies more than anything
@@ -37,8 +43,8 @@ const UNSURE_OF_ONE: f64 = 1.0;
 
 /// How many times the threads that one observed call asks for: what the first call computes is largely what later ones
 /// find done (imports, connections, caches), and a thread too few costs more than one too many. Arbitrary between 2
-/// and 8.
-const GENEROUS: u32 = 4;
+/// and 16.
+const GENEROUS: u32 = 8;
 
 /// How many of each backend's placements a plan shows, besides the fixed ones.
 const SHOWN: usize = 3;
@@ -225,12 +231,15 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
     let inline = placements[0].cost.seconds;
     let loops = job.objection(Backend::Inline).is_none();
     let open = Backend::ALL.map(|backend| job.objection(backend).is_none());
+    let uncertain = if observation.partial { 0.0 } else { UNCERTAIN };
     let better = |placement: &Placement| {
         let seconds = placement.cost.seconds;
         placement.backend != Backend::Inline
             && open[placement.backend as usize]
             && placement.fits
-            && (!loops || (seconds <= inline * (1.0 - MARGIN) && inline - seconds >= machine.least_gain.value()))
+            && (!loops
+                || (seconds <= inline * (1.0 - MARGIN)
+                    && inline - seconds >= machine.least_gain.value() + uncertain * placement.cost.start_up))
     };
     let fastest = placements
         .iter()

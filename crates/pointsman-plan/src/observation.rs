@@ -107,6 +107,8 @@ pub struct Observation {
     pub flip: f64,
     /// The first call is still running: the figures are what it has used until now.
     pub partial: bool,
+    /// Share of the time since the last look for which such a call computed, if it was looked at before.
+    pub recent: Option<f64>,
     /// Measured speed-up of two calls that really ran together on threads (2 is perfect, 1 is no gain).
     pub together: Option<f64>,
 }
@@ -157,12 +159,27 @@ impl Observation {
         }
     }
 
-    /// What the whole call is expected to be: itself, or, when only partly seen, twice what was seen. A call that has
-    /// mostly waited is expected to go on waiting: it computes at its ends.
+    /// What the whole call is expected to be: itself, or, when only partly seen, twice what was seen. What it did last
+    /// it is expected to go on with: a call that imports and connects first, and then waits, will wait. Of one that was
+    /// looked at once, and has mostly waited, the same is expected: it computes at its ends.
     #[must_use]
     pub fn completed(&self) -> Self {
         if !self.partial {
             *self
+        } else if let Some(recent) = self.recent.filter(|share| !share.is_nan()) {
+            let (wall, cpu) = (self.wall().get(), self.cpu().get());
+            let rest = wall * (PARTIAL_FACTOR - 1.0);
+            let computing = rest * recent.clamp(0.0, 1.0);
+            let held = if cpu > 0.0 { self.held.get() / cpu } else { 1.0 };
+            Self {
+                partial: false,
+                held: Seconds::new(self.held.get() + computing * held),
+                free: Seconds::new(self.free.get() + computing * (1.0 - held)),
+                wait: Seconds::new(self.wait.get() + rest - computing),
+                longest: Seconds::new(self.longest.get() * PARTIAL_FACTOR),
+                other_threads: Seconds::new(self.other_threads.get() * PARTIAL_FACTOR),
+                ..*self
+            }
         } else if self.wait > self.cpu() {
             let wait = Seconds::new(self.wall().get() * PARTIAL_FACTOR - self.cpu().get());
             let longest = Seconds::new(self.longest.get() * PARTIAL_FACTOR);

@@ -411,3 +411,14 @@ fn a_call_that_has_mostly_waited_is_expected_to_go_on_waiting() {
     close(computes.wall().get(), 20.0 * MS, 1e-9);
     close(computes.cpu().get(), 16.0 * MS, 1e-9);
 }
+
+#[test]
+fn a_running_call_is_expected_to_go_on_with_what_it_did_last() {
+    let connected = Observation { partial: true, recent: Some(0.0), ..call(3.0 * MS, 0.0, 2.0 * MS) };
+    let computes = Observation { recent: Some(1.0), ..connected };
+
+    assert_eq!(connected.completed().held, connected.held);
+    assert!(connected.completed().wait > computes.completed().wait);
+    assert!(computes.completed().held > connected.held);
+    assert_eq!(connected.completed().wall(), computes.completed().wall());
+}

@@ -11,22 +11,25 @@ fn observations() -> impl Strategy<Value = Observation> {
     let time = || prop_oneof![2 => Just(0.0), 5 => (-7.0..1.0_f64).prop_map(|power| 10.0_f64.powf(power))];
     let bytes = || prop_oneof![1 => Just(0.0), 3 => (0.0..8.0_f64).prop_map(|power| 10.0_f64.powf(power))];
     let spread = (prop_oneof![Just(0.0), 0.0..3.0], 1.0..20.0);
-    let rest = (0.0..1.0, proptest::option::of(0.2..2.0), any::<bool>(), time());
+    let rest = (0.0..1.0, proptest::option::of(0.2..2.0), any::<bool>(), proptest::option::of(0.0..1.0), time());
     (time(), time(), time(), bytes(), bytes(), spread, rest).prop_map(
-        |(held, free, wait, arguments, results, (cv, longest), (flip, together, partial, others))| Observation {
-            calls: 3,
-            held: Seconds::new(held),
-            free: Seconds::new(free),
-            wait: Seconds::new(wait),
-            cv,
-            longest: Seconds::new((held + free + wait) * longest),
-            argument_bytes: Bytes::new(arguments),
-            result_bytes: Bytes::new(results),
-            pack: None,
-            other_threads: Seconds::new(others),
-            flip,
-            partial,
-            together,
+        |(held, free, wait, arguments, results, (cv, longest), (flip, together, partial, recent, others))| {
+            Observation {
+                calls: 3,
+                held: Seconds::new(held),
+                free: Seconds::new(free),
+                wait: Seconds::new(wait),
+                cv,
+                longest: Seconds::new((held + free + wait) * longest),
+                argument_bytes: Bytes::new(arguments),
+                result_bytes: Bytes::new(results),
+                pack: None,
+                other_threads: Seconds::new(others),
+                flip,
+                partial,
+                recent,
+                together,
+            }
         },
     )
 }
@@ -268,7 +271,7 @@ proptest! {
     #[test]
     fn any_number_at_all_gives_a_plan(
         times in proptest::collection::vec(wild(), 5),
-        rest in proptest::collection::vec(wild(), 9),
+        rest in proptest::collection::vec(wild(), 10),
         constants in proptest::collection::vec(wild(), 11),
         (calls, chunksize, max_workers) in any::<(Option<u64>, Option<u64>, Option<u32>)>(),
         (running, shares, gil, partial) in any::<(u32, bool, bool, bool)>(),
@@ -287,6 +290,7 @@ proptest! {
             flip: rest[4],
             together: Some(rest[5]),
             partial,
+            recent: Some(rest[9]),
         };
         let given = |index: usize| Constant::new(constants[index], Provenance::Given);
         let machine = Machine {

@@ -72,8 +72,27 @@ fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
     })
 }
 
+/// A byte for a short length; this one, and eight more, for a long one.
+const LONG: u8 = u8::MAX;
+
 fn write_len(out: &mut Vec<u8>, len: usize) {
-    out.extend_from_slice(&(len as u64).to_le_bytes());
+    match u8::try_from(len) {
+        Ok(short) if short < LONG => out.push(short),
+        _ => {
+            out.push(LONG);
+            out.extend_from_slice(&(len as u64).to_le_bytes());
+        }
+    }
+}
+
+/// A length and what comes after it.
+fn split_len(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (short, rest) = bytes.split_first()?;
+    if *short < LONG {
+        return Some((u64::from(*short), rest));
+    }
+    let (long, rest) = rest.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*long), rest))
 }
 
 fn write_block(out: &mut Vec<u8>, block: BlockRef) {
@@ -258,7 +277,8 @@ pub(crate) fn each_block(bytes: &[u8], found: &mut dyn FnMut(BlockRef)) {
 fn skip_value<'a>(kind: u8, bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
     match kind {
         NONE | FALSE | TRUE => Some(bytes),
-        INT | FLOAT | TUPLE => bytes.get(8..),
+        INT | FLOAT => bytes.get(8..),
+        TUPLE => split_len(bytes).map(|(_, items)| items),
         STR | BYTES => skip_bytes(bytes),
         BYTES_BLOCK | STR_BLOCK => skip_block(bytes, found),
         PICKLE => skip_buffers(skip_bytes(bytes)?, found),
@@ -268,8 +288,8 @@ fn skip_value<'a>(kind: u8, bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) ->
 }
 
 fn skip_buffers<'a>(bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
-    let (count, mut rest) = bytes.split_first_chunk::<8>()?;
-    for _ in 0..u64::from_le_bytes(*count) {
+    let (count, mut rest) = split_len(bytes)?;
+    for _ in 0..count {
         let ([kind, _read_only], after) = rest.split_first_chunk::<2>()?;
         rest = if *kind == BUFFER_BLOCK { skip_block(after, found)? } else { skip_bytes(after)? };
     }
@@ -277,8 +297,8 @@ fn skip_buffers<'a>(bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<
 }
 
 fn skip_bytes(bytes: &[u8]) -> Option<&[u8]> {
-    let (len, rest) = bytes.split_first_chunk::<8>()?;
-    rest.get(usize::try_from(u64::from_le_bytes(*len)).ok()?..)
+    let (len, rest) = split_len(bytes)?;
+    rest.get(usize::try_from(len).ok()?..)
 }
 
 fn skip_block<'a>(bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
@@ -324,7 +344,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn len(&mut self) -> PyResult<usize> {
-        usize::try_from(u64::from_le_bytes(self.word()?)).map_err(|_| PyValueError::new_err("a length is out of range"))
+        let (len, rest) =
+            split_len(self.bytes).ok_or_else(|| PyValueError::new_err("a frame ends in the middle of a length"))?;
+        self.bytes = rest;
+        usize::try_from(len).map_err(|_| PyValueError::new_err("a length is out of range"))
     }
 
     fn block(&mut self) -> PyResult<View> {

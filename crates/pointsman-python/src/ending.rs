@@ -80,3 +80,10 @@ pub(crate) fn call<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     };
     callable.call0()
 }
+
+/// Attaches a thread that is none of Python's; not to an interpreter that is ending.
+pub(crate) fn attach(work: impl FnOnce(Python<'_>)) {
+    if let Some(_on_the_way) = OnTheWay::new() {
+        let _ = Python::try_attach(work);
+    }
+}

@@ -147,7 +147,7 @@ impl MapJob {
         };
         if let Some(begun) = watched {
             let span = trace::end(py, begun, false);
-            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let (name, ending) = (trace::name_of(function), trace::Ending::of(result.is_ok()));
             let (call, posted) = (trace::Event::call(name, trace::here(py), span), self.lock().posted);
             trace::record(trace::Event { ending, index: index as u64, posted, ..call });
         }

@@ -32,6 +32,7 @@ pub(crate) struct Observation {
     other_threads: f64,
     flip: f64,
     partial: bool,
+    recent: Option<f64>,
     together: Option<f64>,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Observation {
 impl Observation {
     #[new]
     #[pyo3(signature = (*, calls=1, held=0.0, free=0.0, wait=0.0, cv=0.0, longest=0.0, argument_bytes=0.0,
-        result_bytes=0.0, pack=None, other_threads=0.0, flip=0.0, partial=false, together=None))]
+        result_bytes=0.0, pack=None, other_threads=0.0, flip=0.0, partial=false, recent=None, together=None))]
     #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn new(
         calls: u64,
@@ -54,6 +55,7 @@ impl Observation {
         other_threads: f64,
         flip: f64,
         partial: bool,
+        recent: Option<f64>,
         together: Option<f64>,
     ) -> Self {
         let seconds = |value| Seconds::new(value).get();
@@ -70,6 +72,7 @@ impl Observation {
             other_threads: seconds(other_threads),
             flip: seconds(flip),
             partial,
+            recent: recent.map(seconds),
             together: together.map(seconds),
         }
     }
@@ -102,6 +105,7 @@ impl Observation {
         parts.extend(self.pack.map(|pack| format!("pack={pack:?}")));
         parts.extend(self.together.map(|together| format!("together={together:?}")));
         parts.extend(self.partial.then(|| "partial=True".to_owned()));
+        parts.extend(self.recent.map(|recent| format!("recent={recent:?}")));
         format!("Observation({})", parts.join(", "))
     }
 }
@@ -121,6 +125,7 @@ impl Observation {
             other_threads: Seconds::new(self.other_threads),
             flip: self.flip,
             partial: self.partial,
+            recent: self.recent,
             together: self.together,
         }
     }

@@ -10,6 +10,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread;
 use std::time::Instant;
 
 use pointsman_shm::{Cause, Death, Hooks, KillReason, ProcessId, Reply};
@@ -18,6 +19,53 @@ use pyo3::prelude::*;
 use crate::future;
 use crate::process_map::Feed;
 use crate::process_pool::Workers;
+
+/// Deaths of which the log has not been told, and whether another process takes the place.
+#[derive(Clone, Default)]
+struct Obituaries(Arc<Mutex<Vec<(Death, bool)>>>);
+
+impl Obituaries {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Death, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one. Whoever attaches first tells of it: a thread that waits for outcomes, or one that is started here, for a
+    /// program that asks for nothing more. Not this thread, which must not wait for the interpreter.
+    fn add(&self, death: Death, replaced: bool) {
+        let mut deaths = self.lock();
+        let first = deaths.is_empty();
+        deaths.push((death, replaced));
+        drop(deaths);
+        if first {
+            let these = self.clone();
+            let told = thread::Builder::new().name("pointsman-obituary".into()).spawn(move || {
+                crate::ending::attach(|py| these.tell(py, "tell_unasked"));
+            });
+            // Without a thread they wait for somebody who attaches.
+            drop(told);
+        }
+    }
+
+    /// Tells the log, by a function of `pointsman._log`.
+    fn tell(&self, py: Python<'_>, how: &str) {
+        let deaths = std::mem::take(&mut *self.lock());
+        if deaths.is_empty() {
+            return;
+        }
+        let told: Vec<_> = deaths
+            .iter()
+            .map(|(death, replaced)| {
+                let (cause, number) = crate::death::cause(death);
+                (cause, number, death.pid, *replaced)
+            })
+            .collect();
+        let told = py.import("pointsman._log").and_then(|module| module.call_method1(how, (told,)));
+        if let Err(error) = told {
+            // A handler of the program's that raises: its business, and no reason to lose an outcome.
+            error.write_unraisable(py, None);
+        }
+    }
+}
 
 /// What hooks and the pool share; knows nothing of the host, so that nothing refers in a circle for ever.
 #[derive(Default)]
@@ -28,8 +76,7 @@ pub(crate) struct Common {
     pub(crate) cancelled: AtomicU64,
     pub(crate) nanoseconds: AtomicU64,
     pub(crate) deaths: AtomicU64,
-    /// Deaths of which the log has not been told, and whether another process takes the place.
-    obituaries: Mutex<Vec<(Death, bool)>>,
+    obituaries: Obituaries,
     /// When the first process was asked for, and when it was ready.
     pub(crate) asked: OnceLock<Instant>,
     pub(crate) ready: OnceLock<Instant>,
@@ -110,26 +157,11 @@ impl Common {
         !self.told.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Tells the log of workers that died.
-    fn log_deaths(&self, py: Python<'_>) {
-        let deaths = std::mem::take(&mut *self.obituaries.lock().unwrap_or_else(PoisonError::into_inner));
-        for (death, replaced) in deaths {
-            let (cause, number) = crate::death::cause(&death);
-            let told = py
-                .import("pointsman._log")
-                .and_then(|module| module.call_method1("worker_died", (cause, number, death.pid, replaced)));
-            if let Err(error) = told {
-                // A handler of the program's that raises: its business, and no reason to lose an outcome.
-                error.write_unraisable(py, None);
-            }
-        }
-    }
-
     /// Tells mirrored futures of their outcomes (Q1).
     pub(crate) fn tell(&self, py: Python<'_>) {
         // Relaxed: a count that says only whether it is worth looking.
         if self.deaths.load(Ordering::Relaxed) > 0 {
-            self.log_deaths(py);
+            self.obituaries.tell(py, "tell_of_deaths");
         }
         loop {
             let mirrors = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
@@ -160,7 +192,7 @@ impl Hooks for Common {
         self.deaths.fetch_add(1, Ordering::Relaxed);
         let orderly = matches!(death.cause, Cause::Exit(0) | Cause::Killed(KillReason::Shutdown));
         if !orderly {
-            self.obituaries.lock().unwrap_or_else(PoisonError::into_inner).push((death.clone(), respawn));
+            self.obituaries.add(death.clone(), respawn);
         }
         if let Some(host) = self.breaks.get().and_then(Weak::upgrade).filter(|_| !orderly) {
             let broken = self.broken.get_or_init(|| {

@@ -33,6 +33,8 @@ const DEATH_TAKES: Duration = Duration::from_millis(300);
 
 struct Sent {
     chunk: Arc<Chunk>,
+    /// Index of the job's first input, seen from this chunk: inputs that never came here may lie between.
+    base: usize,
     task: Option<TaskId>,
     /// The inputs, kept so that the caller can steal the chunk back.
     items: Option<Py<PyList>>,
@@ -106,10 +108,11 @@ impl ProcessJob {
         Ok(sent)
     }
 
-    fn append(&self, chunk: Arc<Chunk>, task: Option<TaskId>, items: Option<Py<PyList>>, calls: usize) {
+    fn append(&self, chunk: Arc<Chunk>, base: usize, task: Option<TaskId>, items: Option<Py<PyList>>) {
+        let calls = chunk.calls;
         let mut state = self.lock();
         state.pushed += calls;
-        state.chunks.push_back(Sent { chunk, task, items });
+        state.chunks.push_back(Sent { chunk, base, task, items });
     }
 }
 
@@ -133,14 +136,17 @@ impl ProcessJob {
         Ok(Self { pool, function, star, keep_going, base, terms, number, state: Mutex::default() })
     }
 
-    /// Sends a chunk of inputs to the workers. Returns the bytes that went with it.
-    fn push(&self, items: Bound<'_, PyList>) -> PyResult<usize> {
+    /// Sends a chunk of inputs to the workers; `index` is that of the first of them, if not as many came before. Returns
+    /// the bytes that went with it.
+    #[pyo3(signature = (items, index=None))]
+    fn push(&self, items: Bound<'_, PyList>, index: Option<usize>) -> PyResult<usize> {
         let calls = items.len();
         let first = self.lock().pushed;
-        let followed = Following::new(&self.function.name, self.number, Some(self.base + first));
+        let base = index.map_or(self.base, |index| index.saturating_sub(first));
+        let followed = Following::new(&self.function.name, self.number, Some(base + first));
         let chunk = Arc::new(Chunk::new(first, calls, self.function.clone(), followed));
         let (task, bytes) = self.send(&items, chunk.clone())?;
-        self.append(chunk, Some(task), Some(items.unbind()), calls);
+        self.append(chunk, base, Some(task), Some(items.unbind()));
         Ok(bytes)
     }
 
@@ -148,7 +154,7 @@ impl ProcessJob {
     fn reserve(&self, calls: usize) -> usize {
         let first = self.lock().pushed;
         let chunk = Arc::new(Chunk::new(first, calls, self.function.clone(), None));
-        self.append(chunk, None, None, calls);
+        self.append(chunk, self.base, None, None);
         first
     }
 
@@ -193,10 +199,10 @@ impl ProcessJob {
         self.pool.host.drain();
         let values = PyList::empty(py);
         loop {
-            let front = self.lock().chunks.front().map(|sent| sent.chunk.clone());
-            let Some(chunk) = front else { break };
+            let front = self.lock().chunks.front().map(|sent| (sent.chunk.clone(), sent.base));
+            let Some((chunk, base)) = front else { break };
             let began = trace::posted();
-            let ready = chunk.take(py, self.keep_going, self.base);
+            let ready = chunk.take(py, self.keep_going, base);
             let count = ready.values.len();
             if began != 0 && count > 0 {
                 trace::transfer(py, Kind::Receive, trace::name(&self.function.name), self.number, began, 0);

@@ -357,8 +357,9 @@ impl ProcessPool {
         Ok(())
     }
 
-    /// Names the initializer, for messages.
+    /// Says that workers have an initializer, and names it for messages.
     fn set_initializer(&self, name: String) {
+        self.pool.host.set_initialized();
         let _ = self.pool.common.initializer.set(name);
     }
 

@@ -94,14 +94,14 @@ impl ThreadCall {
             return began;
         };
         counters.running.fetch_add(1, Ordering::Relaxed);
-        let ready = trace::posted();
-        let watched = (ready != 0).then(|| trace::begin(py, true));
+        // The worker turns to a call and begins it at one moment: its arguments are there.
+        let watched = trace::on().then(|| trace::begin(py, true));
         let result = inputs.context.run_with(py, spare, || inputs.call.make(py));
         let function = inputs.call.function(py);
         let result = result.and_then(|value| refuse_coroutine(&value, function).map(|()| value.unbind()));
         if let Some(begun) = watched {
-            let span = trace::Span { ready, ..trace::end(py, begun, true) };
-            let (name, ending) = (trace::name(&future::name_of(function)), trace::Ending::of(result.is_ok()));
+            let span = trace::end(py, begun, true);
+            let (name, ending) = (trace::name_of(function), trace::Ending::of(result.is_ok()));
             let call = trace::Event::call(name, trace::here(py), span);
             trace::record(trace::Event { ending, posted: this.posted, ..call });
         }

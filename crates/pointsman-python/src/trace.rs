@@ -29,7 +29,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::once;
 
 pub(crate) use self::following::Following;
 use self::spool::Spool;
@@ -212,6 +215,14 @@ pub(crate) fn name(text: &str) -> u32 {
     number
 }
 
+/// The number of the name that messages use for a function.
+pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> u32 {
+    let named = function.getattr(once::name!(function.py(), "__qualname__"));
+    let text = named.as_ref().ok().and_then(|named| named.cast::<PyString>().ok()?.to_str().ok());
+    // Most have a name that is text, which need not be copied.
+    text.map_or_else(|| name(&crate::future::name_of(function)), name)
+}
+
 /// The track of the calling thread.
 pub(crate) fn here(py: Python<'_>) -> u32 {
     // Relaxed: a stale number only means that the track is looked up.
@@ -376,14 +387,15 @@ pub(crate) fn trace_now() -> u64 {
     now()
 }
 
-/// Keeps a call that Python has timed; `row` names its track, one for each that runs at the same time. `ending` is "value",
-/// "raised", "died" or "cancelled". `posted` may be 0, and `cpu` None, for not known.
+/// Keeps a call that Python has timed: when it was handed over (0 for not known), a worker turned to it, it began, ended,
+/// and its outcome was on its way. `row` names its track, one for each that runs at the same time. `ending` is "value",
+/// "raised", "died" or "cancelled". `cpu` is None for not known.
 #[pyfunction]
 #[pyo3(signature = (name, row, times, ending="value", job=0, index=None, cpu=None))]
 pub(crate) fn trace_call(
     name: &str,
     row: (u32, u32, &str),
-    times: (u64, u64, u64),
+    times: (u64, u64, u64, u64, u64),
     ending: &str,
     job: u32,
     index: Option<u64>,
@@ -399,10 +411,11 @@ pub(crate) fn trace_call(
         "cancelled" => Ending::Cancelled,
         other => return Err(PyValueError::new_err(format!("no ending is called {other:?}"))),
     };
-    let (posted, began, ended) = times;
-    let span = Span { ready: began, began, ended, cpu: cpu.unwrap_or(UNKNOWN), held: UNKNOWN };
+    let (posted, ready, began, ended, sent) = times;
+    let span = Span { ready, began, ended, cpu: cpu.unwrap_or(UNKNOWN), held: UNKNOWN };
     let (name, track) = (self::name(name), track(row.0, row.1, || row.2.to_owned()));
-    record(Event { ending, job, index: index.unwrap_or(UNKNOWN), posted, ..Event::call(name, track, span) });
+    let call = Event::call(name, track, span);
+    record(Event { ending, job, index: index.unwrap_or(UNKNOWN), posted, sent: sent.max(ended), ..call });
     Ok(())
 }
 

@@ -144,6 +144,7 @@ fn run(
 ) -> PyResult<()> {
     // Of a single call nobody asks what CPU time it took, and that clock is a system call.
     let clocked = claim.calls > 1;
+    let last = |began| (!clocked).then_some(began);
     let (began, cpu_began) = (Instant::now(), if clocked { clock::thread_cpu() } else { 0.0 });
     let (first, calls, timed) = (claim.first, claim.calls - claim.first, claim.timed);
     let mut ready = if timed { trace::now() } else { 0 };
@@ -166,21 +167,23 @@ fn run(
                     Timing { ready, began: span.began, ended: span.ended, packed: 0, cpu: span.cpu, held: span.held }
                 });
                 let result = result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
-                reply(py, guest, result, scratch, timing)?;
-                if timed {
-                    ready = trace::now();
-                }
+                ready = match reply(py, guest, result, scratch, timing, last(began))? {
+                    // Its input could not be read, so there was no call to be timed.
+                    0 if timed => trace::now(),
+                    packed => packed,
+                };
             }
         }
         Err(error) => {
             for _ in 0..calls {
-                reply(py, guest, Err(error.clone_ref(py)), scratch, None)?;
+                reply(py, guest, Err(error.clone_ref(py)), scratch, None, last(began))?;
             }
         }
     }
-    let cpu = if clocked { (clock::thread_cpu() - cpu_began).max(0.0) } else { 0.0 };
-    let cpu = Duration::try_from_secs_f64(cpu).unwrap_or_default();
-    guest.end(nanoseconds(began.elapsed()), nanoseconds(cpu));
+    if clocked {
+        let cpu = Duration::try_from_secs_f64((clock::thread_cpu() - cpu_began).max(0.0)).unwrap_or_default();
+        guest.end(nanoseconds(began.elapsed()), nanoseconds(cpu));
+    }
     Ok(())
 }
 
@@ -210,6 +213,7 @@ fn function_of<'py>(
 }
 
 /// The inputs of a claim.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and an allocation per task would cost more")]
 enum Inputs<'py> {
     Single(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
     Items {
@@ -305,14 +309,20 @@ fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: Claim) -> PyResult<Inpu
     })
 }
 
-/// Sends one call's outcome, after its timing if that is wanted. What cannot be packed is replaced by the reason why.
+/// Bytes of an outcome up to which packing it takes no longer than asking for the time: such a call has ended and is
+/// packed at one moment.
+const AT_ONCE: usize = 64;
+
+/// Sends one call's outcome, after its timing if that is wanted; that of a task's only call, which `began` then, ends the
+/// task. What cannot be packed is replaced by the reason why. Returns when it was packed, if the timing is wanted.
 fn reply(
     py: Python<'_>,
     guest: &mut Guest,
     result: PyResult<Bound<'_, PyAny>>,
     scratch: &mut Vec<u8>,
     timing: Option<Timing>,
-) -> PyResult<()> {
+    began: Option<Instant>,
+) -> PyResult<u64> {
     scratch.clear();
     let result = result.and_then(|value| {
         let mut store = LaneStore { guest, stored: Vec::new() };
@@ -329,17 +339,19 @@ fn reply(
             RAISED
         }
     };
+    let mut packed = 0;
     if let Some(timing) = timing {
-        guest.tell_timing(Timing { packed: trace::now(), ..timing });
+        packed = if tag == VALUE && scratch.len() <= AT_ONCE { timing.ended } else { trace::now() };
+        guest.tell_timing(Timing { packed, ..timing });
     }
     let (guest, bytes) = (&mut *guest, &*scratch);
-    let sent = if bytes.len() <= SHORT {
-        // If the ring is full this waits attached; the host's own thread drains it within a millisecond or so.
-        guest.reply(tag, bytes)
-    } else {
-        py.detach(|| guest.reply(tag, bytes))
+    let mut commit = || match began {
+        Some(began) => guest.reply_last(tag, bytes, nanoseconds(began.elapsed())),
+        None => guest.reply(tag, bytes),
     };
-    sent.map_err(|error| PyOSError::new_err(error.to_string()))
+    // If the ring is full, this waits attached for a short one; the host's own thread drains it within a millisecond or so.
+    let sent = if bytes.len() <= SHORT { commit() } else { py.detach(commit) };
+    sent.map(|()| packed).map_err(|error| PyOSError::new_err(error.to_string()))
 }
 
 fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {

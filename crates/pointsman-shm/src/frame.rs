@@ -19,6 +19,7 @@ const VALUE: u8 = 2;
 const PART: u8 = 3;
 const END: u8 = 4;
 const TIMING: u8 = 5;
+const LAST: u8 = 6;
 
 /// What is wrong with the bytes of a ring.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) enum Kind {
     Part,
     /// The task is over: its id, wall and CPU nanoseconds.
     End,
+    /// The outcome of a task's last call, and the end of the task: wall nanoseconds, then what a VALUE holds.
+    Last(u8),
     /// When the next call, whose VALUE follows, began and ended. Only while somebody traces.
     Timing,
 }
@@ -70,6 +73,7 @@ impl Header {
         let (kind, tag) = match self.kind {
             Kind::Begin => (BEGIN, 0),
             Kind::Value(tag) => (VALUE, tag),
+            Kind::Last(tag) => (LAST, tag),
             Kind::Part => (PART, 0),
             Kind::End => (END, 0),
             Kind::Timing => (TIMING, 0),
@@ -91,6 +95,7 @@ impl Header {
         let (kind, fixed) = match kind {
             BEGIN => (Kind::Begin, Some(Begin::LEN)),
             VALUE => (Kind::Value(tag), None),
+            LAST => (Kind::Last(tag), None),
             PART => (Kind::Part, None),
             END => (Kind::End, Some(End::LEN)),
             TIMING => (Kind::Timing, Some(Timing::LEN)),

@@ -8,8 +8,8 @@
 //!
 //! - U1. Between the claim of a slot and its BEGIN frame the slot is claimed; after BEGIN it is freed. So the host can
 //!   always tell whether a task had begun.
-//! - U2. Every call of a claimed task gets one VALUE, in order, and then the task one END. [`Guest::end`] without all
-//!   replies is a worker's mistake, which the host treats as such.
+//! - U2. Every call of a claimed task gets one VALUE, in order, and then the task one END; LAST is both at once.
+//!   [`Guest::end`] without all replies is a worker's mistake, which the host treats as such.
 //! - U3. After END and its fence, the lane looks at its order before it claims again (lanes.rs).
 //! - U4. A forked child of a worker has a copy of this struct and no right to use it.
 
@@ -91,6 +91,8 @@ pub struct Guest {
     current: Option<TaskId>,
     /// Coarse time of the last ring of the bell.
     announced: u64,
+    /// Where the frame of a last reply is put together.
+    last: Vec<u8>,
     /// Whether the host has been told that the slots are empty since the last claim.
     complained: bool,
 }
@@ -125,6 +127,7 @@ impl Guest {
                     spin: Duration::from_nanos(spin_ns),
                     current: None,
                     announced: 0,
+                    last: Vec::new(),
                     complained: false,
                 })
             })
@@ -296,19 +299,7 @@ impl Guest {
     ///
     /// Without a task, and in a forked child of the worker.
     pub fn reply(&mut self, tag: u8, bytes: &[u8]) -> io::Result<()> {
-        if self.current.is_none() {
-            return Err(wrong("a reply without a task"));
-        }
-        if !self.lane.is_ours() {
-            return Err(wrong("a forked child of a worker cannot reply for it: end it with os._exit"));
-        }
-        let longest = self.ring.longest();
-        let mut rest = bytes;
-        while rest.len() > longest {
-            let (piece, more) = rest.split_at(longest);
-            self.push(Frame::Part, piece);
-            rest = more;
-        }
+        let rest = self.push_parts(bytes, 0)?;
         self.push(Frame::Value(tag), rest);
         // A bell for every short call would cost more than the calls: one for each tick of the coarse clock.
         if HostWords::BELL.is_armed(&*self.host) {
@@ -322,6 +313,42 @@ impl Guest {
             self.press_once();
         }
         Ok(())
+    }
+
+    /// As [`Guest::reply`] to the last call of a task and [`Guest::end`] after it, of which no CPU time is known.
+    ///
+    /// # Errors
+    ///
+    /// As `reply`.
+    pub fn reply_last(&mut self, tag: u8, bytes: &[u8], wall_ns: u64) -> io::Result<()> {
+        let rest = self.push_parts(bytes, size_of::<u64>())?;
+        self.last.clear();
+        self.last.extend_from_slice(&wall_ns.to_le_bytes());
+        self.last.extend_from_slice(rest);
+        let last = std::mem::take(&mut self.last);
+        self.push(Frame::Last(tag), &last);
+        self.last = last;
+        self.current = None;
+        self.ended();
+        Ok(())
+    }
+
+    /// Commits all of a reply but what a frame has room for beside `besides` bytes, and returns that.
+    fn push_parts<'a>(&mut self, bytes: &'a [u8], besides: usize) -> io::Result<&'a [u8]> {
+        if self.current.is_none() {
+            return Err(wrong("a reply without a task"));
+        }
+        if !self.lane.is_ours() {
+            return Err(wrong("a forked child of a worker cannot reply for it: end it with os._exit"));
+        }
+        let longest = self.ring.longest() - besides;
+        let mut rest = bytes;
+        while rest.len() > longest {
+            let (piece, more) = rest.split_at(longest);
+            self.push(Frame::Part, piece);
+            rest = more;
+        }
+        Ok(rest)
     }
 
     /// Tells when a call began and ended, before its reply. To be used only for claims that are `timed`.
@@ -340,6 +367,10 @@ impl Guest {
             return;
         };
         self.push(Frame::End, &End { task: task.0, wall_ns, cpu_ns }.encode());
+        self.ended();
+    }
+
+    fn ended(&mut self) {
         // Its fence also orders END before the look at the order word (U3).
         HostWords::BELL.announce(&*self.host);
         if self.ring.is_half_full() {

@@ -10,14 +10,16 @@ use crate::layout::SLOT;
 
 /// Offset in a slot: the word comes first.
 pub(crate) const AT: usize = 8;
-const FIXED: usize = 64;
-/// Offset in a slot of an inline payload.
+const FIXED: usize = 44;
+const BLOCK: usize = 16;
+/// Offset in a slot of an inline payload, in the place of a reference to a block. Word, record and a call with one number fit
+/// into 64 bytes: each line that the host writes and a lane reads travels from one core to the other and back.
 pub(crate) const INLINE_AT: usize = AT + FIXED;
 /// Longest payload that travels inside a slot.
 pub const INLINE: usize = SLOT - INLINE_AT;
 
-const IS_INLINE: u32 = 1;
-const REFILL: u32 = 2;
+const IS_INLINE: u16 = 1;
+const REFILL: u16 = 2;
 
 /// Where the payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,43 +42,45 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) const LEN: usize = FIXED;
+    pub(crate) const LEN: usize = FIXED + BLOCK;
 
-    pub(crate) fn encode(&self) -> [u8; FIXED] {
-        let (offset, len, inline) = match self.payload {
-            Place::Inline(len) => (0, len as u64, IS_INLINE),
-            Place::Block(block) => (block.offset, block.len, 0),
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
+        let (block, len, inline) = match self.payload {
+            // At most `INLINE`.
+            Place::Inline(len) => (BlockRef { offset: 0, len: 0 }, u16::try_from(len).unwrap_or(u16::MAX), IS_INLINE),
+            Place::Block(block) => (block, 0, 0),
         };
         let flags = inline | if self.refill { REFILL } else { 0 };
-        let mut bytes = [0; FIXED];
-        for (at, word) in [self.task, self.function, self.function_block.offset, self.function_block.len, offset, len]
-            .iter()
-            .enumerate()
+        let mut bytes = [0; Self::LEN];
+        for (at, word) in
+            [self.task, self.function, self.function_block.offset, self.function_block.len].iter().enumerate()
         {
             bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
         }
-        for (at, word) in [self.first, self.calls, flags].iter().enumerate() {
-            bytes[48 + at * 4..52 + at * 4].copy_from_slice(&word.to_le_bytes());
-        }
+        bytes[32..36].copy_from_slice(&self.first.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.calls.to_le_bytes());
+        bytes[40..42].copy_from_slice(&flags.to_le_bytes());
+        bytes[42..44].copy_from_slice(&len.to_le_bytes());
+        bytes[44..52].copy_from_slice(&block.offset.to_le_bytes());
+        bytes[52..].copy_from_slice(&block.len.to_le_bytes());
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8; FIXED]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8; Self::LEN]) -> Option<Self> {
         let word = |index: usize| u64_at(bytes, index * 8);
-        let flags = u32_at(bytes, 56)?;
-        let (offset, len) = (word(4)?, word(5)?);
+        let [flags, len] = [40, 42].map(|at| u16::from_le_bytes([bytes[at], bytes[at + 1]]));
         let payload = if flags & IS_INLINE == 0 {
-            Place::Block(BlockRef { offset, len })
+            Place::Block(BlockRef { offset: u64_at(bytes, 44)?, len: u64_at(bytes, 52)? })
         } else {
-            Place::Inline(usize::try_from(len).ok().filter(|len| *len <= INLINE)?)
+            Place::Inline(Some(usize::from(len)).filter(|len| *len <= INLINE)?)
         };
         Some(Self {
             task: word(0)?,
             function: word(1)?,
             function_block: BlockRef { offset: word(2)?, len: word(3)? },
             payload,
-            first: u32_at(bytes, 48)?,
-            calls: u32_at(bytes, 52)?,
+            first: u32_at(bytes, 32)?,
+            calls: u32_at(bytes, 36)?,
             refill: flags & REFILL != 0,
         })
     }

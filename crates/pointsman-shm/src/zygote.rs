@@ -14,6 +14,7 @@
 //! - Z2. Only the zygote waits for its children, so a child's process id is not used again before EXITED.
 //! - Z3. No send blocks: what finds no room in the socket waits in the outbox.
 //! - Z4. The children of a host that has left are reaped, though nobody asks how they ended.
+//! - Z5. When the parent has gone, a zygote that serves ends its children before it ends itself.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -45,6 +46,9 @@ const TEXT: usize = 1000;
 /// How often a zygote looks for ended children of hosts that have left. Arbitrary: only their entries in the process
 /// table wait for it.
 const REAP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a parent that has left while children of its hosts live may take to die. Arbitrary: it takes milliseconds.
+const DYING: Duration = Duration::from_secs(2);
 
 fn packet(kind: u8, a: u32, b: u32, c: u32) -> Vec<u8> {
     let mut bytes = vec![kind, 0, 0, 0];
@@ -159,6 +163,10 @@ impl Server {
         loop {
             self.orphans.retain(|pid| matches!(os::try_reap(*pid), Ok(false)));
             if self.members.is_empty() {
+                // The sockets of a process that dies close a moment before it counts as dead.
+                if !self.orphans.is_empty() && os::poll(&[self.parent.as_fd()], Some(DYING))? == [true] {
+                    self.strike();
+                }
                 return Ok(Next::Closed);
             }
             let mut descriptors = vec![self.parent.as_fd()];
@@ -166,6 +174,7 @@ impl Server {
             let limit = (!self.orphans.is_empty()).then_some(REAP_EVERY);
             let ready = os::poll(&descriptors, limit)?;
             if ready.first() == Some(&true) {
+                self.strike();
                 return Ok(Next::Closed);
             }
             // One at a time: what is handled may change the list.
@@ -174,6 +183,15 @@ impl Server {
             {
                 return Ok(Next::Launch(request));
             }
+        }
+    }
+
+    /// Ends the children of a parent that has gone (Z5). They do so by themselves, unless they have been stopped.
+    fn strike(&self) {
+        let children = self.members.iter().flat_map(|member| &member.children);
+        for pid in children.chain(&self.orphans) {
+            // An error means that it has ended. Its number is still its own, since nobody else reaps it (Z2).
+            let _ = os::open_process(*pid).and_then(|handle| os::kill(handle.as_fd()));
         }
     }
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pointsman._errors import CannotTravelError
 from pointsman._outcome import pack_exception, unpackable_result, unreadable_arguments
+from pointsman._times import Watch
 from pointsman._transport import dumps_anyway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pointsman._outcome import Packed
+    from pointsman._times import Times
 
 # Functions that a worker keeps.
 _MOST_KEPT = 64
@@ -35,11 +37,12 @@ class Held(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of calls: pickled results, what was raised by place, and the seconds that they ran."""
+    """What became of calls: pickled results, what was raised by place, the seconds that they ran, and when each did."""
 
     packed: bytes
     failures: list[tuple[int, Packed]]
     seconds: float
+    times: Times | None = None
 
 
 _functions: OrderedDict[str, Any] = OrderedDict()
@@ -51,6 +54,16 @@ def serve(key: str, packed: bytes, keep_going: bool, function: bytes, *large: by
 
     `key` stands for the function, and `packed` is a list of the positional arguments and the keywords of each call.
     """
+    return _serve(None, key, packed, keep_going, function, *large)
+
+
+def serve_timed(key: str, packed: bytes, keep_going: bool, function: bytes, *large: bytes) -> Outcome:
+    """As `serve`, and note when each call ran."""
+    watch = Watch()
+    return _serve(watch, key, packed, keep_going, function, *large)._replace(times=watch.read())
+
+
+def _serve(watch: Watch | None, key: str, packed: bytes, keep_going: bool, function: bytes, *large: bytes) -> Outcome:
     from pickle import loads
 
     try:
@@ -60,6 +73,8 @@ def serve(key: str, packed: bytes, keep_going: bool, function: bytes, *large: by
         return Outcome(b"", [(0, pack_exception(unreadable_arguments(why)))], 0.0)
     results: list[Any] = []
     failures: list[tuple[int, Packed]] = []
+    if watch is not None:
+        run = watch.timed(run)
     began = perf_counter()
     for place, (args, kwargs) in enumerate(inputs):
         try:

@@ -15,9 +15,10 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from pointsman import _trace
 from pointsman._errors import CannotTravelError, WorkerDied
 from pointsman.backends import _cluster
-from pointsman.backends._cluster_worker import serve
+from pointsman.backends._cluster_worker import serve, serve_timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,9 @@ _GROWTH = 8
 class _Flight:
     """A chunk on its way."""
 
-    def __init__(self, started: Any, items: list[Any], base: int, *, kept: bool) -> None:
-        self.started, self.count, self.base = started, len(items), base
+    def __init__(self, started: Any, items: list[Any], base: int, posted: int, *, kept: bool) -> None:
+        # `posted`: when it was sent, if somebody traces; else 0.
+        self.started, self.count, self.base, self.posted = started, len(items), base, posted
         # Only what may be begun again is needed again.
         self.items = items if kept else None
 
@@ -95,6 +97,7 @@ class ClusterRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done; raise what a call raised after the results before it."""
+        __tracebackhide__ = True
         try:
             while True:
                 self._fill()
@@ -135,14 +138,18 @@ class ClusterRun:
         except CannotTravelError as why:
             message = f"an input of {job.name}, from item {base} on: {why}"
             raise CannotTravelError(message) from why.__cause__
-        started = self.cluster.start(serve, self._key, packed, job.keep_going, self._function, *large)
-        return _Flight(started, items, base, kept=job.terms.retries > 0)
+        posted = _trace.posted()
+        run = serve_timed if posted else serve
+        started = self.cluster.start(run, self._key, packed, job.keep_going, self._function, *large)
+        return _Flight(started, items, base, posted, kept=job.terms.retries > 0)
 
     def _take(self, flight: _Flight, attempts: int = 0) -> tuple[list[Any], BaseException | None]:
         """Results of a chunk, and what ended it."""
+        job, kind = self.job, self.cluster.kind
         try:
-            outcome = self.cluster.outcome(flight.started, self.job.name)
+            outcome = self.cluster.outcome(flight.started, job.name)
         except WorkerDied as error:
+            _trace.died(kind, job.name, flight.posted, job=job.number, first=flight.base)
             if flight.items is not None and attempts < self.job.terms.retries:
                 return self._again(flight.items, flight.base, attempts + 1)
             if not self.job.keep_going:
@@ -151,6 +158,7 @@ class ClusterRun:
             return [error] * flight.count, None
         except Exception as error:  # noqa: BLE001 - its turn is after the results before it
             return [], error
+        _trace.ran(kind, job.name, flight.posted, outcome.times, job=job.number, first=flight.base)
         values, failures = _cluster.unpack(outcome, self.job.name, flight.base)
         self._learn(max(1, len(values)), outcome.seconds)
         if not failures:

@@ -137,7 +137,8 @@ class Label:
             ending = "cancelled"
         else:
             ending = "value" if task.exception() is None else "raised"
-        times = (self.posted, self.began, _native.trace_now())
+        now = _native.trace_now()
+        times = (self.posted, self.began, self.began, now, now)
         _native.trace_call(self.name, _rows.give(self.row), times, ending, self.job, self.index)
 
 

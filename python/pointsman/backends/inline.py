@@ -41,6 +41,7 @@ def run_batch(
     `iterator` is one over `items`, which another thread may cut short meanwhile. When a call raises, the results before
     it are there; with `whole` a new list is returned instead, which is faster.
     """
+    __tracebackhide__ = True
     if keep_going:
         for item in iterator:
             try:

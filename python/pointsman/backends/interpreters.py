@@ -51,7 +51,9 @@ class InterpreterJob(StandardJob):
     """A job of many calls whose calls that are barred from interpreters are made here, if the planner sent them."""
 
     def __init__(self, pool: Interpreters, job: Job, base: int) -> None:
-        super().__init__(pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base)
+        super().__init__(
+            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, number=job.number
+        )
         # Not the job itself: chunks that were cancelled lie in the pool for a while, and would keep its inputs alive.
         self._called, self._mends = job.function, job.backend == "auto"
         self.barred: bool = False

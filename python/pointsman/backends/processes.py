@@ -79,8 +79,9 @@ class ProcessRun:
         """Do nothing: the pool has as many processes as there are cores from the start."""
 
     def growable(self) -> int:
-        """Calls that have not come back."""
-        return self.native.figures()[1] + (self.source.left() or 0)
+        """Calls that have not come back, or 0 when each of them has a worker."""
+        unfinished, left, _pushed, _taken = self.native.figures()
+        return 0 if self.source.ended and unfinished <= self.lanes else left + (self.source.left() or 0)
 
     def give_back(self) -> list[Any]:
         """Cancel the chunks that no worker has begun, and return their inputs."""
@@ -88,6 +89,7 @@ class ProcessRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
+        __tracebackhide__ = True
         try:
             yield from self._loop()
         except (Exception, GeneratorExit):
@@ -107,6 +109,7 @@ class ProcessRun:
         self.native.stop()
 
     def _loop(self) -> Iterator[list[Any]]:
+        __tracebackhide__ = True
         while True:
             fed = self.feed()
             values, raised = self.native.take()
@@ -133,32 +136,35 @@ class ProcessRun:
             room = self.room(left)
             if room <= 0:
                 break
-            items = self.source.take(min(self.chunk(), room))
+            index, count = self.source.next_place, min(self.chunk(), room, self.source.unbroken)
+            items = self.source.take(count)
             if not items:
                 break
             try:
-                self.bytes += self.native.push(items)
+                self.bytes += self.native.push(items, index)
             except CannotTravelError:
-                self.push_one_by_one(items)
+                self.push_one_by_one(items, index)
             self.pushed += len(items)
             fed = True
         return fed
 
-    def push_one_by_one(self, items: list[Any]) -> None:
-        """Send inputs of which one at least cannot travel: the caller runs that, or its place gets the error."""
-        for item in items:
+    def push_one_by_one(self, items: list[Any], index: int) -> None:
+        """Send inputs of which one at least cannot travel: the caller runs that, or its place gets the error.
+
+        `index` is that of the first of them in the whole job.
+        """
+        for place, item in enumerate(items, index):
             try:
-                self.native.push([item])
+                self.native.push([item], place)
             except CannotTravelError as why:
                 first = self.native.reserve(1)
                 if self.shares:
                     self.run_here(first, [item])
                     continue
-                index = self.base + first
                 # It was sent alone: its place among what was sent says nothing.
                 kind, found, reason = str(why).removeprefix("item 0 of this chunk (").partition(")")
                 text = f", {kind},{reason}" if found else f": {why}"
-                error = CannotTravelError(f"item {index} of the inputs of {self.job.name}{text}")
+                error = CannotTravelError(f"item {place} of the inputs of {self.job.name}{text}")
                 error.__cause__ = why.__cause__
                 self.native.fill(first, [], error)
 

@@ -225,6 +225,8 @@ def _disconnect(ray: Any, connection: _Connection) -> None:
 
 def _join(ray: Any, address: str) -> None:
     """Connect to an existing cluster."""
+    if address == "auto":
+        address = _found(ray) or address
     host, port = _host_and_port(address)
     # By these names ray means the host's own address, unless it is told otherwise.
     here = host in ("127.0.0.1", "localhost", "::1")
@@ -245,6 +247,13 @@ def _join(ray: Any, address: str) -> None:
             reason = deeper
         message = f"ray cannot use the cluster at {address}: {error} ({str(reason)[:500]})"
         raise PoolBrokenError(message) from error
+
+
+def _found(ray: Any) -> str | None:
+    """The address that ray means by "auto", as it was written down: it may be one of the loopback."""
+    with _quiet(), contextlib.suppress(Exception):
+        return str(ray._private.services.get_ray_address_from_environment("auto", None))  # noqa: SLF001 - no other way
+    return None
 
 
 def _launch(ray: Any, workers: int | None) -> None:

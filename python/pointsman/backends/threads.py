@@ -217,6 +217,8 @@ class ThreadRun:
         self._helpers = 0
         self._wanted = plan.max_workers - 1 if self._shares else plan.max_workers
         self._closed = self._closed_early = False
+        # Asked after calls of the caller's own, for as long as it answers None: whether the rest is to be planned anew.
+        self.review: Callable[[], bool | None] | None = None
         # Only calls that mostly wait: threads that compute gain nothing from company.
         waits = plan.workload in {"io-bound", "mixed"} and self._shares and self._eager
         self._adapts = plan.workload == "io-bound" and waits and job.max_workers is None
@@ -280,10 +282,21 @@ class ThreadRun:
         elif calls >= 2 * (self._wanted + 1):
             self._adapts = False
 
+    def _is_to_be_planned_anew(self) -> bool:
+        answer = self.review() if self.review is not None else None
+        if answer is not None:
+            self.review = None
+        return bool(answer)
+
     def growable(self) -> int:
         """Calls that more threads could speed up: all that are not finished, or 0 when each has a thread."""
         unclaimed, running, _left, _finished = self._shared.figures()
         return unclaimed + running if unclaimed else 0
+
+    def observed(self) -> tuple[int, float, float]:
+        """Calls so far, and their seconds: in all, and on the CPU."""
+        calls, wall, cpu, _longest = self._shared.observed()
+        return calls, wall, cpu
 
     def give_back(self) -> list[Any]:
         """Claim no further inputs, and return those that nobody has begun."""
@@ -292,15 +305,16 @@ class ThreadRun:
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done."""
+        __tracebackhide__ = True
         shared = self._shared
         try:
             while True:
                 self.start()
                 if self._shares:
                     # While threads are still to be added, a look after each of its own calls.
-                    shared.run(0.0 if self._adapts or not self._eager else None)
+                    shared.run(0.0 if self._adapts or not self._eager or self.review else None)
                     self._adapt()
-                    if not self._closed_early and shared.turned:
+                    if not self._closed_early and (shared.turned or self._is_to_be_planned_anew()):
                         self._closed_early = True
                         self._source.put_back(self.give_back())
                 self._wait_a_little()

@@ -219,7 +219,8 @@ def _call(event: dict[str, Any], began: float, lasted: float) -> Call:
 
 def _label(row: Row, name: str, own: int) -> str:
     if row.pid != own:
-        return f"worker {row.pid}"
+        # A lane of our own workers is told by its process; others have names, and process ids of other hosts.
+        return f"worker {row.pid}" if not name or name.startswith("lane ") else name
     if row.tid >= COROUTINES or not name:
         return name or f"thread {row.tid}"
     return "caller" if name == "MainThread" else name

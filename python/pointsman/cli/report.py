@@ -199,7 +199,12 @@ def _steps(job: dict[str, Any]) -> list[tuple[float, Plan | None]]:
 def _place(plan: Plan | None) -> str:
     if plan is None:
         return "?"
-    return "plain loop" if plan.backend == "inline" else f"{plan.max_workers} {plan.backend}"
+    if plan.backend == "inline":
+        return "plain loop"
+    # The words of the table below it.
+    if plan.processes and plan.caller_shares:
+        return f"{plan.backend} {plan.processes} + caller"
+    return f"{plan.backend} {plan.max_workers}"
 
 
 def _reality(timeline: _timeline.Timeline) -> str:

@@ -22,6 +22,8 @@ pub(crate) struct Following {
     first: u64,
     posted: u64,
     track: Option<u32>,
+    /// The lane that was heard last, and its track: mostly it is the same.
+    lane: Option<(u32, u16, u32)>,
     /// When the lane turned to the call that comes next.
     ready: u64,
     /// The call that has ended, until its outcome comes.
@@ -38,6 +40,7 @@ impl Following {
             first: first.map_or(UNKNOWN, |first| first as u64),
             posted: now(),
             track: None,
+            lane: None,
             ready: 0,
             ended: None,
             done: 0,
@@ -52,7 +55,11 @@ impl Following {
     /// A lane has told of the call that comes next.
     pub(crate) fn timing(&mut self, pid: u32, lane: u16, timing: Timing) {
         self.ready = timing.ready;
-        let track = track(pid, u32::from(lane) + 1, || format!("lane {lane}"));
+        let track = match self.lane {
+            Some((known, number, track)) if (known, number) == (pid, lane) => track,
+            _ => track(pid, u32::from(lane) + 1, || format!("lane {lane}")),
+        };
+        self.lane = Some((pid, lane, track));
         self.track = Some(track);
         if timing.ended != 0 {
             let Timing { ready, began, ended, packed, cpu, held } = timing;

@@ -26,10 +26,12 @@ const LONG: u64 = 20_000;
 const EVERY: u32 = 64;
 /// Nanoseconds between two looks at the GIL: this many times as long as the look lasted, within these bounds. The native
 /// thread that looks takes a tenth of a core while it does, and stays up for 1 ms after it: 1 % of a core at most.
-/// Arbitrary between 10 and 50 times.
+/// Arbitrary between 10 and 50 times. Calls that are short share what was seen of them, so each look at such makes the
+/// pause after it twice as long: one every 10 ms cost their jobs some 3 % (`benches/trace.py`).
 const LOOK_EVERY: u64 = 20;
 const LEAST_PAUSE: u64 = 10_000_000;
 const LONGEST_PAUSE: u64 = 100_000_000;
+const LONGEST_PAUSE_SHORT: u64 = 2_000_000_000;
 /// Nanoseconds that a look at short calls lasts.
 const LOOK_FOR: u64 = 5_000_000;
 
@@ -56,6 +58,8 @@ struct Watch {
     /// When the look began that is under way, and the calls that it has seen.
     looking: Option<(u64, u32)>,
     look_after: u64,
+    /// After the next look at short calls.
+    pause: u64,
     depth: u32,
     calls: u32,
     /// Nanoseconds of the call before.
@@ -63,7 +67,7 @@ struct Watch {
 }
 
 thread_local! {
-    static WATCH: RefCell<Watch> = RefCell::new(Watch { before: LONG, ..Watch::default() });
+    static WATCH: RefCell<Watch> = RefCell::new(Watch { before: LONG, pause: LEAST_PAUSE, ..Watch::default() });
 }
 
 /// A call begins now. With `look` it may be looked at.
@@ -103,6 +107,10 @@ pub(crate) fn end(py: Python<'_>, begun: Begun, last: bool) -> Span {
                 let (lasted, calls) = (ended - *since, f64::from(*calls));
                 watch.looking = None;
                 watch.look_after = ended + (LOOK_EVERY * lasted).clamp(LEAST_PAUSE, LONGEST_PAUSE);
+                if watch.before < LOOK_FOR {
+                    watch.look_after = watch.look_after.max(ended + watch.pause);
+                    watch.pause = (2 * watch.pause).min(LONGEST_PAUSE_SHORT);
+                }
                 let seen = watch.probe.as_ref().and_then(|probe| probe.end(py).ok());
                 if let Some(seen) = seen.filter(super::super::probe::Sample::was_seen) {
                     span.cpu = nanoseconds(seen.cpu() / calls).min(ended - begun.at);

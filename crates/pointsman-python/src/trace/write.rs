@@ -9,23 +9,29 @@
 //!
 //! Plans: they come as finished JSON.
 //!
+//! Threads format pieces while the caller's writes them in their order: neither waits for the other.
+//!
 //! # Invariants
 //!
 //! - W1. What is written is valid JSON whatever names and times are; no figure is negative.
+//! - W2. Each thread that formats is at most [`AHEAD`] pieces and one ahead of the file: memory stays bounded.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
 use super::{Ending, Event, Kind, Name, Snapshot, UNKNOWN};
 
 /// Nanoseconds from which on dispatch and transfer are slices of their own.
 const SLICE: u64 = 10_000;
-/// Events that one thread formats at a time, and the threads that do so at most. Arbitrary: a file of half a megabyte
-/// needs no help.
-const PIECE: usize = 4096;
-const MOST_WRITERS: usize = 8;
+/// Events that one thread formats at a time: some 400 kB, which stay in the core's cache until they are written.
+const PIECE: usize = 2048;
+/// Threads that format at most. Arbitrary: one thread writes what they make.
+const MOST_FORMATTERS: usize = 4;
+/// Pieces of each of them that may wait to be written.
+const AHEAD: usize = 2;
 
 /// Writes a file; returns the events in it.
 pub(super) fn write(
@@ -48,23 +54,21 @@ pub(super) fn write(
         measured: &snapshot.names,
         origin,
     };
-    let mut pieces = snapshot.events.chunks(PIECE);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let formatters = cores.min(MOST_FORMATTERS).min(snapshot.events.len().div_ceil(PIECE));
     // The last piece waits: what comes after it decides whether it ends with a comma.
-    let mut last = out;
-    let writers = thread::available_parallelism().map_or(1, usize::from).min(MOST_WRITERS);
-    loop {
-        let round: Vec<_> = pieces.by_ref().take(writers).collect();
-        let Some((own, others)) = round.split_first() else { break };
-        let formatted = thread::scope(|scope| {
-            let others: Vec<_> = others.iter().map(|piece| scope.spawn(|| labels.format(piece))).collect();
-            let mut formatted = vec![labels.format(own)];
-            formatted.extend(others.into_iter().filter_map(|other| other.join().ok()));
-            formatted
-        });
-        for bytes in formatted {
-            file.write_all(&std::mem::replace(&mut last, bytes))?;
-        }
-    }
+    let mut last = thread::scope(|scope| {
+        let lines: Vec<_> = (0..formatters)
+            .map(|first| {
+                let (made, arriving) = sync_channel(AHEAD);
+                let (back, used) = channel();
+                let labels = &labels;
+                scope.spawn(move || labels.format_all(&snapshot.events, (first, formatters), &made, &used));
+                (arriving, back)
+            })
+            .collect();
+        write_in_order(&mut file, out, &lines)
+    })?;
     last.extend_from_slice(more.as_bytes());
     // Each event ends with a comma, and the last one must not.
     while last.last().is_some_and(|byte| matches!(byte, b',' | b'\n')) {
@@ -73,6 +77,25 @@ pub(super) fn write(
     last.extend_from_slice(b"\n]}\n");
     file.write_all(&last)?;
     Ok(snapshot.events.len() as u64)
+}
+
+/// Where the pieces of one thread come from, and where it takes used buffers from.
+type Line = (Receiver<Vec<u8>>, Sender<Vec<u8>>);
+
+/// Writes pieces that come from each line in turn, after `begun`; returns the last, which is not written.
+fn write_in_order(file: &mut File, begun: Vec<u8>, lines: &[Line]) -> io::Result<Vec<u8>> {
+    let (mut last, mut whose) = (begun, None::<&Sender<Vec<u8>>>);
+    for (arriving, back) in lines.iter().cycle() {
+        // A line that has ended was the next: there are no more. If a write fails, its end lets the others end, too.
+        let Ok(bytes) = arriving.recv() else { break };
+        file.write_all(&last)?;
+        let written = std::mem::replace(&mut last, bytes);
+        if let Some(back) = whose.replace(back) {
+            // Who formats no more needs no buffer.
+            let _ = back.send(written);
+        }
+    }
+    Ok(last)
 }
 
 /// What events refer to by number.
@@ -84,18 +107,35 @@ struct Labels<'a> {
 }
 
 impl Labels<'_> {
-    fn format(&self, events: &[Event]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(events.len() * 208);
+    /// Formats every `step`th piece from number `first` on, while somebody wants them; buffers that come back are used again.
+    fn format_all(
+        &self,
+        events: &[Event],
+        (first, step): (usize, usize),
+        made: &SyncSender<Vec<u8>>,
+        used: &Receiver<Vec<u8>>,
+    ) {
+        for piece in events.chunks(PIECE).skip(first).step_by(step) {
+            let mut bytes = used.try_recv().unwrap_or_default();
+            bytes.clear();
+            self.format(piece, &mut bytes);
+            if made.send(bytes).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn format(&self, events: &[Event], out: &mut Vec<u8>) {
+        out.reserve(events.len() * 208);
         for event in events {
             let Some(row) = self.rows.get(event.track as usize) else { continue };
             let number = event.name as usize;
             let label = self.names.get(number).map_or("\"?\"", String::as_str);
             match event.kind {
-                Kind::Call => call(&mut out, event, self.origin, row, label, self.measured.get(number)),
-                Kind::Send | Kind::Receive => moved(&mut out, event, self.origin, row, label),
+                Kind::Call => call(out, event, self.origin, row, label, self.measured.get(number)),
+                Kind::Send | Kind::Receive => moved(out, event, self.origin, row, label),
             }
         }
-        out
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::overflow::Overflow;
-use super::process::{PATIENCE, Process};
+use super::process::{PATIENCE, PATIENCE_PROVEN, Process};
 use super::table::{Entry, Place, Stored, Table};
 use crate::arena::Arena;
 use crate::death::{Cause, Death, KillReason};
@@ -104,6 +104,8 @@ pub(super) struct Core<S: ?Sized> {
     pub(super) stillborn: u32,
     /// How many of those end the attempts.
     pub(super) patience: u32,
+    /// The same, from the moment on at which a process has been ready.
+    pub(super) proven: u32,
     /// The shortest time limit of late.
     pub(super) shortest_limit: Duration,
     pub(super) grave: Vec<Arc<S>>,
@@ -130,6 +132,7 @@ impl<S: Sink + ?Sized> Core<S> {
             respawn: true,
             stillborn: 0,
             patience: PATIENCE,
+            proven: PATIENCE_PROVEN,
             shortest_limit: Duration::MAX,
             grave: Vec::new(),
             scratch: Vec::new(),

@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - D1. A lane's frames are believed only as far as the books agree: BEGIN for a published task at its next call, VALUEs
-//!   while calls are left, END when none is. Anything else is the lane's fault, and its ring is read no further.
+//!   while calls are left, END when none is; LAST is the last VALUE and END at once. Anything else is the lane's fault, and its ring is read no further.
 //! - D2. A frame's bytes are copied out of the ring before they are looked at.
 
 use std::sync::Arc;
@@ -114,25 +114,11 @@ fn take<S: Sink + ?Sized>(
             lane.parts.extend_from_slice(bytes);
             Ok(Step::Nothing)
         }
-        Kind::Value(tag) => {
-            let entry = lane.current.and_then(|id| table.get_mut(id)).ok_or("a reply without a task")?;
-            if entry.next >= entry.calls {
-                return Err("more replies than calls".into());
-            }
-            if lane.since.is_some() {
-                lane.since = Some(Instant::now());
-            }
-            if lane.parts.is_empty() {
-                entry.sink.deliver(entry.next, Reply::Value { tag, bytes, lane: &lane.memory });
-            } else {
-                let mut whole = std::mem::take(&mut lane.parts);
-                whole.extend_from_slice(bytes);
-                entry.sink.deliver(entry.next, Reply::Value { tag, bytes: &whole, lane: &lane.memory });
-            }
-            entry.next += 1;
-            entry.retried = 0;
-            counts.delivered += 1;
-            Ok(Step::Nothing)
+        Kind::Value(tag) => value(table, counts, lane, tag, bytes).map(|_| Step::Nothing),
+        Kind::Last(tag) => {
+            let (wall, bytes) = bytes.split_first_chunk().ok_or("a LAST that is cut off")?;
+            let id = value(table, counts, lane, tag, bytes)?;
+            end(table, lane, End { task: id.0, wall_ns: u64::from_le_bytes(*wall), cpu_ns: 0 })
         }
         Kind::Timing => {
             let timing = Timing::decode(bytes).ok_or("a timing that is cut off")?;
@@ -142,20 +128,51 @@ fn take<S: Sink + ?Sized>(
             entry.sink.timing(pid, u16::try_from(index).unwrap_or(u16::MAX), timing);
             Ok(Step::Nothing)
         }
-        Kind::End => {
-            let end = End::decode(bytes).ok_or("an END that is cut off")?;
-            let id = lane.current.filter(|id| id.0 == end.task).ok_or("an END without its BEGIN")?;
-            let entry = table.get_mut(id).ok_or("an END of no task")?;
-            if entry.next != entry.calls || !lane.parts.is_empty() {
-                return Err(format!("a task ended after {} of {} replies", entry.next, entry.calls));
-            }
-            entry.usage.wall_ns = entry.usage.wall_ns.saturating_add(end.wall_ns);
-            entry.usage.cpu_ns = entry.usage.cpu_ns.saturating_add(end.cpu_ns);
-            lane.current = None;
-            lane.since = None;
-            Ok(Step::Ended(id))
-        }
+        Kind::End => end(table, lane, End::decode(bytes).ok_or("an END that is cut off")?),
     }
+}
+
+/// Delivers the next outcome of the lane's task.
+fn value<S: Sink + ?Sized>(
+    table: &mut Table<S>,
+    counts: &mut Counts,
+    lane: &mut Lane,
+    tag: u8,
+    bytes: &[u8],
+) -> Result<TaskId, String> {
+    let id = lane.current.ok_or("a reply without a task")?;
+    let entry = table.get_mut(id).ok_or("a reply without a task")?;
+    if entry.next >= entry.calls {
+        return Err("more replies than calls".into());
+    }
+    if lane.since.is_some() {
+        lane.since = Some(Instant::now());
+    }
+    if lane.parts.is_empty() {
+        entry.sink.deliver(entry.next, Reply::Value { tag, bytes, lane: &lane.memory });
+    } else {
+        let mut whole = std::mem::take(&mut lane.parts);
+        whole.extend_from_slice(bytes);
+        entry.sink.deliver(entry.next, Reply::Value { tag, bytes: &whole, lane: &lane.memory });
+    }
+    entry.next += 1;
+    entry.retried = 0;
+    counts.delivered += 1;
+    Ok(id)
+}
+
+/// Ends the lane's task.
+fn end<S: Sink + ?Sized>(table: &mut Table<S>, lane: &mut Lane, end: End) -> Result<Step, String> {
+    let id = lane.current.filter(|id| id.0 == end.task).ok_or("an END without its BEGIN")?;
+    let entry = table.get_mut(id).ok_or("an END of no task")?;
+    if entry.next != entry.calls || !lane.parts.is_empty() {
+        return Err(format!("a task ended after {} of {} replies", entry.next, entry.calls));
+    }
+    entry.usage.wall_ns = entry.usage.wall_ns.saturating_add(end.wall_ns);
+    entry.usage.cpu_ns = entry.usage.cpu_ns.saturating_add(end.cpu_ns);
+    lane.current = None;
+    lane.since = None;
+    Ok(Step::Ended(id))
 }
 
 fn begin<S: Sink + ?Sized>(
@@ -262,6 +279,7 @@ mod tests {
         Begin { right: bool, first: u32 },
         Timing(u64),
         Value(Vec<u8>),
+        Last(Vec<u8>),
         Part(Vec<u8>),
         End { right: bool },
         Bytes(u16, Vec<u8>),
@@ -275,6 +293,7 @@ mod tests {
                 .prop_map(|(right, first)| Said::Begin { right, first }),
             bytes().prop_map(Said::Value),
             bytes().prop_map(Said::Value),
+            bytes().prop_map(Said::Last),
             any::<u64>().prop_map(Said::Timing),
             bytes().prop_map(Said::Part),
             prop::bool::weighted(0.9).prop_map(|right| Said::End { right }),
@@ -295,6 +314,7 @@ mod tests {
                 producer.push(lane, Kind::Timing, &Timing { ready: *ready, ..Timing::default() }.encode())
             }
             Said::Value(bytes) => producer.push(lane, Kind::Value(0), bytes),
+            Said::Last(bytes) => producer.push(lane, Kind::Last(0), bytes),
             Said::Part(bytes) => producer.push(lane, Kind::Part, bytes),
             Said::End { right } => {
                 let end = End { task: id(*right), wall_ns: u64::MAX, cpu_ns: 1 };

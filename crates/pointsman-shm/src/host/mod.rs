@@ -434,6 +434,14 @@ impl<S: Sink + ?Sized> Host<S> {
         }
     }
 
+    /// Says that each process runs code of the user's before it is ready: three in a row that die of it fail the pool, also
+    /// when others have been ready.
+    pub fn set_initialized(&self) {
+        if !self.shared.is_foreign() {
+            self.shared.lock().proven = process::PATIENCE;
+        }
+    }
+
     /// Hands over the socket of a zygote ([`crate::zygote`]).
     pub fn set_zygote(&self, socket: OwnedFd) {
         if !self.shared.is_foreign() {

@@ -34,7 +34,7 @@ use crate::zygote::MOST_LANES_PER_PROCESS;
 pub(super) const PATIENCE: u32 = 3;
 /// The same, where others have been ready: then somebody kills them from outside, or what they need has gone. Arbitrary:
 /// half a second's worth of attempts.
-const PATIENCE_PROVEN: u32 = 50;
+pub(super) const PATIENCE_PROVEN: u32 = 50;
 
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,10 @@ impl Process {
     pub(super) fn kill(&mut self, reason: KillReason, target: Option<TaskId>) {
         if self.killed.is_none() {
             self.killed = Some((reason, target));
+        }
+        if let Some(handle) = self.handle.as_ref().filter(|_| target.is_some()) {
+            // What a call has started is part of it.
+            os::end_children(handle.as_fd(), self.pid);
         }
         self.strike();
     }
@@ -217,7 +221,7 @@ impl<S: Sink + ?Sized> Core<S> {
             if let Some(process) = self.processes.get_mut(id) {
                 process.started = true;
                 self.stillborn = 0;
-                self.patience = PATIENCE_PROVEN;
+                self.patience = self.proven;
             }
         }
         started
@@ -334,7 +338,7 @@ impl<S: Sink + ?Sized> Core<S> {
         env.arena.forget(id.0);
         if ready {
             self.stillborn = 0;
-            self.patience = PATIENCE_PROVEN;
+            self.patience = self.proven;
         } else if !process.retiring && process.killed.is_none() {
             self.stillborn += 1;
         }

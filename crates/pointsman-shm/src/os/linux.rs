@@ -172,10 +172,18 @@ pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
 
 /// Ends a process at once, whatever it does.
 pub(crate) fn kill(process: BorrowedFd<'_>) -> io::Result<()> {
+    signal(process, libc::SIGKILL)
+}
+
+/// Stops a process, which can do nothing about it.
+pub(super) fn stop(process: BorrowedFd<'_>) -> io::Result<()> {
+    signal(process, libc::SIGSTOP)
+}
+
+fn signal(process: BorrowedFd<'_>, number: libc::c_int) -> io::Result<()> {
     let nothing = ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open by X2; a null information pointer is allowed.
-    check_long(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, nothing, 0) })
-        .map(drop)
+    check_long(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), number, nothing, 0) }).map(drop)
 }
 
 /// Waits for a child of this process and returns how it ended (a wait status).

@@ -6,6 +6,9 @@
 #[path = "descriptors.rs"]
 mod descriptors;
 #[cfg(target_os = "linux")]
+#[path = "family.rs"]
+mod family;
+#[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod imp;
 #[cfg(not(target_os = "linux"))]
@@ -14,4 +17,6 @@ mod imp;
 
 #[cfg(target_os = "linux")]
 pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
+#[cfg(target_os = "linux")]
+pub(crate) use family::end_children;
 pub(crate) use imp::*;

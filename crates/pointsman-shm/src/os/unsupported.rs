@@ -62,6 +62,8 @@ pub(crate) fn open_process(_pid: i32) -> io::Result<OwnedFd> {
     unsupported()
 }
 
+pub(crate) fn end_children(_process: BorrowedFd<'_>, _pid: i32) {}
+
 pub(crate) fn kill(_process: BorrowedFd<'_>) -> io::Result<()> {
     unsupported()
 }

@@ -1,0 +1,107 @@
+"""Asks the planner about a job, within what its caller asked for; or says what follows from that without the planner.
+
+Does not know how calls are measured, or when it is time to ask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pointsman import _advice, _default, _planner
+from pointsman._job import CLUSTERS
+from pointsman._plan import Plan
+from pointsman.backends import inline
+
+if TYPE_CHECKING:
+    from pointsman import _native
+    from pointsman._job import Job
+
+# Backends whose workers share no memory with the caller.
+APART = ("processes", "interpreters")
+
+
+def fixed(job: Job) -> Plan | None:
+    """Return the plan that follows from the options alone; None if there is something to decide."""
+    if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
+        return said(job, "processes", job.max_workers or _whole_cores())
+    if job.backend == "interpreters":
+        return said(job, "interpreters", job.max_workers or _whole_cores())
+    if job.backend in CLUSTERS:
+        return said(job, job.backend, job.max_workers or 0)
+    if job.backend == "threads" and job.max_workers is not None:
+        return said(job, "threads", job.max_workers)
+    if job.backend == "inline" or job.max_workers == 1:
+        return said(job, "inline", 1)
+    return None
+
+
+def said(job: Job, backend: str, workers: int) -> Plan:
+    """Return the plan that the options dictate."""
+    asked = f"backend={job.backend!r} and max_workers={job.max_workers!r} were asked for"
+    return Plan(
+        backend=backend,
+        max_workers=workers,
+        processes=workers if backend in APART else 0,
+        chunksize=job.chunksize or 1,
+        function=job.name,
+        calls=job.source.left(),
+        calls_left=job.source.left(),
+        warnings=(_advice.NOT_SAMPLED,) if job.profile else (),
+        reasons=(asked,) if job.backend != "auto" else _stoppable(job),
+    )
+
+
+def _stoppable(job: Job) -> tuple[str, ...]:
+    return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
+
+
+def _whole_cores() -> int:
+    from math import ceil
+
+    from pointsman._machine import facts
+
+    return max(1, ceil(facts().cores))
+
+
+def priced(
+    job: Job,
+    seen: _native.Observation,
+    left: int | None,
+    all_calls: int | None,
+    struck: dict[str, str],
+    backends: list[str] | None,
+    cluster: Any,
+) -> Plan:
+    """Ask the planner about the `left` calls of a job of `all_calls`, but for the backends that are `struck` out."""
+    return _planner.decide(
+        seen,
+        calls=left,
+        max_workers=job.max_workers or (inline.MOST_LAZY if job.lazy else None),
+        chunksize=job.chunksize,
+        threads_running=_default.threads_running(),
+        processes_running=_default.processes_running(),
+        interpreters_running=_default.interpreters_running(),
+        struck=struck,
+        backends=backends,
+        target_chunk_seconds=job.target,
+        function=job.name,
+        all_calls=all_calls,
+        cluster=cluster,
+        **_default.start_up(job.function),
+    )
+
+
+def prepare_processes(job: Job) -> str | None:
+    """Let the process that forks workers boot while it is still being decided whether there shall be any.
+
+    Returns why there can be none, if so.
+    """
+    from pointsman import _zygote
+    from pointsman._machine import facts
+
+    if facts().cores > 1:
+        try:
+            _zygote.prepare(job.function)
+        except OSError as why:
+            return f"no process can be started: {why}"
+    return None

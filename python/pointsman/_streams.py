@@ -1,0 +1,86 @@
+"""Standard output and error of workers: whole lines, whatever their length, though many processes write to one pipe.
+
+A pipe takes 4 KiB in one piece; pieces of longer lines mix with those of other processes. So each write holds a lock
+that all workers of a program share, and a line is written at once.
+
+Does not know what is written, or who reads it.
+
+Invariants:
+    L1. The lock belongs to the process and not to its memory: the system gives it back when the process dies.
+    L2. A child that a worker forks has no lock that its parent holds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import BufferedWriter, FileIO, TextIOWrapper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from _typeshed import ReadableBuffer
+
+# The longest line that is whole. Arbitrary: longer than anybody reads; memory is taken as it is filled.
+_LONGEST = 1 << 20
+
+# Seconds between two looks at a pipe that does not wait. Arbitrary.
+_PAUSE = 0.001
+
+
+class _Shared(FileIO):
+    """A descriptor that other processes write to as well."""
+
+    def __init__(self, descriptor: int, lock: int, place: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._lock = lock
+        self._place = place
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of it while no other worker writes."""
+        # Dear to import, and most workers write nothing.
+        from fcntl import LOCK_EX, LOCK_UN, lockf
+        from time import sleep
+
+        lockf(self._lock, LOCK_EX, 1, self._place)
+        try:
+            left = memoryview(data)
+            while left:
+                written = super().write(left)
+                if written is None:
+                    # A pipe that does not wait, and is full.
+                    sleep(_PAUSE)
+                else:
+                    left = left[written:]
+        finally:
+            lockf(self._lock, LOCK_UN, 1, self._place)
+        return len(memoryview(data))
+
+
+def share() -> None:
+    """Have this process, and those forked from it, write whole lines."""
+    try:
+        lock = os.memfd_create("pointsman-streams")
+    except OSError:
+        # No descriptor is left: lines are as whole as the pipe keeps them.
+        return
+    places: dict[tuple[int, int], int] = {}
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            continue
+        try:
+            status = os.fstat(stream.fileno())
+        except (OSError, ValueError):
+            continue
+        # Both may be one pipe.
+        place = places.setdefault((status.st_dev, status.st_ino), len(places))
+        raw = _Shared(stream.fileno(), lock, place)
+        raw.name = f"<{name}>"
+        shared = TextIOWrapper(
+            BufferedWriter(raw, _LONGEST), stream.encoding, stream.errors, newline="\n", line_buffering=True
+        )
+        shared.mode = "w"  # type: ignore[misc]
+        setattr(sys, name, shared)
+        setattr(sys, f"__{name}__", shared)
