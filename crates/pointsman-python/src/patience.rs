@@ -157,7 +157,7 @@ pub(crate) fn wait(
 ) -> PyResult<bool> {
     let mut pause = FIRST;
     let mut listed = None;
-    let mut lent = None;
+    let mut debt = None;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if detached(py, || wait(left.map_or(pause, |left| left.min(pause)))) {
@@ -176,7 +176,7 @@ pub(crate) fn wait(
             && runner.is_none()
             && let Some(job) = job(py)
         {
-            lent.get_or_insert_with(|| Lent(loans, pool));
+            debt.get_or_insert_with(|| Lent(loans, pool));
             let started = pool.rescue(py, job);
             loans.add();
             started?;
