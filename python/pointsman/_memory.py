@@ -40,7 +40,9 @@ class Memory:
         self.path = os.path.abspath(os.path.expanduser(path))
         self._lock = threading.Lock()
         self._told: set[str] = set()
-        self._known = self._read().get(_machine.fingerprint(), {})
+        machines, complaint = self._read()
+        self._known = machines.get(_machine.fingerprint(), {})
+        self._tell(complaint)
         self._new: dict[str, Entry] = {}
         self._written = float("-inf")
 
@@ -68,14 +70,17 @@ class Memory:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             with open(f"{self.path}.lock", "ab") as lock:
                 _hold(lock)
-                self._merge(new)
+                complaint = self._merge(new)
         except OSError as why:
-            self._tell(f"what was learnt could not be written to {self.path}: {why}")
+            complaint = f"what was learnt could not be written to {self.path}: {why}"
+        # Not before the lock is released: who shows warnings is the program.
+        self._tell(complaint)
 
-    def _merge(self, new: dict[str, Entry]) -> None:
+    def _merge(self, new: dict[str, Entry]) -> str | None:
+        """Replace the file; returns what was wrong with the one before."""
         import json
 
-        machines = self._read()
+        machines, complaint = self._read()
         entries = machines.setdefault(_machine.fingerprint(), {})
         entries.update(new)
         oldest = sorted(entries, key=lambda key: float(entries[key].get("at", 0.0)))
@@ -90,35 +95,35 @@ class Memory:
             if os.path.exists(temporary):
                 os.unlink(temporary)
             raise
+        return complaint
 
-    def _read(self) -> dict[str, dict[str, Entry]]:
-        """The entries of all machines (R2, R4)."""
+    def _read(self) -> tuple[dict[str, dict[str, Entry]], str | None]:
+        """The entries of all machines (R2, R4), and what is wrong with the file."""
         import json
 
         try:
             with open(self.path, "rb") as file:
                 data = file.read(_LARGEST_FILE)
         except FileNotFoundError:
-            return {}
+            return {}, None
         except OSError as why:
-            self._tell(f"what was learnt could not be read from {self.path}: {why}")
-            return {}
+            return {}, f"what was learnt could not be read from {self.path}: {why}"
         try:
             found = json.loads(data)
             if found["version"] != _VERSION:
-                return {}
+                return {}, None
             machines = found["machines"]
-            return {
+            sound = {
                 str(machine): {str(key): dict(entry) for key, entry in entries.items() if _is_sound(entry)}
                 for machine, entries in machines.items()
             }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as why:
-            self._tell(f"ignored the damaged file {self.path} ({type(why).__name__}: {why}); it will be replaced")
-            return {}
+            return {}, f"ignored the damaged file {self.path} ({type(why).__name__}: {why}); it will be replaced"
+        return sound, None
 
-    def _tell(self, message: str) -> None:
+    def _tell(self, message: str | None) -> None:
         """Say what is wrong with the file, once each."""
-        if message not in self._told:
+        if message is not None and message not in self._told:
             self._told.add(message)
             from pointsman import _log
 
