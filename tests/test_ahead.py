@@ -134,6 +134,16 @@ def test_what_a_call_ahead_raises_is_raised_in_its_turn_after_the_results_before
 
 
 @readable
+def test_a_plan_is_made_for_the_whole_list_not_for_calls_like_its_first_ones():
+    steps = range(10_000, 210_000, 500)
+
+    sorted_list, alike = pointsman.optimize(work, list(steps)), pointsman.optimize(work, [10_000] * 400)
+
+    assert sorted_list.observation.held > 3 * alike.observation.held
+    assert sorted_list.calls_left == 400 - sorted_list.observation.calls
+
+
+@readable
 def test_the_error_of_the_first_failing_item_in_order_is_the_one_raised():
     for _ in range(3):
         with pytest.raises(ValueError, match="^number 50$"):

@@ -190,6 +190,15 @@ def test_map_gives_up_when_a_result_is_late(place):
         executor.shutdown(cancel_futures=True)
 
 
+@BOTH
+def test_every_keyword_belongs_to_the_function(place):
+    keywords = {"self": 1, "fn": 2, "timeout": 3, "args": 4, "kwargs": 5}
+    with pointsman.Executor(1, backend=place) as executor:
+        assert executor.submit(functions.takes, 0, **keywords).result() == ((0,), keywords)
+        view = executor.options(retries=1, retry_on=Boom)
+        assert view.submit(functions.takes, 0, **keywords).result() == ((0,), keywords)
+
+
 # ---------------------------------------------------------------------------------------- its options
 
 

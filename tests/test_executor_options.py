@@ -52,6 +52,23 @@ def test_the_more_urgent_of_the_queued_calls_go_first(busy):
     assert order == ["URGENT", "HIGH", "NORMAL", "usual", "LOW", "last"]
 
 
+def test_the_more_urgent_calls_go_first_in_worker_processes_too(tmp_path):
+    path, gate = tmp_path / "calls", tmp_path / "gate"
+    gate.mkdir()
+    with pointsman.Executor(1, backend="processes") as executor:
+        executor.submit(functions.meet, str(gate), 2, 0)
+        # As many as the worker may have been handed already.
+        for n in range(30):
+            executor.submit(functions.note, str(path), n)
+        executor.options(priority=TaskPriority.LOW).submit(functions.note, str(path), "low")
+        executor.submit(functions.note, str(path), "usual")
+        executor.submit(functions.note, str(path), "urgent", priority=TaskPriority.URGENT)
+        (gate / "1").touch()
+
+    order = path.read_text().splitlines()
+    assert order.index("urgent") < order.index("29") < order.index("usual") < order.index("low")
+
+
 def test_a_call_that_many_later_ones_have_passed_goes_next(busy):
     order = []
     busy.submit(order.append, "patient", priority=TaskPriority.LOW)
@@ -452,6 +469,8 @@ def test_one_death_breaks_an_executor_that_is_to_be_broken_by_it():
         {"scheduler": pointsman.WorkStealingScheduler(), "backend": "processes"},
         {"thread_stack_size": 1 << 20, "backend": "processes"},
         {"mp_context": multiprocessing.get_context("spawn"), "backend": "threads"},
+        {"scheduler": pointsman.WorkStealingScheduler(), "backend": "asyncio"},
+        {"thread_stack_size": 1 << 20, "backend": "asyncio"},
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options):

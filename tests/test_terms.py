@@ -69,6 +69,11 @@ def stop_itself(path):
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def has_line(path):
+    """Whether a call has noted something: there is a moment between the file and the line in it."""
+    return path.exists() and path.read_text().endswith("\n")
+
+
 STUBBORN = [ignore_signals, spin_in_c, swallow_everything, stop_itself]
 
 
@@ -150,7 +155,7 @@ def test_an_automatic_executor_runs_a_call_with_a_timeout_where_it_can_be_stoppe
 def test_a_running_call_can_be_cancelled_by_force(executor, call, tmp_path):
     path = tmp_path / "pid"
     future = executor.submit(call, str(path))
-    assert wait_until(path.exists)
+    assert wait_until(lambda: has_line(path))
     pid = int(path.read_text())
 
     assert future.cancel() is False
@@ -174,7 +179,7 @@ def start_and_wait(path, session):
 def test_programs_that_a_call_runs_end_with_it_unless_they_have_a_session_of_their_own(executor, session, tmp_path):
     path = tmp_path / "pid"
     future = executor.submit(start_and_wait, str(path), session)
-    assert wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
+    assert wait_until(lambda: has_line(path))
     child = psutil.Process(int(path.read_text()))
     assert future.cancel(kill=True)
     try:
@@ -192,7 +197,7 @@ def test_cancel_stops_a_running_call_where_that_was_asked_for(executor, tmp_path
     future = executor.options(kill_on_cancel=True).submit(ignore_signals, str(path))
     told = []
     future.add_done_callback(lambda done: told.append(done.cancelled()))
-    assert wait_until(path.exists)
+    assert wait_until(lambda: has_line(path))
 
     assert future.cancel()
     assert wait_until(lambda: told == [True])
@@ -211,7 +216,7 @@ def test_a_finished_call_is_not_cancelled_by_force(executor):
 def test_a_call_that_is_cancelled_by_force_is_not_begun_again(executor, tmp_path):
     path = tmp_path / "pid"
     future = executor.options(retries=5).submit(ignore_signals, str(path))
-    assert wait_until(path.exists)
+    assert wait_until(lambda: has_line(path))
 
     assert future.cancel(kill=True)
     assert executor.submit(functions.square, 2).result(functions.PATIENCE) == 4
@@ -226,7 +231,7 @@ def test_leaving_a_map_early_stops_its_calls_where_that_was_asked_for(tmp_path):
 
     results = pointsman.options(kill_on_cancel=True, backend="processes").map(call, range(3), chunksize=1)
     assert next(results) == 0
-    assert wait_until(path.exists)
+    assert wait_until(lambda: has_line(path))
     pid = int(path.read_text().split()[0])
     results.close()
 

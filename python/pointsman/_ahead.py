@@ -98,6 +98,7 @@ class Ahead:
     def merge(self, values: list[Any], delivered: int) -> Iterator[list[Any]]:
         """Yield `values`, the first of which is result number `delivered`, and what waits for its turn between them."""
         waiting, start = self._waiting, 0
+        __tracebackhide__ = True
         while True:
             end = len(values) if not waiting else start + max(0, waiting[0][0] - delivered)
             part = values[start:end]

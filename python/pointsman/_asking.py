@@ -96,12 +96,12 @@ def prepare_processes(job: Job) -> str | None:
 
     Returns why there can be none, if so.
     """
-    from pointsman import _zygote
+    from pointsman import _pool
     from pointsman._machine import facts
 
     if facts().cores > 1:
         try:
-            _zygote.prepare(job.function)
+            _pool.prepare(job.function)
         except OSError as why:
             return f"no process can be started: {why}"
     return None

@@ -158,6 +158,7 @@ class Run:
             for values in self._sample(watched=False):
                 self.delivered += len(values)
                 self._in_turn += len(values)
+            self._look_ahead()
             self.plan = self.decide()
             self._read_late(self.plan, float("inf"))
             self._learn()
@@ -288,7 +289,8 @@ class Run:
             return True
         if wanted is not None:
             return meter.calls >= wanted
-        if meter.unsettled and (left is None or left > 1):
+        doubtful = meter.spinners.are_there and meter.held > _BUSY * meter.wall
+        if (meter.unsettled or doubtful) and (left is None or left > 1):
             return False
         if left is not None and left * meter.mean < _TRIFLE:
             return True
@@ -561,10 +563,10 @@ class Run:
         whole = known.observation() if self._foreseen and known is not None else None
         early = not meter.looked and whole is None
         if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
-            self._prepare_processes()
             if early and self._verdict is None:
-                # While that boots: both will be needed at once.
+                # Both will be needed at once; and this first, since that takes the other core.
                 self._judge()
+            self._prepare_processes()
         if early and seen.wall < _SURE and meter.computing > _BUSY and part.held > _BUSY * seen.wall:
             # Only processes could help, and for them it is too soon.
             return None
@@ -572,7 +574,8 @@ class Run:
         plan = self.decide(left=left + 1, seen=whole or part, quick=True)
         if plan.backend in _AWAY and not (early and seen.wall < _SURE):
             plan = self.decide(left=left + 1, seen=whole or part)
-        hasty = plan.backend in _AWAY and early and seen.wall < _SURE
+        # Threads that spin may have been set to work by the call, after all: then nobody's cores are free.
+        hasty = plan.backend in _AWAY and ((early and seen.wall < _SURE) or meter.spinners.are_there)
         if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
             return None
         self._left = left + 1

@@ -62,9 +62,18 @@ def behind(function: Any) -> int:
                 packages.add(value.__name__.partition(".")[0])
             elif isinstance(value, type | FunctionType):
                 packages.add(str(value.__module__).partition(".")[0])
-        packages -= {*_THERE, "__main__", ""}
-        count = _behind[name] = sum(module.partition(".")[0] in packages for module in list(modules))
+        count = _behind[name] = _count(packages)
     return count
+
+
+def weight() -> int:
+    """How many modules the zygote imports for the calls, roughly."""
+    return _count({name.partition(".")[0] for name in needed})
+
+
+def _count(packages: set[str]) -> int:
+    wanted = packages - {*_THERE, "__main__", ""}
+    return sum(module.partition(".")[0] in wanted for module in list(modules))
 
 
 class _Ref:

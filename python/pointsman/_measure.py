@@ -162,9 +162,13 @@ class Meter:
         self._crowded = (seen.wall, seen.cpu) if self.company and self.computing > _COMPUTES else None
 
     def _lost_to_looks(self, sample: _native.Sample) -> float:
-        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead."""
-        share = sample.cpu / max(sample.wall - self.disturbed, 1e-9)
-        return min(1.0, share) * self.disturbed
+        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead.
+
+        A look that lasts is mostly without the GIL itself; what it computed counts.
+        """
+        lost = min(self.disturbed, self.looking)
+        share = sample.cpu / max(sample.wall - lost, 1e-9)
+        return min(1.0, share) * lost
 
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
@@ -251,9 +255,11 @@ class Meter:
 
         `wall` and `cpu` are their seconds in all. None if the measured call stands.
         """
+        # Calls that compute wait for each other beside a measured one, which tells nothing.
+        wall = cpu if self.cpu > _COMPUTES * self.wall else max(cpu, wall)
         if calls < _ENOUGH_BESIDE or wall / calls >= self.mean:
             return None
-        mean, busy = wall / calls, min(cpu, wall) / calls
+        mean, busy = wall / calls, cpu / calls
         held = min(1.0, self.held_share()) * busy
         return _native.Observation(
             calls=self.calls + calls,

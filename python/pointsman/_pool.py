@@ -27,6 +27,10 @@ _MOST_WAITING = 1 << 30
 
 # Seconds from which on the first worker of a pool has waited for more than its fork.
 _FORK = 5e-3
+# Modules imported beforehand up to which a start is that of a bare worker.
+_LIGHT = 15
+# How many times what is known one start may be said to have taken.
+_SLOWEST = 2.0
 
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 # Pools that are gone but for the calls that they still run.
@@ -216,9 +220,13 @@ class Processes:
     def end(self) -> None:
         """End with the program, and remember how long the start took."""
         start_up = self.native.start_up()
-        heavy = any(name.partition(".")[0] not in sys.stdlib_module_names for name in _functions.needed)
-        if start_up is not None and not heavy and start_up > max(_FORK, self._head_start / 2):
-            _machine.record("process_first", self._head_start + self._prepared + start_up)
+        # What else is imported for the calls the planner reckons for itself.
+        light = _functions.weight() <= _LIGHT
+        if start_up is not None and light and start_up > max(_FORK, self._head_start / 2):
+            known = _machine.constants().get("process_first")
+            usual = known.value if known is not None else _native.Machine(cores=1.0).constants["process_first"][0]
+            # A start on a loaded machine tells of the load.
+            _machine.record("process_first", min(_SLOWEST * usual, self._head_start + self._prepared + start_up))
         # After a Ctrl-C nobody waits for the calls that are queued.
         interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
         self.shutdown(kill=interrupted or not self._patient)

@@ -16,7 +16,7 @@ class Retrying:
         # Messages are about the user's function.
         self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function; the last attempt's exception is the call's."""
         for _ in range(self.retries):
             try:

@@ -46,6 +46,8 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     import gc
     import warnings  # noqa: F401
 
+    import pointsman._functions  # noqa: F401
+
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     # Blocked at the start, so that none could end this process before the line above.

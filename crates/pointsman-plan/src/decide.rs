@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - I1. The plain loop is always the first placement tried.
-//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`], and by the machine's least gain and
+//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] ([`MARGIN_OF_NESTED`]), and by the machine's least gain and
 //!   [`UNCERTAIN`] of its start-up.
 //! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] or
 //!   [`UNSURE_OF_ONE`] where processes would have to be started.
@@ -25,6 +25,13 @@ use crate::plan::{Candidate, Plan};
 /// The share of the plain loop's time that must be gained to leave it. DESIGN 5.3: an automatic choice is never slower
 /// than 1.05 of the plain loop, so a predicted gain below that is not worth being wrong.
 const MARGIN: f64 = 0.05;
+
+/// The same for calls that keep others busy for [`NESTED`] of their time, with threads of their own or with programs:
+/// how they get on with more of their kind beside them is a guess. Arbitrary between 0.1 and 0.3.
+const MARGIN_OF_NESTED: f64 = 0.2;
+
+/// See [`MARGIN_OF_NESTED`]. Arbitrary between 0.1 and 0.5.
+const NESTED: f64 = 0.25;
 
 /// The share of the start-up that must be gained besides: what a start costs is the least certain of all that is
 /// predicted. Arbitrary between 0.1 and 0.5. Not beside a call that still runs: others start on another core meanwhile,
@@ -231,6 +238,9 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
     let inline = placements[0].cost.seconds;
     let loops = job.objection(Backend::Inline).is_none();
     let open = Backend::ALL.map(|backend| job.objection(backend).is_none());
+    let seen = observation.completed();
+    let nested = seen.other_threads.get() > NESTED * seen.wall().get();
+    let margin = if nested { MARGIN_OF_NESTED } else { MARGIN };
     let uncertain = if observation.partial { 0.0 } else { UNCERTAIN };
     let better = |placement: &Placement| {
         let seconds = placement.cost.seconds;
@@ -238,7 +248,7 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
             && open[placement.backend as usize]
             && placement.fits
             && (!loops
-                || (seconds <= inline * (1.0 - MARGIN)
+                || (seconds <= inline * (1.0 - margin)
                     && inline - seconds >= machine.least_gain.value() + uncertain * placement.cost.start_up))
     };
     let fastest = placements

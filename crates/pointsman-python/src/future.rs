@@ -251,7 +251,7 @@ impl FutureCore {
 
     #[getter(_loop)]
     fn running_loop(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
-        Ok(bridge::running_loop(slf.py())?.map(Bound::unbind))
+        Ok(gathering::running_loop(slf)?.map(Bound::unbind))
     }
 
     #[getter(_cancel_message)]

@@ -13,6 +13,10 @@
 //! - J1. Whoever asks is known by its code, and so is the callback of `gather`; where either is not as expected, ours is no
 //!   such future, and `gather` makes tasks.
 //! - J2. The callback of `gather` is called on the loop's thread, and not before `gather` has returned.
+//! - J3. The loop is looked up once for each future: `gather` asks whether it is one, for its loop, and leaves its callback,
+//!   without anybody else's code in between. (Before CPython 3.14 each look-up is a system call.)
+
+use std::cell::RefCell;
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
@@ -26,6 +30,11 @@ use crate::port::{self, Port};
 
 static GATHER: Once<Option<Gather>> = Once::new();
 static CURRENT_FRAME: Once<Py<PyAny>> = Once::new();
+
+thread_local! {
+    /// The future that `gather` has asked for last, by its address, and the loop that ran.
+    static ASKED: RefCell<Option<(usize, Py<PyAny>)>> = const { RefCell::new(None) };
+}
 
 /// The code of `asyncio.gather`, and of the callback that it leaves with what it waits for.
 struct Gather {
@@ -52,13 +61,27 @@ fn find(py: Python<'_>) -> PyResult<Option<Gather>> {
 /// Whether it is `gather` that asks for this future, through `ensure_future` and `isfuture`, in a running loop (J1).
 pub(crate) fn asks(future: &Bound<'_, FutureCore>) -> PyResult<bool> {
     let py = future.py();
-    if bridge::running_loop(py)?.is_none() || ends_with_stop_iteration(future) {
+    let Some(event_loop) = bridge::running_loop(py)?.filter(|_| !ends_with_stop_iteration(future)) else {
         return Ok(false);
-    }
+    };
     let frame = CURRENT_FRAME.import(py, "sys", "_getframe")?.call0()?;
     let asking = frame.cast::<PyFrame>()?.outer().and_then(|frame| frame.outer());
     let Some(asking) = asking else { return Ok(false) };
-    Ok(gather(py).is_some_and(|gather| gather.code.is(asking.code())))
+    let asks = gather(py).is_some_and(|gather| gather.code.is(asking.code()));
+    if asks {
+        let before = ASKED.with_borrow_mut(|asked| asked.replace((future.as_ptr().addr(), event_loop.unbind())));
+        drop(before);
+    }
+    Ok(asks)
+}
+
+/// The loop that runs here, for `gather`, which has just asked for this future, and for others who read it.
+pub(crate) fn running_loop<'py>(future: &Bound<'py, FutureCore>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let (py, name) = (future.py(), future.as_ptr().addr());
+    let known = ASKED.with_borrow(|asked| {
+        asked.as_ref().filter(|(future, _)| *future == name).map(|(_, event_loop)| event_loop.clone_ref(py))
+    });
+    known.map_or_else(|| bridge::running_loop(py), |known| Ok(Some(known.into_bound(py))))
 }
 
 /// Whether a future is done, with an exception that no future of a loop takes.
@@ -88,7 +111,11 @@ impl Gathered {
     /// Has the callback called in the loop that runs here, when the future is done.
     pub(crate) fn watch(future: &Bound<'_, FutureCore>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = future.py();
-        let Some(event_loop) = bridge::running_loop(py)? else {
+        let event_loop = running_loop(future)?;
+        // `gather` has what it wanted to know: the next time there may be another loop (J3).
+        let asked = ASKED.with_borrow_mut(Option::take);
+        drop(asked);
+        let Some(event_loop) = event_loop else {
             return callback.call1((future,)).map(drop);
         };
         let this = Self {

@@ -31,7 +31,7 @@ use crate::calling;
 use crate::context::{Context, Spare};
 use crate::future;
 use crate::once::name;
-use crate::patience::{self, Progress};
+use crate::patience::{self, Loans, Progress};
 use crate::segment::{Segment, Settled};
 use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, ThreadPool, depth, refuse_coroutine};
 use crate::trace;
@@ -420,7 +420,9 @@ impl MapResults {
         // Whichever of the pool's workers runs the input.
         let progress = || if segment.is_ready(at) { Progress::Done } else { Progress::Queued };
         let wait = |limit| job.wait(segment, at, limit);
-        patience::wait(py, &job.pool, self.deadline, progress, wait, |py| MapJob::rescue(&self.job, py))
+        patience::wait(py, &job.pool, self.deadline, &Loans::default(), progress, wait, |py| {
+            MapJob::rescue(&self.job, py)
+        })
     }
 
     /// The next result if it is there, or where to wait for it; `None` at the end.

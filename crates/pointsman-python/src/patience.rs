@@ -14,6 +14,7 @@
 //! - P1. A worker that waits is on the list from the first look on, until it goes on.
 //! - P2. No Python object is dropped while the list's lock is held. A queue's lock may be taken under it, never the reverse.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub(crate) enum Progress {
 }
 
 struct Entry {
+    /// The process that it belongs to: a forked child has none of its parent's threads, and their queues may be locked.
+    process: u32,
     thread: usize,
     home: Option<usize>,
     pool: Arc<Shared>,
@@ -80,9 +83,9 @@ impl Drop for Listed {
 
 /// Puts this thread on the list, or says what it waits for now; whether it is in a circle.
 fn look(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) -> bool {
-    let thread = here();
+    let (process, thread) = (std::process::id(), here());
     let home = serving::home().filter(|home| home.worker_here().is_some()).map(|home| name_of(&home));
-    let entry = Entry { thread, home, pool: pool.clone(), runner };
+    let entry = Entry { process, thread, home, pool: pool.clone(), runner };
     let mut list = list();
     let before = if listed.is_some() {
         let place = list.iter_mut().rev().find(|entry| entry.thread == thread);
@@ -94,6 +97,7 @@ fn look(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) 
     };
     let waits: Vec<_> = list
         .iter()
+        .filter(|entry| entry.process == process)
         .map(|entry| Wait {
             thread: entry.thread,
             home: entry.home,
@@ -107,28 +111,53 @@ fn look(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) 
     is_stuck(&waits, thread)
 }
 
-/// A pool that may have one more worker than its limit for as long as this lives.
-struct Lent<'a>(&'a Arc<Shared>);
+/// The workers beyond its limit that a pool has because of something that is waited for.
+#[derive(Default)]
+pub(crate) struct Loans(AtomicUsize);
+
+impl Loans {
+    /// Notes a worker that the pool has been given already.
+    pub(crate) fn add(&self) {
+        // Relaxed: whoever takes the workers back last, the one who waits, has added them.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes them back: the first to come does. A worker too many ends when it comes for its next call.
+    pub(crate) fn end(&self, pool: &Shared) {
+        for _ in 0..self.0.swap(0, Ordering::Relaxed) {
+            pool.queue.relieve();
+        }
+    }
+}
+
+/// Takes back, at the end of a wait, what nobody has taken back before.
+struct Lent<'a>(&'a Loans, &'a Shared);
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.0.queue.relieve();
+        self.0.end(self.1);
     }
 }
 
 /// Waits on a worker until `progress` says that it is over, or the deadline has passed; says which. `wait` sleeps detached,
-/// for the time that it is given at most, and `job` is what a worker beyond the limit is to do if there is a circle.
+/// for the time that it is given at most, and `job` is what a worker beyond the limit is to do if there is a circle; such
+/// workers are counted in `loans`.
 pub(crate) fn wait(
     py: Python<'_>,
     pool: &Arc<Shared>,
     deadline: Option<Instant>,
+    loans: &Loans,
     progress: impl Fn() -> Progress,
     wait: impl Fn(Duration) -> bool + Send + Sync,
     job: impl Fn(Python<'_>) -> Option<Job>,
 ) -> PyResult<bool> {
     let mut pause = FIRST;
     let mut listed = None;
-    let mut loans = Vec::new();
+    let mut debt = None;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if detached(py, || wait(left.map_or(pause, |left| left.min(pause)))) {
@@ -147,8 +176,10 @@ pub(crate) fn wait(
             && runner.is_none()
             && let Some(job) = job(py)
         {
-            loans.push(Lent(pool));
-            pool.rescue(py, job)?;
+            debt.get_or_insert_with(|| Lent(loans, pool));
+            let started = pool.rescue(py, job);
+            loans.add();
+            started?;
         }
         pause = (2 * pause).min(LAST);
     }

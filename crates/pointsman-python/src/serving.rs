@@ -1,4 +1,4 @@
-//! Which pools' calls a thread is running: it helps them while it waits, and gives its place away.
+//! Which pools' calls a thread is running, so that it can run others of theirs or give its place away while it waits.
 //!
 //! # Does not know
 //!
@@ -47,7 +47,7 @@ pub(crate) fn serves(pool: &Arc<Shared>) -> bool {
     SERVING.with_borrow(|serving| serving.iter().any(|serving| Arc::ptr_eq(&serving.pool, pool)))
 }
 
-/// The pool whose worker this thread is; others it only helps.
+/// The pool whose worker this thread is; of others it only runs calls.
 pub(crate) fn home() -> Option<Arc<Shared>> {
     SERVING.with_borrow(|serving| serving.first().map(|serving| serving.pool.clone()))
 }

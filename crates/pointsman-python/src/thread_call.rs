@@ -12,7 +12,7 @@
 //!   other. Where that leaves nobody to run what all wait for, the pool has one more worker for it (`patience`).
 //! - C3. Counters are updated before the cell settles.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::context::{Context, Spare};
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::instance;
-use crate::patience::{self, Progress};
+use crate::patience::{self, Loans, Progress};
 use crate::serving;
 use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, refuse_coroutine};
 use crate::trace;
@@ -53,8 +53,8 @@ pub(crate) struct ThreadCall {
     on_caller: bool,
     /// The thread that runs it.
     runner: AtomicUsize,
-    /// Whether its pool has one more worker because of it, until it is settled.
-    lent: AtomicBool,
+    /// The workers that its pool has more because of it, until it is settled.
+    loans: Loans,
     /// When it was handed over, if anybody traces; else 0.
     posted: u64,
 }
@@ -62,14 +62,14 @@ pub(crate) struct ThreadCall {
 impl ThreadCall {
     pub(crate) fn new(pool: Arc<Shared>, inputs: Inputs, on_caller: bool) -> Self {
         pool.counters.pending.fetch_add(1, Ordering::Relaxed);
-        let (runner, lent) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (runner, loans) = (AtomicUsize::new(0), Loans::default());
         Self {
             cell: Cell::new(),
             inputs: Mutex::new(Some(inputs)),
             pool,
             on_caller,
             runner,
-            lent,
+            loans,
             posted: trace::posted(),
         }
     }
@@ -130,7 +130,7 @@ impl ThreadCall {
 
     /// Tells of the outcome.
     fn tell(&self, py: Python<'_>, watchers: &[Py<PyAny>]) {
-        if !watchers.is_empty() {
+        if !watchers.is_empty() || self.loans.any() {
             self.give_back();
         }
         for watcher in watchers {
@@ -140,20 +140,19 @@ impl ThreadCall {
 
     /// Gives the pool's further worker back, if there is one, once the call is settled.
     fn give_back(&self) {
-        // Pairs with the fence in `lend`: of the flag and the outcome, one side sees the other's.
+        // Pairs with the fence in `lend`: of the loan and the outcome, one side sees the other's.
         fence(Ordering::SeqCst);
-        if self.lent.swap(false, Ordering::Relaxed) {
-            self.pool.queue.relieve();
-        }
+        self.loans.end(&self.pool);
     }
 
     /// Has the call run by a worker beyond the limit if need be. This thread, which is one of the pool's, will do nothing
     /// else until the call is settled, and somebody is to be told of that.
     fn lend(&self, py: Python<'_>, future: &Bound<'_, FutureCore>) -> PyResult<()> {
-        if self.cell.stage() != Stage::Pending || self.lent.swap(true, Ordering::Relaxed) {
+        if self.cell.stage() != Stage::Pending || self.loans.any() {
             return Ok(());
         }
         let started = self.pool.rescue(py, Job::Call(future.clone().unbind()));
+        self.loans.add();
         // Pairs with the fence in `give_back`.
         fence(Ordering::SeqCst);
         if self.cell.is_settled() {
@@ -196,7 +195,7 @@ impl ThreadCall {
             Stage::Cancelled | Stage::Finished => Progress::Done,
         };
         let job = |_: Python<'_>| (self.cell.stage() == Stage::Pending).then(|| Job::Call(future.clone().unbind()));
-        patience::wait(py, &self.pool, deadline, progress, |limit| self.cell.wait(limit), job)
+        patience::wait(py, &self.pool, deadline, &self.loans, progress, |limit| self.cell.wait(limit), job)
     }
 
     /// Waits for the outcome while doing nothing else.

@@ -32,7 +32,7 @@ use crate::future::{self, FutureCore};
 use crate::growth::{Growth, LOOK_EVERY, Look};
 use crate::map_job::{Figures, MapJob};
 use crate::once::Once;
-use crate::patience::{self, Progress};
+use crate::patience::{self, Loans, Progress};
 use crate::serving;
 pub(crate) use crate::serving::{depth, serving};
 use crate::shared_job::SharedJob;
@@ -198,7 +198,7 @@ impl Shared {
             stuck.set(true);
             None
         };
-        patience::wait(py, self, None, progress, wait, job)?;
+        patience::wait(py, self, None, &Loans::default(), progress, wait, job)?;
         Ok(!stuck.get())
     }
 
