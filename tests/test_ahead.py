@@ -149,7 +149,6 @@ def test_of_a_list_sorted_by_cost_the_mean_call_is_known_though_the_first_ones_a
     assert not 0.1 < meter.mean < 0.3
     assert seen.held + seen.free + seen.wait == pytest.approx(0.2, rel=0.05)
     assert seen.longest > 0.3
-    assert ahead.corrects(meter) is (meter.mean < 0.1)
     assert all_results(ahead, job, results) == inputs
 
 
@@ -300,7 +299,13 @@ class Loud:
         print(other)  # noqa: T201 - it is what may be seen
         return other
 
-    __getitem__ = __getattr__ = __add__
+    __getitem__ = __add__
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        print(name)  # noqa: T201 - it is what may be seen
+        return 1
 
     def __iter__(self):
         print("iterated")  # noqa: T201 - it is what may be seen
@@ -487,7 +492,7 @@ NOT_PLAIN = [
     print,
     twice,
     iter([1]),
-    numpy.array([OBJ], dtype=object),
+    numpy.array([print], dtype=object),
     numpy.ma.array([1.0]),
     Path("/"),
     LOG,
