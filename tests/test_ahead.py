@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,7 @@ from pointsman._measure import Meter
 from pointsman._plan import Plan
 from pointsman._source import Source
 from pointsman._spinning import Spinners
+from pointsman._standard_job import StandardJob
 from pointsman.backends import _cluster
 from pointsman.backends.clusters import ClusterRun
 
@@ -323,6 +325,43 @@ class Counting:
         Counting.made += x
 
 
+class Adding:
+    """Its operators write to what others see, and are called where no call is written."""
+
+    sums: list[int] = []  # noqa: RUF012 - it is what may be seen
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __add__(self, other: int) -> int:
+        SUMS.append(other)
+        return self.x + other
+
+
+class AddingToItsClass:
+    total = 0
+
+    def __add__(self, other: int) -> int:
+        AddingToItsClass.total += other
+        return other
+
+
+class Farewell:
+    def __del__(self) -> None:
+        print("gone")  # noqa: T201 - it is what may be seen
+
+
+class Registered(type):
+    def __call__(cls, *args: object) -> object:
+        print(cls)  # noqa: T201 - it is what may be seen
+        return super().__call__(*args)
+
+
+class WithMeta(metaclass=Registered):
+    pass
+
+
+SUMS: list[int] = []
 OBJ = Loud()
 ARRAY = numpy.arange(12.0)
 TABLE = {"double": lambda x: 2 * x}
@@ -439,7 +478,23 @@ LOUD = [
     lambda x: numpy.lib.format.open_memmap("/dev/null", shape=(x,)),
     lambda x: numpy.random.default_rng().random() + x,
     lambda x: statistics.NormalDist().samples(x),
+    # Where the project's own functions hide.
+    lambda x: (lambda: print(x))(),  # noqa: PLC3002,T201 - it is what may be seen
+    lambda x, tell=print: tell(x),
+    lambda x, *, tell=print: tell(x),
+    lambda x: Adding(x) + x,
+    lambda x: AddingToItsClass() + x,
+    lambda x: Farewell() and x,
+    lambda x: WithMeta() and x,
+    functools.lru_cache(twice),
+    OBJ.__add__,
     # Ways around names.
+    lambda x: [cls.__name__ for cls in ().__class__.__base__.__subclasses__()][x],
+    lambda x: (i for i in range(x)).gi_frame.f_globals["LOG"].info(x),
+    lambda x: sys.modules["os"].getpid() + x,
+    lambda x: __builtins__["print"](x),
+    lambda x: globals()["LOG"].info(x),
+    lambda x: id(x),
     lambda x: twice.__globals__["LOG"].info(x),
     lambda x: getattr(ARRAY, "tofile")(f"/dev/null{x:.0s}"),  # noqa: B009 - it is what may be seen
     lambda x: list(map(list.append, [[]], [x])),
@@ -508,6 +563,15 @@ def test_inputs_of_plain_types_may_be_used_in_any_order(item):
 def test_nothing_is_called_ahead_with_inputs_that_may_do_anything(item):
     assert not are_plain([1, item])
     assert not nobody_sees(Job(work, ([1, item] * 9,)), [item])
+
+
+def test_a_chunk_on_other_pools_has_the_number_that_it_was_sent_with():
+    pool = SimpleNamespace(send=lambda *_args: Future())
+    job = StandardJob(pool, work, star=False, keep_going=False, base=7)
+    job.push([1, 2])
+    job.push([1], 41)
+
+    assert [(chunk.first, chunk.place) for chunk in job._chunks] == [(0, 7), (2, 41)]
 
 
 class NoCluster:
