@@ -3,8 +3,8 @@
 The results and errors of calls that were made before their turn wait here for it. Does not know plans or backends.
 
 Invariants:
-    H1. A call is made before its turn only if nobody can see that: its function was read, writes nothing, prints
-        nothing, and reaches nothing outside the program.
+    H1. A call is made before its turn only if nobody can see that: its function was read, writes to nothing that others
+        see, and reaches nothing that does; its inputs are plain data.
     H2. It is made once. What it gives or raises takes its place in the order; after an earlier error it is dropped.
 """
 
@@ -38,12 +38,13 @@ class Ahead:
         self._job = job
         self._waiting: deque[tuple[int, Any, BaseException | None]] = deque()
         self._walls: list[float] = []
+        # What had measured the calls before these.
+        self._meter: Meter | None = None
         self._cpu = self._held = 0.0
-        self.results: list[Any] = []
 
     def run(self, meter: Meter) -> None:
         """Make a few calls, evenly from all that is left; `meter` has measured the first ones."""
-        source = self._job.source
+        source, self._meter = self._job.source, meter
         left = source.left() or 0
         expected = meter.mean * left
         for place, item in source.ahead(min(_MOST, left // _EACH)):
@@ -58,7 +59,6 @@ class Ahead:
         meter.begin(look=True)
         try:
             value = self._job.function(item)
-            self.results.append(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised in its turn (H2)
@@ -75,9 +75,10 @@ class Ahead:
         """Seconds per call."""
         return sum(self._walls) / len(self._walls) if self._walls else 0.0
 
-    def corrects(self, mean: float) -> bool:
-        """Whether these calls say something else than the first ones, which took `mean` seconds each."""
-        return len(self._walls) > 1 and not mean / _ALIKE <= self.mean <= mean * _ALIKE
+    def corrects(self, meter: Meter) -> bool:
+        """Whether these calls say something else than the first ones, if it was those that `meter` has measured."""
+        mean = meter.mean
+        return meter is self._meter and len(self._walls) > 1 and not mean / _ALIKE <= self.mean <= mean * _ALIKE
 
     def correct(self, seen: _native.Observation) -> _native.Observation:
         """Return what was seen of the first calls, made true for the whole list."""
@@ -129,3 +130,10 @@ def may_be(job: Job) -> bool:
         and job.terms is _terms.NONE
         and job.source.can_skip
     )
+
+
+def nobody_sees(job: Job, first: list[Any]) -> bool:
+    """Whether the function reaches nothing outside, as far as it can be read; `first` are inputs that were called."""
+    from pointsman._meaning._quiet import are_plain, is_quiet
+
+    return are_plain([*first, *job.source.spread(_MOST)]) and is_quiet(job.asked)

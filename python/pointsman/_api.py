@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pointsman._engine import Run
 from pointsman._errors import InvalidTypeError
 from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, name_of, what_it_is
-from pointsman._terms import Terms
+from pointsman._terms import NONE, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -429,6 +429,9 @@ def _terms(
     retry_on: type[Exception] | tuple[type[Exception], ...],
     kill_on_cancel: bool,
 ) -> Terms:
+    # By type: what only equals a default may be a mistake, which `Terms` tells.
+    if timeout is None and type(retries) is int and retries == 0 and retry_on == () and kill_on_cancel is False:
+        return NONE
     return Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
 
 

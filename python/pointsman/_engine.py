@@ -276,7 +276,7 @@ class Run:
         computes = meter.calls and meter.cpu > _BUSY * meter.wall
         if computes and left * meter.mean > _WORTH_LOOKING_AHEAD:
             self._judge()
-            if self._verdict is not None and self._verdict.quiet:
+            if self._verdict is not None and self._verdict.may_travel and _ahead.nobody_sees(job, self._arguments):
                 self._ahead = _ahead.Ahead(job)
                 self._ahead.run(meter)
 
@@ -486,7 +486,7 @@ class Run:
         if plan.backend in CLUSTERS:
             from pointsman.backends.clusters import ClusterRun
 
-            return ClusterRun(self.job, plan, self._mean(), self._base())
+            return ClusterRun(self.job, plan, self._mean())
         if plan.backend == "interpreters":
             from pointsman.backends.interpreters import InterpreterRun
 
@@ -500,14 +500,13 @@ class Run:
         return self._in_turn + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:
-        if self._ahead is not None and self._is_corrected():
-            return self._ahead.mean
-        return self._meter.mean if self._meter is not None and self._meter.calls else None
+        figures = self._ahead if self._is_corrected() else self._meter if self._meter and self._meter.calls else None
+        return None if figures is None else figures.mean
 
     def _is_corrected(self) -> bool:
         """Whether calls from all over the list say something else than those that were measured last."""
         meter, ahead = self._meter, self._ahead
-        return meter is not None and ahead is not None and ahead.corrects(meter.mean)
+        return meter is not None and ahead is not None and ahead.corrects(meter)
 
     def checkpoint(self) -> float:
         """Look at a batch that still runs, from the pilot's thread; the seconds until the next look, 0 for none.

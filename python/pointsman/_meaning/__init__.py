@@ -37,7 +37,7 @@ __all__ = ["Verdict", "judge"]
 class Verdict:
     """The answer about one function."""
 
-    __slots__ = ("hints", "may_travel", "quiet", "reasons")
+    __slots__ = ("hints", "may_travel", "reasons")
 
     may_travel: bool
     """Whether an automatic choice may run the call in another process."""
@@ -46,14 +46,10 @@ class Verdict:
     hints: tuple[str, ...]
     """What the names in the code promise of the work ("sleeps", "sockets", "numpy", ...): a weak prior."""
 
-    quiet: bool
-    """Whether nobody could see in which order calls were made: they may travel, and reach nothing outside."""
-
-    def __init__(self, reasons: tuple[str, ...] = (), hints: tuple[str, ...] = (), *, quiet: bool = False) -> None:
+    def __init__(self, reasons: tuple[str, ...] = (), hints: tuple[str, ...] = ()) -> None:
         object.__setattr__(self, "may_travel", not reasons)
         object.__setattr__(self, "reasons", reasons)
         object.__setattr__(self, "hints", hints)
-        object.__setattr__(self, "quiet", quiet and not reasons)
 
     def __setattr__(self, name: str, value: object) -> None:
         message = f"a Verdict does not change: cannot set {name!r}"
@@ -108,7 +104,7 @@ def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest
 
     walk = Judgement(samples)
     walk.judge(func)
-    return Verdict(tuple(walk.reasons), tuple(walk.hints), quiet=not walk.outside), walk.rests_on
+    return Verdict(tuple(walk.reasons), tuple(walk.hints)), walk.rests_on
 
 
 def _recall(key: tuple[int, ...], owners: tuple[object, ...], kinds: tuple[type, ...]) -> Verdict | None:

@@ -19,7 +19,7 @@ from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodTyp
 from typing import TYPE_CHECKING
 
 from ._frames import Frame, bind, captured_values
-from ._library import Library, is_bound, is_quiet, is_readable, qualified_name
+from ._library import Library, is_bound, is_readable, qualified_name
 from ._origins import (
     FRESH,
     UNKNOWN,
@@ -293,15 +293,12 @@ class Walk(Library):
     def construct(self, cls: type, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
         """Follow the making of an object."""
         made = Origin(Instance(cls))
-        known = is_quiet(qualified_name(cls))
         for name in ("__new__", "__init__"):
             function = class_attribute(cls, name)
             first = (Origin(cls, "the class", cls.__name__),) if name == "__new__" else (made,)
             function = function.__func__ if isinstance(function, staticmethod) else function
             if isinstance(function, FunctionType) and self.is_project(function):
                 self.enter(function, [first, *args], kwargs, star)
-                known = True
-        self.outside |= not known
         self.callbacks(args, kwargs, star, ())
         return self.constructed(cls, args, kwargs, star) or (made,)
 

@@ -37,13 +37,11 @@ from ._tables import (
     ALIAS_RESULT,
     FUNCTION_WRITES,
     HOLDS_RESULT,
-    LOUD_NAMES,
     METHOD_ALIAS,
     METHOD_HOLDS,
     METHOD_WRITES,
     MUTATORS,
     PROCESS_STATE,
-    QUIET_MODULES,
     SHARED_RESULT,
     VERBS,
 )
@@ -51,11 +49,6 @@ from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
 
 _MOST_REASONS = 12
 _CHANGES_STATE = {name: why for why, names in PROCESS_STATE.items() for name in names}
-
-
-def is_quiet(name: str) -> bool:
-    """Whether a library's function or class of this qualified name computes and does nothing else."""
-    return name.partition(".")[0] in QUIET_MODULES and not name.startswith(LOUD_NAMES)
 
 
 def is_bound(obj: BuiltinFunctionType) -> bool:
@@ -86,8 +79,6 @@ class Library(Resolver):
         super().__init__()
         self.reasons: dict[str, None] = {}
         self.hints: dict[str, None] = {}
-        self.outside = False
-        """Whether a call may do something that is seen outside, such as print, or do otherwise when it comes later."""
         self.names: list[str] = []
         self.only_bound = False
         """Set while a library's own method is judged: only what it does to its object counts."""
@@ -123,7 +114,6 @@ class Library(Resolver):
         """A call of something that is not followed."""
         name = qualified_name(function.obj)
         self.hint(function)
-        self.outside |= not is_quiet(name)
         given = (*args, *kwargs.values(), star)
         why = _CHANGES_STATE.get(name)
         own_names = name.startswith("builtins.e") and len(args) > 1 and not any(origin.shared for origin in args[1])
@@ -198,9 +188,6 @@ class Library(Resolver):
     def method_by_name(self, receiver: Origin, name: str, args: list[Origins], star: Origins) -> Origins:
         """A call of a method of which only the name is known, or that a built-in type has."""
         obj = receiver.obj
-        cls = obj if isinstance(obj, type) else class_of(obj)
-        known = is_plain(obj) or (is_quiet(qualified_name(cls)) if cls is not None else not receiver.shared)
-        self.outside |= not known
         # `list.append(seen, 1)`, `random.shuffle(cards)` and `numpy.add.at(array, ...)` change their first argument.
         of_class = isinstance(obj, type) and name in MUTATORS
         if of_class or name in METHOD_WRITES or (name == "at" and type(obj).__name__ == "ufunc"):

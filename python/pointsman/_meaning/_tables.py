@@ -354,35 +354,3 @@ METHOD_ALIAS = frozenset(
     ]
 )
 METHOD_HOLDS = frozenset(["items", "values", "keys", "copy", "elements", "most_common", "tolist"])
-
-# Modules of which every function, class and method computes and does nothing else, but for the names below.
-_QUIET = """abc array ast base64 binascii bisect builtins bz2 calendar cmath collections colorsys copy dataclasses
-decimal difflib enum fnmatch fractions functools hashlib heapq hmac html itertools json keyword lzma math numbers numpy
-operator posixpath re sre statistics string stringprep struct textwrap types typing unicodedata zlib"""
-QUIET_MODULES = frozenset(_QUIET.split())
-LOUD_NAMES = (
-    "builtins.print",
-    "builtins.open",
-    "builtins.input",
-    "builtins.breakpoint",
-    "builtins.exec",
-    "builtins.eval",
-    "builtins.__import__",
-    "builtins.id",
-    "json.dump.",
-    "posixpath.exists",
-    "posixpath.is",
-    "posixpath.get",
-    "numpy.random",
-    "numpy.save",
-    "numpy.load",
-    "numpy.memmap",
-    "numpy.fromfile",
-    "numpy.genfromtxt",
-    "numpy.core",
-    "numpy.show",
-    "bz2.BZ2File",
-    "bz2.open",
-    "lzma.LZMAFile",
-    "lzma.open",
-)

@@ -50,11 +50,10 @@ class _Flight:
 class ClusterRun:
     """What is left of a job, on a cluster.
 
-    `start` may be called from another thread than `stream`, before it. `base` is the index of the first input in the
-    whole job.
+    `start` may be called from another thread than `stream`, before it.
     """
 
-    def __init__(self, job: Job, plan: Plan, mean: float | None, base: int) -> None:
+    def __init__(self, job: Job, plan: Plan, mean: float | None) -> None:
         self.job = job
         self.source: Source = job.source
         chosen = job.backend == "auto"
@@ -69,7 +68,6 @@ class ClusterRun:
         self._mean = mean
         self._size = job.chunksize or self._fitting(1 << 30)
         self._under_way: deque[_Flight] = deque()
-        self._base = base
         self._stopped = False
         self._key, self._function = self.cluster.sent.function(job.function)
 
@@ -120,11 +118,12 @@ class ClusterRun:
         bound = self.job.buffersize
         while len(self._under_way) < _DEPTH * self.lanes and not self._stopped:
             count = self._size if bound is None else min(self._size, bound - ahead)
+            # A chunk is named after its first input: the others must follow it without a gap.
+            place, count = self.source.next_place, min(count, self.source.unbroken)
             items = self.source.take(count, brief=True) if count > 0 else []
             if not items:
                 return
-            self._under_way.append(self._send(items, self._base))
-            self._base += len(items)
+            self._under_way.append(self._send(items, place))
             ahead += len(items)
 
     def _send(self, items: list[Any], base: int) -> _Flight:
