@@ -146,7 +146,13 @@ def _crates_to_test(session: nox.Session) -> list[str]:
 
 # Tests that take long and ask about other packages, or the machine, rather than the interpreter.
 ON_ONE_INTERPRETER = (
+    "faults/test_every_stage",
     "faults/test_long_forms",
+    "faults/test_memory",
+    "faults/test_odd_moments",
+    "faults/test_streams",
+    "faults/test_zygote",
+    "test_cli",
     "test_clusters",
     "test_contract_on_clusters",
     "test_examples",

@@ -19,6 +19,20 @@ def test_the_result_is_a_list_whatever_the_input_was(backend):
     assert type(pointsman.execute(functions.same, "abc", backend=backend)) is list
 
 
+def test_a_lazy_object_beside_the_function_is_left_alone(backend, monkeypatch):
+    class Lazy:
+        @property
+        def __class__(self):
+            raise RuntimeError("it was asked what it is")
+
+        def __getattr__(self, name):
+            raise RuntimeError(f"it was asked for {name}")
+
+    monkeypatch.setattr(functions, "settings", Lazy(), raising=False)
+
+    assert pointsman.execute(functions.square, range(50), backend=backend) == [x * x for x in range(50)]
+
+
 def test_the_input_is_not_changed(backend):
     data = list(range(50))
 

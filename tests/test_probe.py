@@ -360,10 +360,12 @@ def test_a_probe_works_in_a_forked_child(probe: _native.Probe, observing: bool) 
         code = 1
         try:
             inherited = probe.end() if observing else None
-            sample = observe(probe, lambda: compute(0.05))
             clean = inherited is None or (inherited.samples == 0 and inherited.cpu <= inherited.wall)
-            alone = sample.threads_before == 1
-            code = 0 if clean and alone and sample.held_share > 0.9 and sample.samples > 5 else 2
+            # More than once: on a loaded machine the sampler may hardly get a core.
+            samples = [observe(probe, lambda: compute(0.05)) for _ in range(5)]
+            alone = samples[0].threads_before == 1
+            seen = any(sample.held_share > 0.9 and sample.samples > 5 for sample in samples)
+            code = 0 if clean and alone and seen else 2
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)

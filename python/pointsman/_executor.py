@@ -381,17 +381,20 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
     def _remember(self, future: Any) -> None:
         with self._lock:
             self._elsewhere.append(future)
-            if len(self._elsewhere) > _MOST_KEPT:
-                self._drop_done()
+            many = len(self._elsewhere) > _MOST_KEPT
+        if many:
+            self._drop_done()
 
     def _drop_done(self) -> None:
-        kept = []
-        for future in self._elsewhere:
-            if not future.done():
-                kept.append(future)
-            elif not future.cancelled():
-                self._dropped[future.exception() is not None] += 1
-        self._elsewhere = kept
+        with self._lock:
+            futures = list(self._elsewhere)
+        # Without the lock: to ask may tell whoever waits for an outcome, which is the user's code.
+        done = {id(future): future for future in futures if future.done()}
+        with self._lock:
+            for future in self._elsewhere:
+                if id(future) in done and not future.cancelled():
+                    self._dropped[future.exception() is not None] += 1
+            self._elsewhere = [future for future in self._elsewhere if id(future) not in done]
 
     def _check_open(self) -> None:
         if self._broken:
@@ -501,13 +504,13 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             queued, running, completed, failed, _cancelled, seconds, _deaths = pool.native.figures()
             workers = pool.workers
             idle = max(0, workers - running)
+        self._drop_done()
         with self._lock:
-            self._drop_done()
-            waiting = sum(not future.running() for future in self._elsewhere)
-            if self._coroutines is not None:
-                # Their futures stay pending, since they can be cancelled at any time.
-                waiting -= min(waiting, self._coroutines.running())
-            elsewhere, (done, raised) = len(self._elsewhere), self._dropped
+            futures, (done, raised) = list(self._elsewhere), self._dropped
+        waiting, elsewhere = sum(not future.running() for future in futures), len(futures)
+        if self._coroutines is not None:
+            # Their futures stay pending, since they can be cancelled at any time.
+            waiting -= min(waiting, self._coroutines.running())
         return Record(
             active_threads=workers,
             idle_threads=idle,

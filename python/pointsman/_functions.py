@@ -29,16 +29,25 @@ _TAME = frozenset({*stdlib_module_names, "numpy", "scipy", "pandas", "sklearn", 
 def note(module: str) -> None:
     """Remember what the functions of a module need."""
     holder = modules.get(module)
-    for value in (holder, *vars(holder).values()) if holder is not None else ():
+    for value in (holder, *list(vars(holder).values())) if holder is not None else ():
         if type(value) is ModuleType:
             name: Any = value.__name__
         else:
             # A class or a function of another module, or an instance of such a class: `from typing import Any`.
-            name = (value if isinstance(value, type | FunctionType) else type(value)).__module__
-        if type(name) is not str or name.startswith("_"):
+            name = _module_of(value if issubclass(type(value), (type, FunctionType)) else type(value))
+        if name.startswith("_"):
             continue
         if name in modules and name.partition(".")[0] in _TAME and name not in needed:
             needed.append(name)
+
+
+def _module_of(value: Any) -> str:
+    """Where a class or function was defined. Nothing else may be asked: lazy objects run code of their own then."""
+    try:
+        name = value.__module__
+    except Exception:  # noqa: BLE001 - a metaclass may do as it likes
+        return ""
+    return name if type(name) is str else ""
 
 
 # Modules that a worker has before it imports anything for its calls.
@@ -60,8 +69,8 @@ def behind(function: Any) -> int:
         for value in list(vars(holder).values()) if holder is not None else ():
             if type(value) is ModuleType:
                 packages.add(value.__name__.partition(".")[0])
-            elif isinstance(value, type | FunctionType):
-                packages.add(str(value.__module__).partition(".")[0])
+            elif issubclass(type(value), (type, FunctionType)):
+                packages.add(_module_of(value).partition(".")[0])
         count = _behind[name] = _count(packages)
     return count
 

@@ -13,8 +13,13 @@ Invariants:
 from __future__ import annotations
 
 import os
+import time
 from _thread import get_native_id
-from time import clock_gettime, perf_counter
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Seconds after the beginning of a job for which threads may spin on: those of OpenBLAS do for 40 ms of CPU time after
 # its import (measured).
@@ -28,6 +33,8 @@ _LONG_ENOUGH = 0.005
 _RUNS_ON = 0.25
 # Threads whose clocks are read: each takes half a microsecond.
 _MOST = 64
+# Windows has none, and no /proc either (S2).
+_clock_gettime: Callable[[int], float] | None = getattr(time, "clock_gettime", None)
 
 
 class Spinners:
@@ -88,7 +95,7 @@ def _all_clocks() -> dict[int, float]:
         names = os.listdir("/proc/self/task")  # noqa: PTH208 - pathlib is dear to import
     except OSError:
         return {}
-    if not 1 < len(names) <= _MOST:
+    if not 1 < len(names) <= _MOST or _clock_gettime is None:
         return {}
     me = get_native_id()
     return {thread: _clock(thread) for thread in map(int, names) if thread != me}
@@ -97,6 +104,6 @@ def _all_clocks() -> dict[int, float]:
 def _clock(thread: int) -> float:
     """CPU seconds of a thread of this process; 0 if it has ended. Its number makes the number of its clock on Linux."""
     try:
-        return clock_gettime((~thread << 3) | 6)
+        return 0.0 if _clock_gettime is None else _clock_gettime((~thread << 3) | 6)
     except OSError:
         return 0.0

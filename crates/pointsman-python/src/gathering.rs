@@ -68,7 +68,8 @@ pub(crate) fn asks(future: &Bound<'_, FutureCore>) -> PyResult<bool> {
     let asking = frame.cast::<PyFrame>()?.outer().and_then(|frame| frame.outer());
     let Some(asking) = asking else { return Ok(false) };
     let asks = gather(py).is_some_and(|gather| gather.code.is(asking.code()));
-    if asks {
+    // One that is done gets no callback, which would take this away again.
+    if asks && !FutureCore::is_settled(future) {
         let before = ASKED.with_borrow_mut(|asked| asked.replace((future.as_ptr().addr(), event_loop.unbind())));
         drop(before);
     }

@@ -78,6 +78,8 @@ impl<T> Own<T> {
 /// All jobs that wait.
 #[derive(Debug)]
 pub(crate) struct Lines<T> {
+    /// Jobs without which a worker never goes on: before all others, whatever their age.
+    rescued: VecDeque<T>,
     shared: [VecDeque<Entry<T>>; Priority::COUNT],
     own: Vec<Own<T>>,
     order: Order,
@@ -89,7 +91,7 @@ pub(crate) struct Lines<T> {
 impl<T> Lines<T> {
     pub(crate) fn new(order: Order) -> Self {
         let shared = [const { VecDeque::new() }; Priority::COUNT];
-        Self { shared, own: Vec::new(), order, next: 0, posted: 0, len: 0 }
+        Self { rescued: VecDeque::new(), shared, own: Vec::new(), order, next: 0, posted: 0, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -116,17 +118,26 @@ impl<T> Lines<T> {
         if from.is_some() { own.posted.push_back(entry) } else { own.dealt.push_back(entry) }
     }
 
+    /// Adds a job that goes before all others.
+    pub(crate) fn rescue(&mut self, job: T) {
+        self.len += 1;
+        self.rescued.push_back(job);
+    }
+
     /// Removes the next job for a worker, or for a helper that is none.
     pub(crate) fn pop(&mut self, worker: Option<usize>) -> Option<T> {
         if self.len == 0 {
             return None;
         }
-        let entry = match self.order {
-            Order::Shared => self.pop_shared(),
-            Order::Stealing => self.pop_stealing(worker),
-        }?;
+        let job = self.rescued.pop_front().or_else(|| {
+            let entry = match self.order {
+                Order::Shared => self.pop_shared(),
+                Order::Stealing => self.pop_stealing(worker),
+            };
+            entry.map(|entry| entry.job)
+        })?;
         self.len -= 1;
-        Some(entry.job)
+        Some(job)
     }
 
     /// The line of the least urgent job that has waited beyond all patience, unless it is the most urgent anyway.
@@ -166,11 +177,15 @@ impl<T> Lines<T> {
 
     /// Jobs that are more urgent than the usual.
     pub(crate) fn urgent(&self) -> usize {
-        self.shared[Priority::Urgent as usize].len() + self.shared[Priority::High as usize].len()
+        let [urgent, high, ..] = &self.shared;
+        self.rescued.len() + urgent.len() + high.len()
     }
 
     /// The priority of the next job of a shared line, if there is one.
     pub(crate) fn most_urgent(&self) -> Option<Priority> {
+        if !self.rescued.is_empty() {
+            return Some(Priority::Urgent);
+        }
         let rank = self.shared.iter().position(|line| !line.is_empty())?;
         Some(Priority::from_rank(u8::try_from(rank).unwrap_or(u8::MAX)))
     }

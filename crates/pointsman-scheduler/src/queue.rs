@@ -323,8 +323,7 @@ impl<T> Queue<T> {
     pub fn rescue(&self, job: T) -> bool {
         let mut state = self.lock();
         state.extra += 1;
-        let workers = state.workers;
-        state.lines.push(Priority::Urgent, job, None, workers);
+        state.lines.rescue(job);
         self.show(&state);
         let wake = state.searching == 0 && state.choose();
         let needs = !wake && state.searching == 0;

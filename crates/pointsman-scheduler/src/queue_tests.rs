@@ -212,3 +212,17 @@ fn an_idle_worker_runs_a_rescued_job_and_no_other_is_started() {
     assert!(!queue.rescue(1));
     assert_eq!(Taken::Job(1), queue.search(0, SOON));
 }
+
+#[test]
+fn a_rescued_job_goes_before_those_that_have_lost_their_patience() {
+    let jobs = 2 * u32::try_from(crate::PATIENCE).unwrap();
+    let queue = queue(1, usize::MAX);
+    assert!(queue.add_worker(false));
+    for job in 0..jobs {
+        post(&queue, job);
+    }
+
+    assert!(queue.rescue(jobs));
+    assert_eq!(Taken::Job(jobs), take(&queue));
+    assert_eq!(Taken::Job(0), take(&queue));
+}

@@ -72,7 +72,7 @@ impl Default for HostConfig {
         Self {
             slots: 4096,
             window: 4096,
-            ring_bytes: 1 << 18,
+            ring_bytes: 1 << 20,
             host_arena_bytes: 1 << 36,
             lane_arena_bytes: 1 << 34,
             spin: Duration::from_micros(50),
