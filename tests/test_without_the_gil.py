@@ -8,12 +8,13 @@ import sys
 import sysconfig
 import threading
 import time
+import weakref
 
 import pytest
 
 import functions
 import pointsman
-from pointsman import _default
+from pointsman import _default, _native
 from pointsman._machine import facts
 
 pytestmark = pytest.mark.timeout(120)
@@ -190,3 +191,20 @@ def test_submits_of_many_threads_are_each_run_once():
         together(*[lambda part=part: submit(part) for part in range(CALLERS)])
 
     assert sorted(ran) == [(part, n) for part in range(CALLERS) for n in range(500)]
+
+
+def test_results_that_were_taken_from_a_job_are_let_go_of_by_whoever_has_taken_them():
+    class Result:
+        pass
+
+    # Else the job would drop them in the middle of its own books, where user code must not run.
+    job = _native.SharedJob(lambda _: Result(), False, False)
+    job.push(list(range(100)))
+    while job.figures()[0]:
+        job.run(0)
+    results, _ = job.take()
+    left = [weakref.ref(result) for result in results]
+    del results
+
+    assert len(left) == 100
+    assert all(result() is None for result in left)

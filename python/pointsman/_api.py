@@ -447,7 +447,7 @@ class _Results(chain[T]):
     _batches: Iterator[list[T]]
 
     def close(self) -> None:
-        """End the job; no further result comes. Called when nobody has this any more, too."""
+        """End the job; no further result comes."""
         self._batches.close()  # type: ignore[attr-defined]
 
 

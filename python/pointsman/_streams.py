@@ -8,12 +8,15 @@ Does not know what is written, or who reads it.
 Invariants:
     L1. The lock belongs to the process and not to its memory: the system gives it back when the process dies.
     L2. A child that a worker forks has no lock that its parent holds.
+    L3. That lock does not exclude threads of its own process: one of theirs lies around it. Whoever writes within a
+        write on one thread, as a handler of a signal may, passes both.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from _thread import RLock
 from io import BufferedWriter, FileIO, TextIOWrapper
 
 TYPE_CHECKING = False
@@ -29,32 +32,62 @@ _LONGEST = 1 << 20
 _PAUSE = 0.001
 
 
+class _Turn:
+    """Which thread of this process writes, and how many writes it has begun, one within the other."""
+
+    __slots__ = ("depth", "mutex")
+
+    def __init__(self) -> None:
+        self.mutex = RLock()
+        self.depth = 0
+
+
+class _Place:
+    """A pipe or a file: the number of its byte in the lock, and whose turn it is."""
+
+    __slots__ = ("number", "turn")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.forked()
+
+    def forked(self) -> None:
+        """Let nobody wait for a thread that stayed in the parent (L2)."""
+        self.turn = _Turn()
+
+
 class _Shared(FileIO):
     """A descriptor that other processes write to as well."""
 
-    def __init__(self, descriptor: int, lock: int, place: int) -> None:
+    def __init__(self, descriptor: int, lock: int, place: _Place) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self._lock = lock
         self._place = place
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of it while no other worker writes."""
+        """Write all of it while no other worker writes, and no other thread of this one."""
         # Dear to import, and most workers write nothing.
         from fcntl import LOCK_EX, LOCK_UN, lockf
         from time import sleep
 
-        lockf(self._lock, LOCK_EX, 1, self._place)
-        try:
-            left = memoryview(data)
-            while left:
-                written = super().write(left)
-                if written is None:
-                    # A pipe that does not wait, and is full.
-                    sleep(_PAUSE)
-                else:
-                    left = left[written:]
-        finally:
-            lockf(self._lock, LOCK_UN, 1, self._place)
+        turn = self._place.turn
+        with turn.mutex:
+            turn.depth += 1
+            try:
+                if turn.depth == 1:
+                    lockf(self._lock, LOCK_EX, 1, self._place.number)
+                left = memoryview(data)
+                while left:
+                    written = super().write(left)
+                    if written is None:
+                        # A pipe that does not wait, and is full.
+                        sleep(_PAUSE)
+                    else:
+                        left = left[written:]
+            finally:
+                turn.depth -= 1
+                if turn.depth == 0:
+                    lockf(self._lock, LOCK_UN, 1, self._place.number)
         return len(memoryview(data))
 
 
@@ -65,7 +98,7 @@ def share() -> None:
     except OSError:
         # No descriptor is left: lines are as whole as the pipe keeps them.
         return
-    places: dict[tuple[int, int], int] = {}
+    places: dict[tuple[int, int], _Place] = {}
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
@@ -75,7 +108,7 @@ def share() -> None:
         except (OSError, ValueError):
             continue
         # Both may be one pipe.
-        place = places.setdefault((status.st_dev, status.st_ino), len(places))
+        place = places.setdefault((status.st_dev, status.st_ino), _Place(len(places)))
         raw = _Shared(stream.fileno(), lock, place)
         raw.name = f"<{name}>"
         shared = TextIOWrapper(
@@ -84,3 +117,5 @@ def share() -> None:
         shared.mode = "w"  # type: ignore[misc]
         setattr(sys, name, shared)
         setattr(sys, f"__{name}__", shared)
+    for place in places.values():
+        os.register_at_fork(after_in_child=place.forked)

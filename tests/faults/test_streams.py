@@ -102,6 +102,69 @@ def test_lines_longer_than_a_pipe_takes_at_once_arrive_whole(length, tmp_path):
         assert sorted(line for line in lines if line.startswith("short")) == sorted(f"short {n}" for n in range(40))
 
 
+def test_threads_of_a_worker_that_print_to_one_pipe_leave_lines_whole(tmp_path):
+    out = ended(
+        tmp_path,
+        """
+        import os, pointsman, sys, threading
+
+        def call():
+            def say(stream):
+                for n in range(30):
+                    print("begin", "x" * 200_000, "end", file=stream)
+
+            threads = [threading.Thread(target=say, args=(stream,)) for stream in (sys.stdout, sys.stderr)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            # What a thread held when this process was forked is not held in the child.
+            child = os.fork()
+            if child == 0:
+                print("forked", flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+
+        os.dup2(1, 2)
+        with pointsman.Executor(1, backend="processes") as executor:
+            executor.submit(call).result()
+        """,
+    )
+    *lines, last = out.out.splitlines()
+
+    assert len(lines) == 60
+    assert sum(bool(re.fullmatch(r"begin x{200000} end", line)) for line in lines) == 60
+    assert last == "forked"
+
+
+def test_a_handler_of_a_signal_may_print_while_its_thread_does(tmp_path):
+    out = ended(
+        tmp_path,
+        """
+        import os, pointsman, signal, sys
+
+        def call():
+            def handle(*_):
+                print("signal", file=sys.stderr)
+                if going:
+                    signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+            going = True
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            for n in range(200):
+                print("x" * 100_000)
+            going = False
+
+        os.dup2(1, 2)
+        with pointsman.Executor(1, backend="processes") as executor:
+            executor.submit(call).result()
+        """,
+    )
+
+    assert out.out.count("x") == 200 * 100_000
+
+
 def test_a_worker_that_dies_while_it_prints_does_not_silence_the_others(tmp_path):
     out = ended(
         tmp_path,

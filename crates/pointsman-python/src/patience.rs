@@ -14,6 +14,7 @@
 //! - P1. A worker that waits is on the list from the first look on, until it goes on.
 //! - P2. No Python object is dropped while the list's lock is held. A queue's lock may be taken under it, never the reverse.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use pointsman_scheduler::{Awaits, Wait, is_stuck};
 use pyo3::prelude::*;
 
 use crate::ending::detached;
+use crate::future::SLICE;
 use crate::serving;
 use crate::thread_pool::{Job, Shared};
 
@@ -29,6 +31,20 @@ use crate::thread_pool::{Job, Shared};
 /// before the first look, and a circle costs one such pause.
 const FIRST: Duration = Duration::from_micros(500);
 const LAST: Duration = Duration::from_millis(10);
+
+/// The longest pause while many wait: each of n looks at all of them, so pauses grow with the square of n. A look takes
+/// some 0.1 us for each, hence all of them take about a tenth of a core, up to a thousand. Whoever closes a circle has only begun to look.
+const LONGEST: Duration = Duration::from_secs(1);
+const FOR_EACH_PAIR: Duration = Duration::from_micros(1);
+
+/// Waits from which on a circle is looked for detached. Arbitrary: to let go of the interpreter costs more than to look
+/// through fewer.
+const MANY: usize = 32;
+
+fn longest_pause(waiting: usize) -> Duration {
+    let pairs = u32::try_from(waiting.saturating_mul(waiting)).unwrap_or(u32::MAX);
+    FOR_EACH_PAIR.saturating_mul(pairs).clamp(LAST, LONGEST)
+}
 
 thread_local! {
     static HERE: u8 = const { 0 };
@@ -81,8 +97,8 @@ impl Drop for Listed {
     }
 }
 
-/// Puts this thread on the list, or says what it waits for now; whether it is in a circle.
-fn look(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) -> bool {
+/// Puts this thread on the list, or says what it waits for now; what all who are on it wait for.
+fn snapshot(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) -> Vec<Wait> {
     let (process, thread) = (std::process::id(), here());
     let home = serving::home().filter(|home| home.worker_here().is_some()).map(|home| name_of(&home));
     let entry = Entry { process, thread, home, pool: pool.clone(), runner };
@@ -95,20 +111,27 @@ fn look(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) 
         *listed = Some(Listed(thread));
         None
     };
-    let waits: Vec<_> = list
+    // Each queue's lock is taken once, since workers want it.
+    let mut workers = HashMap::new();
+    let waits = list
         .iter()
         .filter(|entry| entry.process == process)
-        .map(|entry| Wait {
-            thread: entry.thread,
-            home: entry.home,
-            awaits: entry
-                .runner
-                .map_or_else(|| Awaits::Pool(name_of(&entry.pool), entry.pool.queue.workers()), Awaits::Thread),
+        .map(|entry| {
+            let pool = name_of(&entry.pool);
+            let of_pool = || Awaits::Pool(pool, *workers.entry(pool).or_insert_with(|| entry.pool.queue.workers()));
+            Wait { thread: entry.thread, home: entry.home, awaits: entry.runner.map_or_else(of_pool, Awaits::Thread) }
         })
         .collect();
     drop(list);
     drop(before);
-    is_stuck(&waits, thread)
+    waits
+}
+
+/// Puts this thread on the list, or says what it waits for now; whether it is in a circle, and how many wait.
+fn look(py: Python<'_>, pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) -> (bool, usize) {
+    let waits = snapshot(pool, runner, listed);
+    let find = || (is_stuck(&waits, here()), waits.len());
+    if waits.len() < MANY { find() } else { detached(py, find) }
 }
 
 /// The workers beyond its limit that a pool has because of something that is waited for.
@@ -156,11 +179,12 @@ pub(crate) fn wait(
     job: impl Fn(Python<'_>) -> Option<Job>,
 ) -> PyResult<bool> {
     let mut pause = FIRST;
+    let mut look_at = Instant::now() + pause;
     let mut listed = None;
     let mut debt = None;
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if detached(py, || wait(left.map_or(pause, |left| left.min(pause)))) {
+        let next = deadline.map_or(look_at, |deadline| deadline.min(look_at));
+        if detached(py, || wait(next.saturating_duration_since(Instant::now()).min(SLICE))) {
             return Ok(true);
         }
         py.check_signals()?;
@@ -172,7 +196,11 @@ pub(crate) fn wait(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(false);
         }
-        if look(pool, runner, &mut listed)
+        if Instant::now() < look_at {
+            continue;
+        }
+        let (stuck, waiting) = look(py, pool, runner, &mut listed);
+        if stuck
             && runner.is_none()
             && let Some(job) = job(py)
         {
@@ -181,6 +209,7 @@ pub(crate) fn wait(
             loans.add();
             started?;
         }
-        pause = (2 * pause).min(LAST);
+        pause = (2 * pause).min(longest_pause(waiting));
+        look_at = Instant::now() + pause;
     }
 }

@@ -9,6 +9,7 @@
 //! - I1. `taken <= claimed <= pushed`: indices in the job, of the next result to be given, the next input to be claimed, and
 //!   the next to be added.
 //! - I2. Nothing of Python's is dropped here, since a lock is held: what becomes unwanted is handed out.
+//! - I3. Each segment of `open` has an input that nobody has claimed, and so lies in `unread`, too.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -32,7 +33,7 @@ struct Stretch {
 pub(crate) struct Places {
     /// Those whose results have not all been taken, in order.
     unread: VecDeque<Stretch>,
-    /// Those with inputs that nobody has claimed, in order.
+    /// Those with inputs that nobody has claimed, in order (I3).
     open: VecDeque<Arc<Segment>>,
     pushed: usize,
     claimed: usize,
@@ -72,7 +73,7 @@ impl Places {
         self.pushed - self.taken
     }
 
-    /// Adds inputs. The list is the job's from then on.
+    /// Adds inputs, at least one. The list is the job's from then on.
     pub(crate) fn push(&mut self, inputs: Bound<'_, PyList>) {
         let segment = Arc::new(Segment::new(self.pushed, inputs));
         self.pushed += segment.len();
@@ -82,17 +83,13 @@ impl Places {
 
     /// Claims up to `count` inputs that lie side by side.
     pub(crate) fn claim(&mut self, count: usize) -> Option<(Arc<Segment>, Range<usize>)> {
-        loop {
-            let segment = self.open.front()?;
-            let from = self.claimed - segment.first;
-            let upto = segment.len().min(from + count);
-            if from < upto {
-                self.claimed += upto - from;
-                return Some((segment.clone(), from..upto));
-            }
-            // `unread` has it still, or whoever has taken its results.
-            self.open.pop_front();
-        }
+        let segment = self.open.front()?;
+        let from = self.claimed - segment.first;
+        let upto = segment.len().min(from + count);
+        self.claimed += upto - from;
+        // The last one to be had goes with its segment, which may be nobody else's when its results have been taken (I2).
+        let segment = if upto == segment.len() { self.open.pop_front()? } else { segment.clone() };
+        Some((segment, from..upto))
     }
 
     /// Whether the next result is there.
@@ -105,6 +102,7 @@ impl Places {
     pub(crate) fn drop_rest(&mut self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.dropped = self.pushed - self.claimed;
         let mut inputs = Vec::new();
+        // `unread` has these, too: results of theirs are missed (I2, I3).
         for segment in std::mem::take(&mut self.open) {
             let from = self.claimed.saturating_sub(segment.first);
             inputs.extend((from..segment.len()).map(|at| segment.take_input(py, at)));

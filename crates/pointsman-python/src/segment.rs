@@ -1,4 +1,4 @@
-//! A stretch of a map's inputs, whose places the results take one by one. One of the files that may use `unsafe`.
+//! A stretch of the inputs of a map or a job, whose places the results take one by one. One of the files that may use `unsafe`.
 //!
 //! # Does not know
 //!
@@ -30,7 +30,7 @@ pub(crate) enum Settled {
 }
 
 pub(crate) struct Segment {
-    /// Index in the map of the first place.
+    /// Index of the first place in the map or the job.
     pub(crate) first: usize,
     places: Py<PyList>,
     holds: Box<[AtomicU8]>,

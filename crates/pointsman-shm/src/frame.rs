@@ -45,13 +45,13 @@ pub(crate) enum Kind {
     Begin,
     /// The outcome of the next call; the tag is the binding's own.
     Value(u8),
-    /// A piece of an outcome that the next VALUE completes.
+    /// A piece of an outcome that the next VALUE or LAST completes.
     Part,
     /// The task is over: its id, wall and CPU nanoseconds.
     End,
     /// The outcome of a task's last call, and the end of the task: wall nanoseconds, then what a VALUE holds.
     Last(u8),
-    /// When the next call, whose VALUE follows, began and ended. Only while somebody traces.
+    /// When the next call, whose VALUE or LAST follows, began and ended. Only while somebody traces.
     Timing,
 }
 

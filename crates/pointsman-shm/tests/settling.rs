@@ -4,7 +4,7 @@
 mod common;
 
 use common::{BLOCK, ECHO, KEEP, LARGE, Outcome, Pool, SLEEP, SUM, echoed, eventually, small};
-use pointsman_shm::{BlockRef, HostConfig};
+use pointsman_shm::{BlockRef, HostConfig, INLINE};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,9 @@ fn tasks_that_found_no_slot_run_although_nobody_waits() {
 #[test]
 fn arguments_and_results_of_any_size_arrive() {
     let pool = Pool::new(HostConfig { ring_bytes: 4096, ..small() }, 2, 1);
-    for size in [0, 1, 7, 150, 183, 184, 185, 400, 511, 512, 513, 4096, 5000, 100_000, 3_000_000_usize] {
+    // One byte says what the call is to do.
+    let around = [INLINE - 2, INLINE - 1, INLINE];
+    for size in [0, 1, 7, 150, 400, 511, 512, 513, 4096, 5000, 100_000, 3_000_000_usize].into_iter().chain(around) {
         let payload: Vec<_> =
             std::iter::once(ECHO).chain((0..size).map(|at| u8::try_from(at % 253).unwrap())).collect();
         assert!(vec![echoed(&payload, 0)] == pool.finish(&pool.call(&payload)), "{size} bytes");

@@ -8,7 +8,8 @@
 //!
 //! - C1. `ready + running + waiting` is the number of tasks; each counts the tasks of one [`Place`].
 //! - C2. `published[i]` is the task that was published at `base + i`; its place says whether it is still there.
-//! - C3. A sink is never dropped under the lock: it goes to `grave`, which is emptied after the lock is.
+//! - C3. A sink is never dropped under the lock: it goes to `grave`, which is emptied after the lock is. So are `doomed`
+//!   processes, since what they have started takes long to find.
 //! - C4. Ring tasks are no less urgent than `worst`, and tasks in the overflow queue are not more urgent than those.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::overflow::Overflow;
-use super::process::{PATIENCE, PATIENCE_PROVEN, Process};
+use super::process::{Doomed, PATIENCE, PATIENCE_PROVEN, Process};
 use super::table::{Entry, Place, Stored, Table};
 use crate::arena::Arena;
 use crate::death::{Cause, Death, KillReason};
@@ -109,6 +110,8 @@ pub(super) struct Core<S: ?Sized> {
     /// The shortest time limit of late.
     pub(super) shortest_limit: Duration,
     pub(super) grave: Vec<Arc<S>>,
+    /// Processes that are to be killed once the lock is let go of.
+    pub(super) doomed: Vec<Doomed>,
     pub(super) scratch: Vec<u8>,
 }
 
@@ -135,6 +138,7 @@ impl<S: Sink + ?Sized> Core<S> {
             proven: PATIENCE_PROVEN,
             shortest_limit: Duration::MAX,
             grave: Vec::new(),
+            doomed: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -474,7 +478,7 @@ impl<S: Sink + ?Sized> Core<S> {
             self.close(env);
             self.give_up_unbegun(env, None);
             for process in self.processes.values_mut() {
-                process.kill(KillReason::Shutdown, None);
+                process.kill(KillReason::Shutdown);
             }
         } else if self.table.len() == 0 {
             self.close(env);

@@ -126,7 +126,7 @@ impl<S: Sink + ?Sized> Shared<S> {
         let (published, delivered) = (core.overflow.left(), core.counts.delivered);
         let result = change(&mut core);
         let (published, delivered) = (core.overflow.left() != published, core.counts.delivered != delivered);
-        let grave = std::mem::take(&mut core.grave);
+        let (grave, doomed) = (std::mem::take(&mut core.grave), std::mem::take(&mut core.doomed));
         drop(core);
         drop(grave);
         if published {
@@ -135,6 +135,9 @@ impl<S: Sink + ?Sized> Shared<S> {
         // Relaxed: the lock orders it. A sleeper that was not counted yet takes the lock later, and sees what we did.
         if delivered && self.sleepers.load(Ordering::Relaxed) > own {
             HostWords::BELL.announce(&*self.env.memory);
+        }
+        for process in doomed {
+            process.end();
         }
         result
     }

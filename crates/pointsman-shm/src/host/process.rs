@@ -10,6 +10,8 @@
 //! - P2. A process is killed only while a task that it should be killed for has begun and not ended: its lane is told to
 //!   hold first, so it cannot begin another (lanes.rs).
 //! - P3. A dead process's rings are read to the end before anything is decided about its tasks.
+//! - P4. What a call has started is looked for without the lock, and before its process is killed: afterwards nobody could
+//!   tell whose it was. The process is stopped from the decision on.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -96,6 +98,22 @@ pub(super) struct Process {
     pub(super) tasks_done: u64,
 }
 
+/// A process that is to be killed with what it has started (P4).
+#[derive(Debug)]
+pub(super) struct Doomed {
+    handle: Arc<OwnedFd>,
+    pid: i32,
+}
+
+impl Doomed {
+    /// Kills it. Walks over all processes of the system: not to be called under a lock.
+    pub(super) fn end(&self) {
+        os::end_children(self.handle.as_fd(), self.pid);
+        // An error means that it has died already.
+        drop(os::kill(self.handle.as_fd()));
+    }
+}
+
 impl Process {
     pub(super) fn state(&self) -> ProcessState {
         match self {
@@ -107,15 +125,27 @@ impl Process {
     }
 
     /// Kills it now, or as soon as it turns out to be alive.
-    pub(super) fn kill(&mut self, reason: KillReason, target: Option<TaskId>) {
+    pub(super) fn kill(&mut self, reason: KillReason) {
         if self.killed.is_none() {
-            self.killed = Some((reason, target));
-        }
-        if let Some(handle) = self.handle.as_ref().filter(|_| target.is_some()) {
-            // What a call has started is part of it.
-            os::end_children(handle.as_fd(), self.pid);
+            self.killed = Some((reason, None));
         }
         self.strike();
+    }
+
+    /// Kills it for a call, with what the call has started; what is left to be done without the lock for it (P4).
+    fn doom(&mut self, reason: KillReason, target: TaskId) -> Option<Doomed> {
+        if self.killed.is_some() {
+            // Somebody is at it, or it will be struck when it turns out to be alive.
+            return None;
+        }
+        self.killed = Some((reason, Some(target)));
+        let Some(handle) = &self.handle else {
+            self.strike();
+            return None;
+        };
+        // An error means that it has died already.
+        drop(os::stop(handle.as_fd()));
+        Some(Doomed { handle: handle.clone(), pid: self.pid })
     }
 
     /// Sends the signal, if there is somebody to receive it.
@@ -272,7 +302,7 @@ impl<S: Sink + ?Sized> Core<S> {
         }
     }
 
-    /// Kills the process that runs a task, if it still does (P2). `None`: it is being claimed, so ask again.
+    /// Dooms the process that runs a task, if it still does (P2). `None`: it is being claimed, so ask again.
     pub(super) fn kill_task(&mut self, env: &Env, id: TaskId, reason: KillReason) -> Option<bool> {
         self.drain(env);
         if self.is_being_claimed(env, id) {
@@ -290,14 +320,14 @@ impl<S: Sink + ?Sized> Core<S> {
             if !runs {
                 LANES.command(&*env.memory, lane, self.order_for(process));
             } else if let Some(process) = self.processes.get_mut(&process) {
-                process.kill(reason, Some(id));
+                self.doomed.extend(process.doom(reason, id));
             }
         }
         Some(runs)
     }
 
-    /// Kills processes with a call that has run longer than it may. Returns whether any was.
-    pub(super) fn kill_the_late(&mut self, env: &Env) -> bool {
+    /// Dooms processes with a call that has run longer than it may.
+    pub(super) fn kill_the_late(&mut self, env: &Env) {
         let late: Vec<TaskId> = self
             .lanes
             .iter()
@@ -308,11 +338,10 @@ impl<S: Sink + ?Sized> Core<S> {
                 (lane.since?.elapsed() >= limit).then_some(id)
             })
             .collect();
-        let mut any = false;
         for id in late {
-            any |= self.kill_task(env, id, KillReason::Timeout) == Some(true);
+            // One that is being claimed now is met the next time.
+            let _ = self.kill_task(env, id, KillReason::Timeout);
         }
-        any
     }
 
     /// Settles everything that a dead process leaves behind, and removes it. `lost`: it may live, so its lanes' numbers
@@ -419,6 +448,9 @@ impl<S: Sink + ?Sized> Core<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
     use std::sync::Arc;
     use std::thread;
     use std::time::Duration;
@@ -427,14 +459,45 @@ mod tests {
     use crate::frame::{Begin, Kind};
     use crate::host::{Host, HostConfig};
     use crate::layout;
+    use crate::os;
     use crate::ring::Producer;
-    use crate::task::{BlockRef, Payload, Reply, Sink, TaskSpec, Terms, Usage};
+    use crate::task::{BlockRef, Payload, Reply, Sink, TaskId, TaskSpec, Terms, Usage};
 
     struct Nobody;
 
     impl Sink for Nobody {
         fn deliver(&self, _index: u32, _reply: Reply<'_>) {}
         fn finish(&self, _usage: Usage) {}
+    }
+
+    #[test]
+    fn a_process_is_killed_for_a_call_after_what_the_call_has_started_and_without_the_lock() {
+        // A shell that waits for another process, which has said that it is there.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "(echo; exec sleep 300); true"]).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut said = shell.stdout.take().unwrap();
+        said.read_exact(&mut [0]).unwrap();
+        let config = HostConfig { slots: 16, ring_bytes: 4096, ..HostConfig::default() };
+        let host: Host<Nobody> = Host::new(config, Arc::new(())).unwrap();
+        let env = &host.shared.env;
+        let id = host.shared.act(0, |core| core.add_process(env, &config, 1)).unwrap();
+        let pid = shell.id().cast_signed();
+        let handle = os::open_process(pid).unwrap();
+        let doomed = {
+            let mut core = host.shared.lock();
+            let process = core.processes.get_mut(&id).unwrap();
+            process.live(pid, handle);
+            let doomed = process.doom(KillReason::Timeout, TaskId(1)).unwrap();
+            assert!(process.doom(KillReason::Timeout, TaskId(1)).is_none(), "once is enough");
+            doomed
+        };
+        assert!(shell.try_wait().unwrap().is_none(), "it is only stopped");
+        host.shared.act(0, |core| core.doomed.push(doomed));
+
+        assert_eq!(Some(libc::SIGKILL), shell.wait().unwrap().signal());
+        // The other process held the other end.
+        assert_eq!(0, said.read_to_end(&mut Vec::new()).unwrap());
     }
 
     #[test]

@@ -7,10 +7,13 @@
 //! # Invariants
 //!
 //! - F1. A process whose parent is stopped keeps its number: nobody reaps it.
+//! - F2. The number of the process that they are counted from is its own as long as its handle says that it is alive.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
+use super::descriptors::poll;
 use super::imp::{kill, open_process, stop};
 
 /// Ends the processes that a process has started, and those that they have, but for those with a session of their own:
@@ -25,9 +28,10 @@ pub(crate) fn end_children(process: BorrowedFd<'_>, pid: i32) {
     while let Some(parent) = family.get(next).copied() {
         next += 1;
         for (child, _, _) in all.iter().filter(|(_, up, own)| (*up, *own) == (parent, session)) {
-            // Once more, now that the number is its own (F1).
+            // Once more, now that the number is its own (F1, F2).
             if let Ok(handle) = open_process(*child)
                 && look(*child) == Some((parent, session))
+                && is_alive(process)
                 && stop(handle.as_fd()).is_ok()
             {
                 family.push(*child);
@@ -38,6 +42,10 @@ pub(crate) fn end_children(process: BorrowedFd<'_>, pid: i32) {
     for handle in &handles {
         let _ = kill(handle.as_fd());
     }
+}
+
+fn is_alive(process: BorrowedFd<'_>) -> bool {
+    poll(&[process], Some(Duration::ZERO)).is_ok_and(|ended| ended == [false])
 }
 
 fn numbers() -> impl Iterator<Item = i32> {

@@ -176,7 +176,7 @@ pub(crate) fn kill(process: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Stops a process, which can do nothing about it.
-pub(super) fn stop(process: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn stop(process: BorrowedFd<'_>) -> io::Result<()> {
     signal(process, libc::SIGSTOP)
 }
 

@@ -64,6 +64,10 @@ pub(crate) fn open_process(_pid: i32) -> io::Result<OwnedFd> {
 
 pub(crate) fn end_children(_process: BorrowedFd<'_>, _pid: i32) {}
 
+pub(crate) fn stop(_process: BorrowedFd<'_>) -> io::Result<()> {
+    unsupported()
+}
+
 pub(crate) fn kill(_process: BorrowedFd<'_>) -> io::Result<()> {
     unsupported()
 }
