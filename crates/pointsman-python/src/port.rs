@@ -261,7 +261,7 @@ impl Port {
                     return found;
                 }
                 drop(waiting);
-                rustix::thread::sched_yield();
+                std::thread::yield_now();
             }
         })
     }

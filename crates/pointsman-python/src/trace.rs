@@ -30,7 +30,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::once;
 
@@ -38,6 +37,7 @@ pub(crate) use self::following::Following;
 use self::spool::Spool;
 pub(crate) use self::stopwatch::{Span, begin, end};
 pub(crate) use self::timed::Timed;
+use crate::clock;
 
 /// Stands for a time, a figure or an index that is not known.
 pub(crate) const UNKNOWN: u64 = pointsman_shm::Timing::UNKNOWN;
@@ -62,9 +62,7 @@ pub(crate) fn on() -> bool {
 
 /// Nanoseconds of the monotonic clock.
 pub(crate) fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let (seconds, rest) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
-    seconds * 1_000_000_000 + rest
+    clock::monotonic()
 }
 
 /// Now, if calls are recorded; else 0, which stands for not known.

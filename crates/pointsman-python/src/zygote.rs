@@ -4,7 +4,6 @@
 //!
 //! What a configuration says, or what a worker does.
 
-use std::os::fd::IntoRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pointsman_shm::ProcessId;
@@ -19,7 +18,7 @@ use crate::descriptor;
 #[pyfunction]
 pub(crate) fn zygote_descriptors() -> PyResult<(i32, i32, i32)> {
     let Descriptors { ours, theirs, parent } = Descriptors::open()?;
-    Ok((ours.into_raw_fd(), theirs.into_raw_fd(), parent.into_raw_fd()))
+    Ok((descriptor::give(ours), descriptor::give(theirs), descriptor::give(parent)))
 }
 
 /// Ends this process as soon as the process behind the descriptor has gone.
@@ -60,8 +59,8 @@ impl LaunchRequest {
     /// Takes over the descriptors, in the child: the host's memory, the lanes' memory, and the parent's descriptor.
     fn adopt(&self) -> PyResult<(i32, Vec<i32>, i32)> {
         let request = self.lock().take().ok_or_else(adopted)?;
-        let lanes = request.lanes.into_iter().map(IntoRawFd::into_raw_fd).collect();
-        Ok((request.host.into_raw_fd(), lanes, request.parent.into_raw_fd()))
+        let lanes = request.lanes.into_iter().map(descriptor::give).collect();
+        Ok((descriptor::give(request.host), lanes, descriptor::give(request.parent)))
     }
 }
 
@@ -123,6 +122,6 @@ impl ZygoteRegistrar {
 
     /// A socket for one more pool. Raises `OSError` when the zygote has gone.
     fn join(&self) -> PyResult<i32> {
-        Ok(self.registrar.join()?.into_raw_fd())
+        Ok(descriptor::give(self.registrar.join()?))
     }
 }

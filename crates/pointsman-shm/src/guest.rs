@@ -13,8 +13,8 @@
 //! - U3. After END and its fence, the lane looks at its order before it claims again (lanes.rs).
 //! - U4. A forked child of a worker has a copy of this struct and no right to use it.
 
+use crate::os::OwnedFd;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -428,7 +428,7 @@ fn wrong(what: &str) -> io::Error {
 ///
 /// When the thread cannot be started.
 pub fn watch_parent(parent: OwnedFd) -> io::Result<()> {
-    use std::os::fd::AsFd;
+    use crate::os::AsFd;
     thread::Builder::new().name("pointsman-watch".into()).stack_size(64 << 10).spawn(move || {
         loop {
             match os::poll(&[parent.as_fd()], None) {

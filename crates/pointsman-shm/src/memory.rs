@@ -14,9 +14,9 @@
 //! - M4. A block that was sent is written by its receiver alone; the word is changed by atomic operations only.
 //! - M5. A view that a forked child inherited belongs to its parent: dropping it in the child changes nothing.
 
+use crate::os::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -16,11 +16,10 @@
 //! - Z4. The children of a host that has left are reaped, though nobody asks how they ended.
 //! - Z5. When the parent has gone, a zygote that serves ends its children before it ends itself.
 
+use crate::os::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -345,14 +344,14 @@ fn contents(file: OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(file);
     let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, 0)?;
+    os::read_front(&file, &mut bytes)?;
     Ok(bytes)
 }
 
 /// A memory file with these bytes, to send along with launches.
 pub(crate) fn config_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     let file = File::from(os::create_memory("pointsman-launch", bytes.len() as u64)?);
-    file.write_all_at(bytes, 0)?;
+    os::write_front(&file, bytes)?;
     Ok(file.into())
 }
 

@@ -20,9 +20,9 @@ mod supervisor;
 mod table;
 mod wait;
 
+use crate::os::OwnedFd;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;

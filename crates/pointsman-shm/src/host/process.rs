@@ -13,8 +13,8 @@
 //! - P4. What a call has started is looked for without the lock, and before its process is killed: afterwards nobody could
 //!   tell whose it was. The process is stopped from the decision on.
 
+use crate::os::{AsFd, OwnedFd};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 

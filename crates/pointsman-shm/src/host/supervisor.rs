@@ -10,9 +10,9 @@
 //! - V2. A process is buried once: when it is known to be dead and its end is known, or has been asked for too long.
 //! - V3. The thread ends when the pool is closed and no process is left.
 
+use crate::os::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

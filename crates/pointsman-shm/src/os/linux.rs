@@ -6,8 +6,10 @@
 //! - X2. Every descriptor passed to the kernel is borrowed from an owner for the length of the call.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -52,6 +54,16 @@ pub(crate) fn memory_len(file: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: the descriptor is open by X2, and `stat` is ours to write.
     check(unsafe { libc::fstat(file.as_raw_fd(), &raw mut stat) })?;
     u64::try_from(stat.st_size).map_err(io::Error::other)
+}
+
+/// Reads the front of a file.
+pub(crate) fn read_front(file: &File, bytes: &mut [u8]) -> io::Result<()> {
+    file.read_exact_at(bytes, 0)
+}
+
+/// Writes the front of a file.
+pub(crate) fn write_front(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, 0)
 }
 
 /// The most bytes that one segment should take, as far as this process's limits say.

@@ -15,6 +15,20 @@ mod imp;
 #[path = "unsupported.rs"]
 mod imp;
 
+#[cfg(windows)]
+#[path = "handles.rs"]
+mod handles;
+
+#[cfg(unix)]
+pub use std::os::fd::OwnedFd;
+#[cfg(unix)]
+pub(crate) use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(windows)]
+pub use std::os::windows::io::OwnedHandle as OwnedFd;
+
+#[cfg(windows)]
+pub(crate) use handles::{AsFd, BorrowedFd};
+
 #[cfg(target_os = "linux")]
 pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
 #[cfg(target_os = "linux")]

@@ -2,11 +2,13 @@
 //! comes into being and the rest is never reached.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
+
+use super::{BorrowedFd, OwnedFd};
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "worker processes over shared memory need Linux"))
@@ -17,6 +19,14 @@ pub(crate) fn create_memory(_name: &str, _len: u64) -> io::Result<OwnedFd> {
 }
 
 pub(crate) fn memory_len(_file: BorrowedFd<'_>) -> io::Result<u64> {
+    unsupported()
+}
+
+pub(crate) fn read_front(_file: &File, _bytes: &mut [u8]) -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn write_front(_file: &File, _bytes: &[u8]) -> io::Result<()> {
     unsupported()
 }
 
