@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _native
+from pointsman._forks import at_fork
 
 if TYPE_CHECKING:
     import signal as _signal
@@ -286,7 +287,7 @@ def _register_hooks() -> None:
     if _hooked:
         return
     _hooked = True
-    os.register_at_fork(after_in_child=_forget)
+    at_fork(_forget)
     # Loops are closed while threads can still be used: these have registered their own ends, which come after ours.
     import concurrent.futures.thread  # noqa: F401 - imported for its hook
 

@@ -6,7 +6,6 @@ Does not know how calls are queued or carried, or jobs of many inputs beyond `ma
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -21,6 +20,7 @@ from pointsman._executor_checks import (
     check_workers,
     failed_future,
 )
+from pointsman._forks import at_fork
 from pointsman._job import (
     CLUSTERS,
     awaited,
@@ -588,4 +588,4 @@ def _forget_all() -> None:
         executor._shut_down = closed  # noqa: SLF001 - this module
 
 
-os.register_at_fork(after_in_child=_forget_all)
+at_fork(_forget_all)

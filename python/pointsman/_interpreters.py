@@ -14,7 +14,6 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import threading
@@ -26,6 +25,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pointsman import _errors, _machine
+from pointsman._forks import at_fork
 from pointsman._interpreter_worker import imports_of, load
 from pointsman._naming import name_of
 from pointsman._standard import StandardProcesses
@@ -153,7 +153,7 @@ def _register() -> None:
     global _hooked  # noqa: PLW0603 - once per process
     if not _hooked:
         _hooked = True
-        os.register_at_fork(before=_before_fork, after_in_child=_all.clear)
+        at_fork(_all.clear, before=_before_fork)
 
 
 def _before_fork() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _functions, _machine, _native, _zygote
 from pointsman._errors import InvalidArgumentError
+from pointsman._forks import at_fork
 from pointsman._job import check_count, name_of
 
 if TYPE_CHECKING:
@@ -315,7 +316,7 @@ def _register_hooks() -> None:
     if _hooked:
         return
     _hooked = True
-    os.register_at_fork(after_in_child=_forget)
+    at_fork(_forget)
     atexit.register(_native.interpreter_ends)
     # Runs before the interpreter waits for its threads, so that none of ours meets a finalizing interpreter.
     threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too

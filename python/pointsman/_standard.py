@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pointsman import _outcome, _trace
 from pointsman._errors import InvalidArgumentError
+from pointsman._forks import at_fork
 from pointsman._future import Future
 from pointsman._job import name_of
 from pointsman._standard_context import make_context
@@ -299,7 +300,7 @@ def _register(pool: StandardProcesses) -> None:
     _alive.add(pool)
     if not _hooked:
         _hooked = True
-        os.register_at_fork(after_in_child=_alive.clear) if hasattr(os, "register_at_fork") else None
+        at_fork(_alive.clear)
         # Before the standard library's own hook, which would wait for every queued call.
         threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
 

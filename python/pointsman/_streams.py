@@ -19,6 +19,8 @@ import sys
 from _thread import RLock
 from io import BufferedWriter, FileIO, TextIOWrapper
 
+from pointsman._forks import at_fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
@@ -118,4 +120,4 @@ def share() -> None:
         setattr(sys, name, shared)
         setattr(sys, f"__{name}__", shared)
     for place in places.values():
-        os.register_at_fork(after_in_child=place.forked)
+        at_fork(place.forked)

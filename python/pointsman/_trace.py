@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _native
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._forks import at_fork
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -175,7 +176,7 @@ def _hook() -> None:
     global _hooked  # noqa: PLW0603 - once per process
     if not _hooked:
         _hooked = True
-        os.register_at_fork(after_in_child=_forget)
+        at_fork(_forget)
 
 
 def _forget() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native
 from pointsman._errors import PoolBrokenError
+from pointsman._forks import at_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,7 +153,7 @@ def _register_hooks() -> None:
     global _hooked  # noqa: PLW0603 - once per process
     if not _hooked:
         _hooked = True
-        os.register_at_fork(after_in_child=_alive.clear)
+        at_fork(_alive.clear)
         atexit.register(_native.interpreter_ends)
         # Runs before the interpreter waits for its threads; from then on they see a closed queue and end.
         threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too

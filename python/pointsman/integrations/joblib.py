@@ -25,6 +25,7 @@ import cloudpickle
 
 from pointsman._errors import CannotTravelError, InvalidArgumentError
 from pointsman._executor import Executor
+from pointsman._forks import at_fork
 
 try:
     from joblib import _parallel_backends as _joblib
@@ -338,4 +339,4 @@ def _forget() -> None:
     _lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget)
+at_fork(_forget)
