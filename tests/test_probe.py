@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from pointsman import _native
@@ -362,8 +363,10 @@ def test_a_probe_works_in_a_forked_child(probe: _native.Probe, observing: bool) 
             inherited = probe.end() if observing else None
             clean = inherited is None or (inherited.samples == 0 and inherited.cpu <= inherited.wall)
             # More than once: on a loaded machine the sampler may hardly get a core.
+            before = psutil.Process().num_threads()
             samples = [observe(probe, lambda: compute(0.05)) for _ in range(5)]
-            alone = samples[0].threads_before == 1
+            # Not the parent's threads; other packages may start some of their own in every child.
+            alone = 1 <= samples[0].threads_before <= before
             seen = any(sample.held_share > 0.9 and sample.samples > 5 for sample in samples)
             code = 0 if clean and alone and seen else 2
         finally:
