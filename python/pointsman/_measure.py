@@ -19,6 +19,10 @@ _idle_probes: list[_native.Probe] = []
 # Looks at a running thread from which on the rate at which the GIL changes hands tells anything; with fewer a single
 # change weighs as much as a habit. Arbitrary between 20 and 100.
 _LOOKS_FOR_FLIP = 40
+# A rate at which the GIL is passed on that fewer looks are enough to see, and those.
+_OFTEN, _LOOKS_FOR_OFTEN = 0.3, 10
+# Share of its CPU time from which on a call holds the GIL. Arbitrary from 0.3 to 0.7.
+_HOLDS = 0.5
 # The share of a core from which on other threads count as busy; those of a BLAS that a call imports spin for a while.
 _NESTED = 0.25
 # Share of its time for which a call computes that then waits for the GIL, or a core, once it has company.
@@ -188,10 +192,14 @@ class Meter:
         self.squares += calls * mean * mean
         self.longest = max(self.longest, mean)
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
-        # In company the GIL changes hands with that.
-        if sample.on_cpu_samples >= _LOOKS_FOR_FLIP and not self.company:
-            self.flip = max(self.flip, sample.flip)
+        self._see_flip(sample)
         self.samples.append(sample)
+
+    def _see_flip(self, sample: _native.Sample) -> None:
+        # In company the GIL of calls that hold it changes hands with that.
+        looks = _LOOKS_FOR_FLIP if sample.flip < _OFTEN else _LOOKS_FOR_OFTEN
+        if sample.on_cpu_samples >= looks and (not self.company or sample.held_share < _HOLDS):
+            self.flip = max(self.flip, sample.flip)
 
     @property
     def mean(self) -> float:
@@ -266,6 +274,7 @@ class Meter:
             held=held,
             free=busy - held,
             wait=mean - busy,
+            flip=self.flip,
             longest=max(mean, min(self.longest, 2 * mean)),
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
@@ -281,8 +290,10 @@ class Meter:
         held = sample.held_share * sample.cpu if sample.samples else sample.cpu
         again = self._last_look[0] > 0
         self._hear_others(sample)
+        self._see_flip(sample)
         return _native.Observation(
             calls=calls,
+            flip=self.flip,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
             wait=max(0.0, sample.wall - sample.cpu - self._lost_to_looks(sample) - self._waited_for_a_core()) / calls,
