@@ -363,3 +363,20 @@ def test_a_running_call_tells_what_it_did_last():
 
     assert seen.recent == 0.0
     assert "recent=0.0" in repr(seen)
+
+
+def test_calls_too_short_to_be_timed_alone_correct_nothing():
+    ahead, meter, _job, _results = made_ahead(abs, list(range(400)))
+    ahead._walls = [20e-6] * 4
+
+    assert not ahead.corrects(meter)
+
+
+@pytest.mark.parametrize(("held", "seen"), [(0.2, 0.8), (0.9, 0.0)])
+def test_in_company_the_gil_of_calls_without_it_is_still_seen_to_be_passed_on(held, seen):
+    meter = Meter()
+    meter.company = True
+    meter._see_flip(SimpleNamespace(on_cpu_samples=12, flip=0.8, held_share=held))
+    meter.close()
+
+    assert meter.flip == seen
