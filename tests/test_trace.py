@@ -159,7 +159,9 @@ def test_a_long_call_says_how_much_of_it_held_the_gil(path):
     with pointsman.trace(path):
         pointsman.execute(compute, [2_000_000] * 4, backend="processes", max_workers=2)
 
-    assert all(call["args"]["gil"] > 0.5 * call["args"]["cpu"] for call in Read(path).of("compute"))
+    # Together: on a loaded machine a single call may be looked at rarely.
+    calls = [call["args"] for call in Read(path).of("compute")]
+    assert sum(call["gil"] for call in calls) > 0.5 * sum(call["cpu"] for call in calls)
 
 
 @native
