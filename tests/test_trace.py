@@ -157,10 +157,11 @@ def test_a_call_that_waits_uses_little_of_the_cpu_and_one_that_computes_most_of_
 @pytest.mark.skipif(not _native.Probe().supported, reason="the GIL cannot be seen from outside here")
 def test_a_long_call_says_how_much_of_it_held_the_gil(path):
     with pointsman.trace(path):
-        pointsman.execute(compute, [2_000_000] * 4, backend="processes", max_workers=2)
+        pointsman.execute(compute, [2_000_000] * 6, backend="processes", max_workers=2)
 
-    # Together: on a loaded machine a single call may be looked at rarely.
-    calls = [call["args"] for call in Read(path).of("compute")]
+    # Together: on a loaded machine a single call may be looked at rarely, and one that follows short ones not at all.
+    calls = [call["args"] for call in Read(path).of("compute") if "gil" in call["args"]]
+    assert len(calls) >= 2
     assert sum(call["gil"] for call in calls) > 0.5 * sum(call["cpu"] for call in calls)
 
 
