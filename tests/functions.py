@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections import namedtuple
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 #: Read by calls that must see the context of whoever submitted them.
@@ -288,3 +289,24 @@ class FailsAt:
         if x in self.bad:
             raise Boom("bad", x)
         return x
+
+
+#: What is called, in the process that sets it, when a result of `give_unpacked` is unpacked.
+WHEN_UNPACKED: list[Callable[[], object]] = []
+
+
+def unpacked() -> int:
+    for called in WHEN_UNPACKED:
+        called()
+    return 7
+
+
+class Unpacked:
+    """Runs code when it is unpacked."""
+
+    def __reduce__(self) -> Any:
+        return unpacked, ()
+
+
+def give_unpacked() -> Unpacked:
+    return Unpacked()

@@ -284,6 +284,26 @@ def test_the_figures_are_true_at_every_moment(place):
     assert stats.queued_tasks == 0
 
 
+def test_calls_are_taken_while_the_figures_unpack_a_result(monkeypatch):
+    taken = []
+
+    def submit_elsewhere():
+        submitting = threading.Thread(target=lambda: taken.append(terms.submit(functions.square, 3)), daemon=True)
+        submitting.start()
+        submitting.join(5)
+        taken.append("unpacked")
+
+    monkeypatch.setattr(functions, "WHEN_UNPACKED", [submit_elsewhere])
+    with pointsman.Executor(2) as executor:
+        terms = executor.options(timeout=functions.PATIENCE)
+        future = terms.submit(functions.give_unpacked)
+        assert wait_until(future.done)
+        executor.get_stats()
+
+        assert taken[1] == "unpacked"
+        assert taken[0].result(functions.PATIENCE) == 9
+
+
 def test_the_figures_count_the_calls_of_a_map():
     with pointsman.Executor(2) as executor:
         gate = threading.Event()

@@ -388,13 +388,15 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
     def _drop_done(self) -> None:
         with self._lock:
             futures = list(self._elsewhere)
-        # Without the lock: to ask may tell whoever waits for an outcome, which is the user's code.
-        done = {id(future): future for future in futures if future.done()}
+        # Without the lock: to ask tells whoever waits for an outcome, and unpacks it, which is the user's code.
+        done = [future for future in futures if future.done()]
+        raised = {future: None if future.cancelled() else future.exception() is not None for future in done}
         with self._lock:
             for future in self._elsewhere:
-                if id(future) in done and not future.cancelled():
-                    self._dropped[future.exception() is not None] += 1
-            self._elsewhere = [future for future in self._elsewhere if id(future) not in done]
+                failed = raised.get(future)
+                if failed is not None:
+                    self._dropped[failed] += 1
+            self._elsewhere = [future for future in self._elsewhere if future not in raised]
 
     def _check_open(self) -> None:
         if self._broken:
