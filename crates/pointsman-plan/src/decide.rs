@@ -7,8 +7,8 @@
 //! # Invariants
 //!
 //! - I1. The plain loop is always the first placement tried.
-//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] ([`MARGIN_OF_NESTED`]), and by the machine's least gain and
-//!   [`UNCERTAIN`] of its start-up.
+//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] ([`MARGIN_OF_NESTED`]), and by the
+//!   machine's least gain and [`UNCERTAIN`] of its start-up.
 //! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] or
 //!   [`UNSURE_OF_ONE`] where processes would have to be started.
 //! - I4. After one call that mostly waited, more threads than that are taken, up to [`GENEROUS`] times as many, unless

@@ -33,7 +33,8 @@ const FIRST: Duration = Duration::from_micros(500);
 const LAST: Duration = Duration::from_millis(10);
 
 /// The longest pause while many wait: each of n looks at all of them, so pauses grow with the square of n. A look takes
-/// some 0.1 us for each, hence all of them take about a tenth of a core, up to a thousand. Whoever closes a circle has only begun to look.
+/// some 0.1 us for each, hence all of them take about a tenth of a core, up to a thousand. Whoever closes a circle has
+/// only begun to look.
 const LONGEST: Duration = Duration::from_secs(1);
 const FOR_EACH_PAIR: Duration = Duration::from_micros(1);
 

@@ -1,4 +1,5 @@
-//! A stretch of the inputs of a map or a job, whose places the results take one by one. One of the files that may use `unsafe`.
+//! A stretch of the inputs of a map or a job, whose places the results take one by one. One of the files that may use
+//! `unsafe`.
 //!
 //! # Does not know
 //!

@@ -11,14 +11,13 @@
 //! - N3. `free` frees loose blocks, `settle` held ones, sweeping sent ones; so no block is freed twice.
 //! - N4. All blocks that were sent to a process are freed when it has died.
 
-use crate::os::AsFd;
 use std::collections::{HashMap, VecDeque};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::memory::{BLOCK_HEADER, RELEASED, SharedMemory};
-use crate::os;
+use crate::os::{self, AsFd};
 use crate::ranges::Ranges;
 use crate::{BlockRef, layout};
 

@@ -13,7 +13,6 @@
 //! - U3. After END and its fence, the lane looks at its order before it claims again (lanes.rs).
 //! - U4. A forked child of a worker has a copy of this struct and no right to use it.
 
-use crate::os::OwnedFd;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +24,7 @@ use crate::frame::{Begin, End, Kind as Frame, Timing, footprint};
 use crate::lanes::{self, Parked};
 use crate::layout::{self, HostWords, Kind, LANES, LaneWords};
 use crate::memory::{SharedMemory, View};
-use crate::os;
+use crate::os::{self, OwnedFd};
 use crate::record::{self, Place, Record, SmallBuf};
 use crate::region::Region;
 use crate::ring::Producer;

@@ -14,7 +14,6 @@
 //! - M4. A block that was sent is written by its receiver alone; the word is changed by atomic operations only.
 //! - M5. A view that a forked child inherited belongs to its parent: dropping it in the child changes nothing.
 
-use crate::os::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -24,7 +23,7 @@ use std::time::Duration;
 
 use crate::BlockRef;
 use crate::layout::{Header, Kind, PAGE};
-use crate::os;
+use crate::os::{self, AsFd, BorrowedFd, OwnedFd};
 use crate::region::Region;
 
 /// Set in a block's word when its receiver has done with it.

@@ -16,7 +16,6 @@
 //! - Z4. The children of a host that has left are reaped, though nobody asks how they ended.
 //! - Z5. When the parent has gone, a zygote that serves ends its children before it ends itself.
 
-use crate::os::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -24,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::frame::u32_at;
-use crate::os;
+use crate::os::{self, AsFd, BorrowedFd, OwnedFd};
 use crate::task::ProcessId;
 
 /// Most lanes of one process: their descriptors travel in one message.

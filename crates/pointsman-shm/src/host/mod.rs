@@ -20,7 +20,6 @@ mod supervisor;
 mod table;
 mod wait;
 
-use crate::os::OwnedFd;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -36,7 +35,7 @@ use crate::death::{Death, KillReason};
 use crate::lanes::RUNNING;
 use crate::layout::{self, HostWords, Kind, LANES};
 use crate::memory::SharedMemory;
-use crate::os;
+use crate::os::{self, OwnedFd};
 use crate::record::INLINE;
 use crate::region::Region;
 use crate::task::{BlockRef, Hooks, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Usage};
@@ -47,7 +46,7 @@ const CLAIM_TAKES: Duration = Duration::from_secs(2);
 /// How long such a wait only yields, and then between two looks.
 const CLAIM_LOOKS: Duration = Duration::from_millis(1);
 
-/// Submits between two looks at what has arrived. Arbitrary: from 32 to 256 the dispatch bench does not change.
+/// Submits between two looks at what has arrived. Arbitrary: few enough that what has arrived is still in a near cache.
 const DRAIN_EVERY: u32 = 64;
 
 /// Sizes of a pool's memory, and how long its lanes spin.

@@ -13,7 +13,6 @@
 //! - P4. What a call has started is looked for without the lock, and before its process is killed: afterwards nobody could
 //!   tell whose it was. The process is stopped from the decision on.
 
-use crate::os::{AsFd, OwnedFd};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +24,7 @@ use crate::death::{Cause, Death, KillReason};
 use crate::lanes::{ORDER_END, ORDER_HOLD};
 use crate::layout::{self, Kind, LANES, LaneWords, MOST_LANES};
 use crate::memory::SharedMemory;
-use crate::os;
+use crate::os::{self, AsFd, OwnedFd};
 use crate::region::Region;
 use crate::ring::Consumer;
 use crate::task::{ProcessId, Reply, Sink, TaskId};

@@ -10,7 +10,6 @@
 //! - V2. A process is buried once: when it is known to be dead and its end is known, or has been asked for too long.
 //! - V3. The thread ends when the pool is closed and no process is left.
 
-use crate::os::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -21,7 +20,7 @@ use super::core::{Core, Env, Stage};
 use super::process::Launch;
 use crate::death::{Cause, Death, HOPELESS};
 use crate::layout::{HostWords, LANES};
-use crate::os;
+use crate::os::{self, AsFd, BorrowedFd, OwnedFd};
 use crate::task::{Hooks, ProcessId, Sink};
 use crate::zygote::{self, Answer, Client};
 
