@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from pointsman._job import Job
     from pointsman._measure import Meter
 
-# Calls made ahead at most, and the calls left for each: with fewer they would be a good part of the work.
+# Calls made ahead at most, and the calls left for each: with fewer they would be a good part of the work. Arbitrary.
 _MOST = 4
 _EACH = 25
-# The share of all the work, as far as is known by then, after which no further call is made ahead.
+# The share of all the work, as far as is known by then, after which no further call is made ahead. Less than the
+# 5 % by which an automatic choice may be slower than the plain loop (DESIGN 5.3).
 _SHARE = 0.04
 # Calls from all over the list that take this many times what the first took, or as little, correct them. Arbitrary
 # between 1.3 and 3: single calls vary, and the first ones are more.

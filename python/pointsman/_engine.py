@@ -48,11 +48,11 @@ _PREPARE = 0.006
 _BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
-# Work from which on a few calls from all over the list are made first: before that the function must be read.
+# Work from which on a few calls from all over the list are made first: ten times what it takes to read the function.
 _WORTH_LOOKING_AHEAD = 0.05
 # Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
 _LATE_READING = 0.2
-# Backends whose workers share no memory with the caller.
+# Backends whose workers share no memory with the caller, and where calls travel further.
 _AWAY = (*_asking.APART, *CLUSTERS)
 _UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
@@ -169,7 +169,7 @@ class Run:
     def _learn(self) -> None:
         """Keep what was measured for the next job of this function."""
         meter, known = self._meter, self._recalled
-        if meter is None or known is None or self._as_before or not meter.calls or self._is_corrected():
+        if meter is None or known is None or self._as_before or not meter.calls or self._corrects():
             return
         # Calls beside which others were started have waited for those, too.
         seen = meter.observation() if not self._crowded or meter.calls == 1 else self._alone
@@ -432,8 +432,8 @@ class Run:
                 for away in _AWAY:
                     self._struck.setdefault(away, "an argument or a result cannot be pickled")
         if seen is None:
-            seen = meter.observation()
-            seen = self._ahead.correct(seen) if self._is_corrected() and self._ahead is not None else seen
+            corrects, seen = self._corrects(), meter.observation()
+            seen = seen if corrects is None else corrects.correct(seen)
         # Calls may go to a cluster however few they are: nothing has to be started there.
         reads = backends is None and (forks or cluster is not None)
         # What was not read stays, though workers that run already would cost nothing to start.
@@ -500,13 +500,13 @@ class Run:
         return self._in_turn + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:
-        figures = self._ahead if self._is_corrected() else self._meter if self._meter and self._meter.calls else None
+        figures = self._corrects() or (self._meter if self._meter and self._meter.calls else None)
         return None if figures is None else figures.mean
 
-    def _is_corrected(self) -> bool:
-        """Whether calls from all over the list say something else than those that were measured last."""
+    def _corrects(self) -> _ahead.Ahead | None:
+        """Return the calls from all over the list, if they say something else than those that were measured last."""
         meter, ahead = self._meter, self._ahead
-        return meter is not None and ahead is not None and ahead.corrects(meter)
+        return ahead if meter is not None and ahead is not None and ahead.corrects(meter) else None
 
     def checkpoint(self) -> float:
         """Look at a batch that still runs, from the pilot's thread; the seconds until the next look, 0 for none.

@@ -41,6 +41,11 @@ def note(module: str) -> None:
             needed.append(name)
 
 
+def home(function: Any) -> str:
+    """The module of a function, or of what a partial calls."""
+    return getattr(getattr(function, "func", function), "__module__", None) or ""
+
+
 def _module_of(value: Any) -> str:
     """Where a class or function was defined. Nothing else may be asked: lazy objects run code of their own then."""
     try:
@@ -61,7 +66,7 @@ _behind: dict[str, int] = {}
 
 def behind(function: Any) -> int:
     """How many modules a new worker has to import to call the function, roughly: those of packages its module names."""
-    name = getattr(getattr(function, "func", function), "__module__", None) or ""
+    name = home(function)
     count = _behind.get(name)
     if count is None:
         holder = modules.get(name)

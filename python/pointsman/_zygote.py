@@ -74,7 +74,7 @@ def prepare(function: object) -> None:
     global _zygote  # noqa: PLW0603 - one for the program
     with _lock:
         # What the function's module imports can be there before the first worker is.
-        _functions.note(getattr(getattr(function, "func", function), "__module__", None) or "")
+        _functions.note(_functions.home(function))
         if _zygote is None:
             _zygote = _start(site=_needs_site())
 
