@@ -70,6 +70,8 @@ class ProcessRun:
         self.mean = mean
         self.pushed: int = 0
         self.bytes: int = 0
+        # Set once the rest was given back: no further input is taken then.
+        self.closed: bool = False
 
     def start(self) -> None:
         """Send the first chunks."""
@@ -84,7 +86,8 @@ class ProcessRun:
         return 0 if self.source.ended and unfinished <= self.lanes else left + (self.source.left() or 0)
 
     def give_back(self) -> list[Any]:
-        """Cancel the chunks that no worker has begun, and return their inputs."""
+        """Take no further inputs, cancel the chunks that no worker has begun, and return theirs."""
+        self.closed = True
         return self.native.give_back()
 
     def stream(self) -> Iterator[list[Any]]:
@@ -118,18 +121,19 @@ class ProcessRun:
             if raised is not None:
                 raise raised
             unfinished, left, _pushed, _taken = self.native.figures()
-            if self.source.ended and not left:
+            ended = self.closed or self.source.ended
+            if ended and not left:
                 return
             if self.shares and self.run_some():
                 continue
             if not fed and not values:
                 # With the source at its end only results are news; else a free place in the rings is, too.
-                self.native.wait(None, 0 if self.source.ended else max(0, unfinished - 1))
+                self.native.wait(None, 0 if ended else max(0, unfinished - 1))
 
     def feed(self) -> bool:
         """Send chunks until the workers have enough; whether any was sent."""
         fed = False
-        while not self.source.ended:
+        while not (self.closed or self.source.ended):
             unfinished, left, _pushed, _taken = self.native.figures()
             if unfinished >= self.lanes * self.depth:
                 break
@@ -200,7 +204,7 @@ class ProcessRun:
     def run_some(self) -> bool:
         """Run some calls on the caller's thread: new ones, or a chunk that no worker has begun; whether any were."""
         source = self.source
-        if not source.ended:
+        if not (self.closed or source.ended):
             count = max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9)))
             room = self.room(self.native.figures()[1])
             items = source.take(min(count, room)) if room > 0 else []
