@@ -57,6 +57,11 @@ class Source:
                 self._length = len(data)
         self.sized: bool = self._length is not None
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether inputs are taken without running anybody's code."""
+        return self._sequence is not None
+
     def keep(self) -> list[Any]:
         """From now on keep every input that is taken; returns the list that fills."""
         self._kept = []

@@ -324,6 +324,8 @@ impl ProcessJob {
 
     /// (chunks not finished, calls whose results have not been taken, calls pushed, results taken)
     fn figures(&self) -> (usize, usize, usize, usize) {
+        // The caller, who takes what has arrived, may be busy with a call.
+        self.pool.host.drain();
         let state = self.lock();
         let unfinished = state.chunks.iter().filter(|sent| !sent.chunk.is_finished()).count();
         let left = state.chunks.iter().map(|sent| sent.chunk.left()).sum();

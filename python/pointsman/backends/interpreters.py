@@ -42,9 +42,9 @@ class InterpreterRun(ProcessRun):
         self.take_up(job, native, plan, mean, base, lanes=count, depth=_DEPTH if pool.size <= count else 1)
         self._job = native
 
-    def feed(self) -> bool:
+    def feed(self, *, helps: bool = True) -> bool:
         """Send chunks until the workers have enough; whether any was sent."""
-        return not self._job.barred and super().feed()
+        return not self._job.barred and super().feed(helps=helps)
 
 
 class InterpreterJob(StandardJob):

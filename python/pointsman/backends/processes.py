@@ -5,10 +5,11 @@ Does not know how calls travel (the native pool does) or who decided.
 
 from __future__ import annotations
 
+import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _machine, _native, _pool
+from pointsman import _default, _machine, _native, _pilot, _pool
 from pointsman._errors import CannotTravelError
 from pointsman.backends.inline import run_batch
 
@@ -29,6 +30,9 @@ _CALLER_SECONDS = 0.005
 _GRACE = 0.1
 # Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
 _CHUNK_BYTES = 16 << 20
+# Seconds of the caller's calls after which, and between which, the pilot sends chunks in its place. Arbitrary from 5 to
+# 20 ms: twice what those calls are expected to take, less than the chunks in flight do.
+_AT_THE_HELM = 0.01
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
 
@@ -72,10 +76,22 @@ class ProcessRun:
         self.bytes: int = 0
         # Set once the rest was given back: no further input is taken then.
         self.closed: bool = False
+        # Held by whoever takes inputs and sends them: the caller, or the pilot while the caller runs calls.
+        self._sending = threading.Lock()
+        self._calling = False
 
     def start(self) -> None:
         """Send the first chunks."""
-        self.feed()
+        with self._sending:
+            self.feed(helps=False)
+
+    def checkpoint(self) -> float:
+        """Send chunks while the caller is in a call that lasts; the seconds until the next look, 0 for none."""
+        with self._sending:
+            if not self._calling or self.closed or self.source.ended:
+                return 0.0
+            self.feed(helps=False)
+            return _AT_THE_HELM
 
     def grow(self, plan: Plan) -> None:
         """Do nothing: the pool has as many processes as there are cores from the start."""
@@ -114,7 +130,8 @@ class ProcessRun:
     def _loop(self) -> Iterator[list[Any]]:
         __tracebackhide__ = True
         while True:
-            fed = self.feed()
+            with self._sending:
+                fed = self.feed()
             values, raised = self.native.take()
             if values:
                 yield values
@@ -130,8 +147,11 @@ class ProcessRun:
                 # With the source at its end only results are news; else a free place in the rings is, too.
                 self.native.wait(None, 0 if ended else max(0, unfinished - 1))
 
-    def feed(self) -> bool:
-        """Send chunks until the workers have enough; whether any was sent."""
+    def feed(self, *, helps: bool = True) -> bool:
+        """Send chunks until the workers have enough; whether any was sent.
+
+        Without `helps` this is not the caller's thread: what cannot be sent is left to that, and so is the error.
+        """
         fed = False
         while not (self.closed or self.source.ended):
             unfinished, left, _pushed, _taken = self.native.figures()
@@ -146,7 +166,12 @@ class ProcessRun:
                 break
             try:
                 self.bytes += self.native.push(items, index)
-            except CannotTravelError:
+            except Exception as why:
+                if not helps:
+                    self.source.put_back(items)
+                    break
+                if not isinstance(why, CannotTravelError):
+                    raise
                 self.push_one_by_one(items, index)
             self.pushed += len(items)
             fed = True
@@ -211,6 +236,9 @@ class ProcessRun:
             if not items:
                 return False
             first = self.native.reserve(len(items))
+            if source.is_cut and not self.job.lazy:
+                self._run_at_the_helm(first, items)
+                return True
         else:
             stolen = self.native.steal()
             if stolen is None:
@@ -218,6 +246,18 @@ class ProcessRun:
             first, items = stolen
         self.run_here(first, items)
         return True
+
+    def _run_at_the_helm(self, first: int, items: list[Any]) -> None:
+        """Run a chunk on the caller's thread; if it lasts, the pilot sends to the workers meanwhile."""
+        self._calling = True
+        _pilot.watch(self, _AT_THE_HELM)
+        try:
+            self.run_here(first, items)
+        finally:
+            _pilot.land(self)
+            # Whoever sends is let finish.
+            with self._sending:
+                self._calling = False
 
     def run_here(self, first: int, items: list[Any]) -> None:
         """Run a chunk on the caller's thread."""
