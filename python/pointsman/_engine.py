@@ -16,6 +16,7 @@ from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
+from pointsman._machine import facts
 from pointsman._measure import Meter
 from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
@@ -311,7 +312,7 @@ class Run:
         """
         job, meter = self.job, self._meter
         __tracebackhide__ = True
-        watched = watched and job.backend == "auto" and job.source.sized and not job.lazy and _has_gil()
+        watched = watched and job.backend == "auto" and job.source.sized and not job.lazy and facts().gil
         iterator = iter(items)
         results: list[Any] = []
         if watched:
@@ -341,6 +342,8 @@ class Run:
             raise
         finally:
             if watched:
+                if meter is not None:
+                    meter.stop()
                 self._land()
             if meter is not None:
                 meter.end(max(1, len(results)), keep=look)
@@ -543,8 +546,7 @@ class Run:
             except CannotTravelError as why:
                 self._struck[self.plan.backend if self.plan is not None else "processes"] = str(why)
             finally:
-                meter.disturbed += perf_counter() - began
-                meter.looking += thread_time() - busy
+                meter.note_look(seen, perf_counter() - began, thread_time() - busy)
             due = [point - seen.wall for point in (_PREPARE, _SURE) if seen.wall < point and self._early is None]
             return max(pilots.FIRST, min([seen.wall, *due]))
 
@@ -561,6 +563,8 @@ class Run:
         )
         whole = known.observation() if self._foreseen and known is not None else None
         early = not meter.looked and whole is None
+        if whole is None and stuck and self._alone is not None:
+            whole = meter.like_the_first(self._alone, part)
         if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
             if early and self._verdict is None:
                 # Both will be needed at once; and this first, since that takes the other core.
@@ -590,9 +594,3 @@ class Run:
         meter.company = plan.backend == "threads"
         meter.crowd(seen)
         return self._open(plan)
-
-
-def _has_gil() -> bool:
-    from pointsman._machine import facts
-
-    return facts().gil

@@ -28,6 +28,18 @@ _HOLDS = 0.5
 _NESTED = 0.25
 # Share of its time for which a call computes that then waits for the GIL, or a core, once it has company.
 _COMPUTES = 0.5
+# Times the CPU time that a call had during a look for which it may have waited for the GIL: 0.9 to 1.9 where calls
+# computed throughout.
+_TURNS = 1.5
+# Share of its time up to which a call that was looked at only seems to wait. Arbitrary from 0.1 to 0.2, by how true the
+# figure above is.
+_SEEMS = 0.15
+# How far the first call's seconds, in all and on the CPU, may be from those of the next, taken together, as a share of
+# the latter, for it to be like that. Arbitrary from 0.3 to 1.
+_APART = 0.6
+# Times the CPU time of a call before which another may use and still be like it, and the least share of that for which
+# the one before waited. Arbitrary from 1.1 to 1.5 and from 0.1 to 0.3.
+_LIKE, _SOME = 1.2, 0.2
 # Calls beside a measured one from which on theirs say more than that one. Arbitrary from 2 to 5.
 _ENOUGH_BESIDE = 3
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
@@ -40,10 +52,15 @@ class Meter:
 
     __slots__ = (
         "_crowded",
+        "_dropped",
+        "_excused",
+        "_heard",
         "_last_look",
         "_last_wall",
         "_queued",
+        "_queued_then",
         "_since",
+        "_stopped",
         "_thread",
         "argument_bytes",
         "calls",
@@ -59,6 +76,7 @@ class Meter:
         "looked",
         "looked_twice",
         "looking",
+        "lost",
         "others",
         "pack",
         "probe",
@@ -93,19 +111,24 @@ class Meter:
         self.threads = 0
         # Whether any call has been measured to its end, and whether the first was dropped as not typical.
         self.looked = self.looked_twice = False
-        # Seconds that looks at the call that runs took, for which it may have been without the GIL, and their CPU time.
-        self.disturbed = self.looking = 0.0
-        self._queued = 0.0
+        # Seconds that looks at the call that runs took, their CPU time, and those that it waited for the GIL for them.
+        self.disturbed = self.looking = self.lost = 0.0
+        # For how long the thread has waited for a core, as the system says: at `begin`, at the last look, and in looks.
+        self._queued = self._heard = self._excused = 0.0
+        # When the calls were over that a look outlasted, and what the system said then.
+        self._stopped = self._queued_then = 0.0
         self._thread = 0
         # Whether an argument or a result of those that were pickled for their size could not be.
         self.cannot_travel = False
         self.samples: list[_native.Sample] = []
         self._last_wall = 0.0
         self._crowded: tuple[float, float] | None = None
+        self._dropped: tuple[int, float, float, float, float, float, float] | None = None
         self.probe = _idle_probes.pop() if _idle_probes else _native.Probe()
 
     def forget(self) -> None:
-        """Drop what was seen so far: it was not typical."""
+        """Drop what was seen so far, unless the next calls are like it: it may not have been typical."""
+        self._dropped = (self.calls, self.wall, self.cpu, self.held, self.children, self.squares, self.longest)
         self.calls = 0
         self.wall = self.cpu = self.held = self.flip = self.children = 0.0
         self.longest = self.squares = 0.0
@@ -123,15 +146,36 @@ class Meter:
         self._thread = get_native_id() if look else 0
         self._queued = _queued_seconds(self._thread)
         self.spinners.begin()
-        self.disturbed = self.looking = 0.0
+        self.disturbed = self.looking = self.lost = self._stopped = self._excused = 0.0
         self._last_look = (0.0, 0.0, 0.0, 0.0)
         self.probe.begin(100e-6 if look else float("inf"))
+
+    def stop(self) -> None:
+        """Note that the calls are over, though a look at them may last."""
+        self._stopped, self._queued_then = perf_counter(), _queued_seconds(self._thread)
+
+    def note_look(self, seen: _native.Sample, took: float, busy: float) -> None:
+        """Note that a look at the call that runs, which began when it was as `seen`, took so many seconds, `busy` ones.
+
+        While both want the GIL they have it about in turns, so a call that got little of it beside a look that computes
+        did not wait for it: it slept.
+        """
+        self.disturbed += took
+        self.looking += busy
+        now = self.probe.peek()
+        # The seconds in which neither of them ran were other programs'.
+        ran = busy if now is None else now.cpu - seen.cpu
+        self.lost += min(busy, _TURNS * ran) + max(0.0, took - busy - ran)
+        # Of a call that sleeps while others want its core some kernels say that it waits for that (Linux 6.12: a task
+        # leaves the run queue late), so what is said of the time of a look does not count.
+        self._excused += _queued_seconds(self._thread) - self._heard
 
     def end(self, calls: int, *, keep: bool) -> None:
         """Note, if it is to be kept, what `calls` calls took since `begin`."""
         sample = self.probe.end()
         if keep:
-            self._add(sample, calls, self._waited_for_a_core())
+            until = self._queued_then if self._stopped else _queued_seconds(self._thread)
+            self._add(sample, calls, max(0.0, until - self._queued - self._excused))
             self.looked = True
 
     def end_of_one(self) -> tuple[float, float, float]:
@@ -141,8 +185,9 @@ class Meter:
         return wall, sample.cpu, min(1.0, sample.held_share if sample.samples else self.held_share()) * sample.cpu
 
     def _waited_for_a_core(self) -> float:
-        """Seconds since `begin` for which the thread was ready to run and others had the cores."""
-        return max(0.0, _queued_seconds(self._thread) - self._queued)
+        """Seconds since `begin` for which the thread was ready to run and others had the cores, but for looks at it."""
+        self._heard = _queued_seconds(self._thread)
+        return max(0.0, self._heard - self._queued - self._excused)
 
     def _hear_others(self, sample: _native.Sample) -> None:
         """Note what other threads use now: not from the beginning, since a BLAS spins for a while after its import."""
@@ -162,22 +207,40 @@ class Meter:
         """Whether other threads compute, and it is too early to say that the calls have them do it."""
         return self.others > _NESTED and perf_counter() - self._since < LONGEST
 
+    def like_the_first(self, first: _native.Observation, part: _native.Observation) -> _native.Observation | None:
+        """Return what a call is expected to be of which `part` is known; None if the first one does not tell.
+
+        One that computes so far may wait later on, as the first did.
+        """
+        busy = first.held + first.free
+        if (
+            self.computing < _COMPUTES
+            or part.held + part.free > _LIKE * busy
+            or not _SOME * busy < first.wait < 2 * busy
+        ):
+            return None
+        return _native.Observation(
+            calls=first.calls + 1,
+            held=first.held,
+            free=first.free,
+            wait=first.wait,
+            flip=self.flip,
+            longest=first.longest,
+            argument_bytes=self.argument_bytes,
+            result_bytes=self.result_bytes,
+            other_threads=part.other_threads,
+        )
+
     def crowd(self, seen: _native.Sample) -> None:
         """Others begin beside the call that runs. If it computes, what it waits for from now on are those."""
         self._crowded = (seen.wall, seen.cpu) if self.company and self.computing > _COMPUTES else None
 
-    def _lost_to_looks(self, sample: _native.Sample) -> float:
-        """Seconds that a call has waited since it was looked at: as far as it computed, a look had the GIL instead.
-
-        A look that lasts is mostly without the GIL itself; what it computed counts.
-        """
-        lost = min(self.disturbed, self.looking)
-        share = sample.cpu / max(sample.wall - lost, 1e-9)
-        return min(1.0, share) * lost
-
     def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        wall = max(sample.cpu, sample.wall - queued - self._lost_to_looks(sample))
+        late = perf_counter() - self._stopped if self._stopped else 0.0
+        wall = max(sample.cpu, sample.wall - late - queued - self.lost)
+        if self.disturbed and wall - sample.cpu < _SEEMS * wall:
+            wall = sample.cpu
         if self._crowded is not None:
             wall = max(sample.cpu, min(wall, self._crowded[0] + sample.cpu - self._crowded[1]))
             self._crowded = None
@@ -195,6 +258,22 @@ class Meter:
         self.threads = max(self.threads, sample.threads_peak - sample.threads_before)
         self._see_flip(sample)
         self.samples.append(sample)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        """Count what was dropped if it turns out to have been typical."""
+        if self._dropped is None:
+            return
+        (calls, wall, cpu, held, children, squares, longest), self._dropped = self._dropped, None
+        apart = abs(wall / calls - self.mean) + abs(cpu / calls - self.cpu / self.calls)
+        if apart < _APART * self.mean:
+            self.calls += calls
+            self.wall += wall
+            self.cpu += cpu
+            self.held += held
+            self.children += children
+            self.squares += squares
+            self.longest = max(self.longest, longest)
 
     def _see_flip(self, sample: _native.Sample) -> None:
         # In company the GIL of calls that hold it changes hands with that.
@@ -297,7 +376,7 @@ class Meter:
             flip=self.flip,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu - self._lost_to_looks(sample) - self._waited_for_a_core()) / calls,
+            wait=max(0.0, sample.wall - sample.cpu - self.lost - self._waited_for_a_core()) / calls,
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,

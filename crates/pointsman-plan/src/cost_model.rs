@@ -4,8 +4,8 @@
 //! interpreter), computes for `free` seconds and is away for `wait` seconds. Exact mean value analysis (Reiser and
 //! Lavenberg 1980) gives the throughput of T such calls at a time under one GIL; it lies below the bounds
 //! `min(1/h, T/(h+f+w))` by the time that calls queue for the GIL. It predicted 1.48 for two threads that hold the
-//! GIL 59 % of the time, the bounds 1.71, and 1.49 was measured (FEASIBILITY F, "mixed 50/50, 14 ms"). The cores are
-//! an upper bound on that, and so is what the caller can feed.
+//! GIL 59 % of the time, the bounds 1.71, and 1.49 was measured (FEASIBILITY F, "mixed 50/50, 14 ms"). What the calls
+//! get of the cores ([`cores`]) is an upper bound on that, and so is what the caller can feed.
 //!
 //! The seconds of a job are start-up, plus full rounds of calls at that rate, plus a last round in which only some
 //! lanes have work, plus what the spread of the calls leaves at the end.
@@ -21,6 +21,7 @@
 //!   prediction by it.
 
 use crate::chunk::{Least, chunk_within};
+use crate::cores;
 use crate::job::Job;
 use crate::machine::Machine;
 use crate::number::{real, whole, whole32, within};
@@ -57,6 +58,10 @@ const CONVOY: (f64, i32) = (10.0, 6);
 
 /// The share of memory that plans may fill. Arbitrary: room for what the program itself still allocates.
 pub(crate) const MEMORY_SHARE: f64 = 0.8;
+
+/// The share of a call spent without the GIL below which a second thread in its process is not worth trying. Arbitrary
+/// from 0.02 to 0.1: the probe is no truer than that after some milliseconds, and the gain is less than the share.
+const LONE: f64 = 0.05;
 
 /// What one placement would cost.
 #[derive(Debug, Clone, Copy)]
@@ -243,7 +248,7 @@ impl<'a> Model<'a> {
         let rate = |busy| {
             let remote = f64::from(busy - u32::from(shares));
             let away = (remote / (self.wall + self.feed_interpreter)).min(1.0 / self.feed_interpreter);
-            self.with_caller(away, self.feed_interpreter, shares)
+            self.with_caller(away, self.feed_interpreter, busy, shares)
         };
         let seconds = self.elsewhere(start_up, total, shares, rate);
         let limit = self.binding(0.0, 1.0, f64::from(total), self.feed_interpreter, self.feed_interpreter);
@@ -305,10 +310,9 @@ impl<'a> Model<'a> {
         (self.calls / chunk).ceil()
     }
 
-    /// Whether a second thread in a worker process would find hardly anything to do: under 1 % of a call is spent
-    /// without the GIL.
+    /// Whether a second thread in a worker process would find hardly anything to do.
     pub(crate) fn lone_lanes(&self) -> bool {
-        self.free + self.wait < 0.01 * self.wall
+        self.free + self.wait < LONE * self.wall
     }
 
     /// Calls per second that one interpreter can run at most, whatever the number of its threads.
@@ -319,7 +323,7 @@ impl<'a> Model<'a> {
     fn thread_rate(&self, lanes: u32) -> f64 {
         let dispatch = self.machine.thread_dispatch.value();
         let alone = f64::from(lanes) / (self.wall + dispatch).max(self.turn);
-        let cores = self.cores / (self.cpu + dispatch);
+        let cores = self.on_cores(lanes, dispatch);
         let rate = self.threads.of(lanes).min(alone).min(cores);
         if lanes > 1 { (rate * self.harmony).min(alone).min(cores) } else { rate }
     }
@@ -341,18 +345,24 @@ impl<'a> Model<'a> {
         let away = (f64::from(used - over) * self.worker_rate(each)
             + f64::from(over) * if over > 0 { self.worker_rate(each + 1) } else { 0.0 })
         .min(1.0 / self.feed);
-        self.with_caller(away, self.feed, shares)
+        self.with_caller(away, self.feed, busy, shares)
     }
 
-    /// The rate of workers that reach `away` calls per second together with the caller, who feeds them.
-    fn with_caller(&self, away: f64, feed: f64, shares: bool) -> f64 {
+    /// The rate of workers that reach `away` calls per second together with the caller, who feeds them; `busy` lanes.
+    fn with_caller(&self, away: f64, feed: f64, busy: u32, shares: bool) -> f64 {
         if away <= 0.0 {
             return 1.0 / self.turn;
         }
         let at_home = if shares { (1.0 - away * feed).max(0.0) / self.turn } else { 0.0 };
         let total = away + at_home;
         let moving = away / total * 2.0 * feed;
-        total.min(self.cores / (self.cpu + moving))
+        total.min(self.on_cores(busy, moving))
+    }
+
+    /// The rate that the cores allow that many lanes, when moving a call costs so many seconds of one.
+    fn on_cores(&self, lanes: u32, moving: f64) -> f64 {
+        // Other threads of a call compute while it waits for them.
+        cores::rate(lanes, self.cores, self.cpu + moving, self.wall - self.cpu)
     }
 
     /// Seconds for that many calls (perhaps a part of one) on lanes that reach `rate(k)` while `k` of them are busy.

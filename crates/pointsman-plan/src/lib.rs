@@ -19,6 +19,7 @@
 
 mod chunk;
 mod cluster;
+mod cores;
 mod cost_model;
 mod decide;
 mod explain;

@@ -1,0 +1,114 @@
+"""What a call is seen to wait for, though looking at it made it wait.
+
+What it does not know: when a running call is looked at, or what follows from it.
+"""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from pointsman import _measure
+from pointsman._measure import Meter
+
+
+class Probe:
+    """A probe that says what it is told to."""
+
+    def __init__(self, wall, cpu):
+        self.seconds = {"wall": wall, "cpu": cpu}
+
+    def begin(self, _interval):
+        pass
+
+    def sample(self):
+        figures = dict.fromkeys(("other_cpu", "children_cpu", "flip"), 0.0)
+        counts = dict.fromkeys(("samples", "on_cpu_samples", "threads_before", "threads_peak"), 0)
+        return SimpleNamespace(held_share=1.0, held=self.seconds["cpu"], **figures, **counts, **self.seconds)
+
+    peek = end = sample
+
+
+@pytest.fixture
+def meter(monkeypatch):
+    # What the system says of this test's own thread has nothing to do with what the probe says.
+    monkeypatch.setattr(_measure, "_queued_seconds", lambda _thread: 0.0)
+    made = Meter()
+    made.close()
+    return made
+
+
+def measure(meter, wall, cpu, look=None):
+    """Measure a call of which a look lasted so long, computed so long, and let it compute for so long."""
+    meter.probe = Probe(wall, cpu)
+    meter.begin(look=True)
+    if look is not None:
+        took, busy, ran = look
+        before = SimpleNamespace(cpu=cpu - ran, wall=wall - took)
+        meter.note_look(before, took, busy)
+    meter.end(1, keep=True)
+    return meter.observation()
+
+
+def test_a_call_that_slept_while_it_was_looked_at_waited(meter):
+    assert measure(meter, 0.010, 0.005, (0.005, 0.005, 0.0)).wait == pytest.approx(0.005)
+
+
+def test_a_call_that_took_turns_with_a_look_did_not_wait(meter):
+    assert measure(meter, 0.030, 0.020, (0.020, 0.010, 0.010)).wait == 0.0
+
+
+def test_a_call_that_got_the_gil_a_little_less_often_than_a_look_did_not_wait(meter):
+    assert measure(meter, 0.0215, 0.014, (0.0113, 0.0073, 0.0040)).wait == 0.0
+
+
+def test_while_other_programs_keep_a_look_and_the_call_from_running_the_call_does_not_wait(meter):
+    assert measure(meter, 0.063, 0.010, (0.047, 0.007, 0.004)).wait < 0.02
+
+
+def test_a_call_that_a_look_outlasts_took_no_longer_for_that(meter):
+    meter.probe = Probe(0.0, 0.0)
+    meter.begin(look=True)
+    meter.stop()
+    began = time.perf_counter()
+    time.sleep(0.03)
+    meter.probe = Probe(0.010 + time.perf_counter() - began, 0.005)
+    meter.end(1, keep=True)
+
+    assert meter.observation().wait == pytest.approx(0.005, abs=0.002)
+
+
+def test_a_first_call_like_the_next_counts_with_it(meter):
+    measure(meter, 0.011, 0.006)
+    meter.forget()
+    seen = measure(meter, 0.009, 0.004)
+
+    assert (seen.calls, seen.held) == (2, pytest.approx(0.005))
+
+
+def test_a_first_call_unlike_the_next_is_forgotten(meter):
+    measure(meter, 0.100, 0.090)
+    meter.forget()
+    seen = measure(meter, 0.010, 0.001)
+
+    assert (seen.calls, seen.held) == (1, pytest.approx(0.001))
+
+
+def test_a_call_that_computes_as_the_first_one_did_is_expected_to_wait_as_that(meter):
+    first = measure(meter, 0.010, 0.005)
+    meter.forget()
+    meter.probe = Probe(0.005, 0.005)
+    meter.begin(look=True)
+    part = meter.partial(meter.peek(), 1, partial=True)
+
+    assert meter.like_the_first(first, part).wait == pytest.approx(0.005)
+
+
+def test_a_call_that_computes_for_longer_than_the_first_one_is_not_expected_to_be_like_that(meter):
+    first = measure(meter, 0.010, 0.005)
+    meter.forget()
+    meter.probe = Probe(0.020, 0.020)
+    meter.begin(look=True)
+    part = meter.partial(meter.peek(), 1, partial=True)
+
+    assert meter.like_the_first(first, part) is None
