@@ -5,10 +5,12 @@ What it does not know: how any backend works.
 Invariants:
     T1. No test reads or writes the cache of the user who runs it.
     T2. A backend that cannot run here is skipped with the reason, never silently.
+    T3. Programs that tests start hear Ctrl-C, also where a shell runs the tests in the background, deaf to it.
 """
 
 import importlib.util
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -18,6 +20,8 @@ import pytest
 _CACHE = tempfile.TemporaryDirectory(prefix="pointsman-tests-", ignore_cleanup_errors=True)
 os.environ["POINTSMAN_CACHE_DIR"] = _CACHE.name
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pointsman._edition import INTERPRETERS  # noqa: E402 - after the environment is set
 from pointsman._job import BACKENDS as NAMES  # noqa: E402 - the same
