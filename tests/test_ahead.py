@@ -20,7 +20,6 @@ from pointsman._ahead import Ahead, may_be
 from pointsman._engine import Run
 from pointsman._job import Job
 from pointsman._meaning import judge
-from pointsman._meaning._decode import READABLE
 from pointsman._measure import Meter
 from pointsman._plan import Plan
 from pointsman._source import Source
@@ -28,17 +27,7 @@ from pointsman._spinning import Spinners
 from pointsman._standard_job import StandardJob
 from pointsman.backends import _cluster
 from pointsman.backends.clusters import ClusterRun
-
-readable = pytest.mark.skipif(
-    not READABLE, reason="the bytecode of this Python is not known, so nothing is called ahead"
-)
-
-
-def work(steps: int) -> int:
-    total = 0
-    for i in range(steps):
-        total += i & 3
-    return total
+from reading import readable, work
 
 
 def fail_from_fifty(x: int) -> int:

@@ -25,20 +25,8 @@ import pytest
 from pointsman._ahead import nobody_sees
 from pointsman._job import Job
 from pointsman._meaning import judge
-from pointsman._meaning._decode import READABLE
 from pointsman._meaning._quiet import are_plain, is_quiet
-
-readable = pytest.mark.skipif(
-    not READABLE, reason="the bytecode of this Python is not known, so nothing is called ahead"
-)
-
-
-def work(steps: int) -> int:
-    total = 0
-    for i in range(steps):
-        total += i & 3
-    return total
-
+from reading import readable, work
 
 CONFIG = {"scale": 3}
 LOG = logging.getLogger("quiet")
