@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from functions import PATIENCE
+from pointsman import _default
 from pointsman._edition import INTERPRETERS
 from pointsman._engine import Run
 from pointsman._job import Job
@@ -82,7 +83,10 @@ def wait_for_the_others(caller, record, x):
     return x if record.stat().st_size >= CALLS // 2 else None
 
 
-def test_workers_get_calls_while_the_caller_is_in_one_that_lasts(tmp_path):
+@pytest.mark.parametrize("alive", [1, 3])
+def test_workers_get_calls_while_the_caller_is_in_one_that_lasts(alive, tmp_path):
+    # Of a pool with more workers than the job may use, too.
+    _default.processes(alive, 1, 2.0)
     record = tmp_path / "record"
     record.touch()
     function = partial(wait_for_the_others, os.getpid(), record)

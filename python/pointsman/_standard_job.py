@@ -214,8 +214,8 @@ class StandardJob:
         return True
 
     def figures(self) -> tuple[int, int, int, int]:
-        """Chunks not finished, calls whose results have not been taken, calls pushed, results taken."""
-        unfinished = sum(not chunk.finished for chunk in self._chunks)
+        """Chunks under way to workers, calls whose results have not been taken, calls pushed, results taken."""
+        unfinished = sum(chunk.sent is not None and not chunk.finished for chunk in self._chunks)
         return unfinished, sum(chunk.calls - chunk.taken for chunk in self._chunks), self._pushed, self._taken
 
     def observed(self) -> tuple[int, float, float]:

@@ -322,12 +322,12 @@ impl ProcessJob {
         Ok(inputs)
     }
 
-    /// (chunks not finished, calls whose results have not been taken, calls pushed, results taken)
+    /// (chunks that workers have not finished, calls whose results have not been taken, calls pushed, results taken)
     fn figures(&self) -> (usize, usize, usize, usize) {
         // The caller, who takes what has arrived, may be busy with a call.
         self.pool.host.drain();
         let state = self.lock();
-        let unfinished = state.chunks.iter().filter(|sent| !sent.chunk.is_finished()).count();
+        let unfinished = state.chunks.iter().filter(|sent| sent.task.is_some() && !sent.chunk.is_finished()).count();
         let left = state.chunks.iter().map(|sent| sent.chunk.left()).sum();
         (unfinished, left, state.pushed, state.taken)
     }

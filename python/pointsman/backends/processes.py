@@ -33,6 +33,8 @@ _CHUNK_BYTES = 16 << 20
 # Seconds of the caller's calls after which, and between which, the pilot sends chunks in its place. Arbitrary from 5 to
 # 20 ms: twice what those calls are expected to take, less than the chunks in flight do.
 _AT_THE_HELM = 0.01
+# Chunks of calls of which nothing is known that the calls left would be for each worker. Arbitrary from 4 to 16.
+_FAIR = 8
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
 
@@ -94,7 +96,7 @@ class ProcessRun:
             return _AT_THE_HELM
 
     def grow(self, plan: Plan) -> None:
-        """Do nothing: the pool has as many processes as there are cores from the start."""
+        """Do nothing: another number of processes is another place, which is for a look back to choose."""
 
     def growable(self) -> int:
         """Calls that have not come back, or 0 when each of them has a worker."""
@@ -212,8 +214,11 @@ class ProcessRun:
         if calls:
             self.mean = wall / calls
         if self.mean is None:
-            # Nothing is known yet: a little more each time, until the first chunk is back.
-            count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, self.pushed // (2 * self.lanes))
+            # Nothing is known yet: more each time, until the first chunk is back, but only so much that it does not
+            # matter which worker gets it.
+            left = self.source.left() or 0
+            some = max(self.pushed // (2 * self.lanes), min(self.pushed, left // (_FAIR * self.lanes)))
+            count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, some)
         else:
             left = self.source.left()
             lanes = self.lanes + self.shares
