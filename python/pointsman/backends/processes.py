@@ -213,14 +213,13 @@ class ProcessRun:
         calls, wall, _cpu = self.native.observed()
         if calls:
             self.mean = wall / calls
+        left = self.source.left()
         if self.mean is None:
             # Nothing is known yet: more each time, until the first chunk is back, but only so much that it does not
             # matter which worker gets it.
-            left = self.source.left() or 0
-            some = max(self.pushed // (2 * self.lanes), min(self.pushed, left // (_FAIR * self.lanes)))
+            some = max(self.pushed // (2 * self.lanes), min(self.pushed, (left or 0) // (_FAIR * self.lanes)))
             count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, some)
         else:
-            left = self.source.left()
             lanes = self.lanes + self.shares
             count = _native.chunk_size(
                 left if left is not None else 1 << 40, lanes, self.mean, 0.0, min(job.target, 0.05)
