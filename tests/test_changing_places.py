@@ -10,13 +10,17 @@ from functools import partial
 
 import pytest
 
+import pointsman
+from fixtures import wait_until
 from functions import PATIENCE
-from pointsman import _default
+from pointsman import _default, _pilot
 from pointsman._edition import INTERPRETERS
 from pointsman._engine import Run
+from pointsman._forks import fork_safe_lock
 from pointsman._job import Job
 from pointsman._measure import Meter
 from pointsman._plan import Candidate, Plan
+from pointsman._standard_job import StandardJob
 
 CALLS = 60
 
@@ -112,3 +116,118 @@ def thread_of(caller, _item):
         return None
     time.sleep(0.03)
     return threading.get_ident()
+
+
+LOCK = threading.RLock()
+BY = []
+
+
+class Guarded:
+    """An input that is pickled under a lock, which its caller may hold."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __reduce__(self):
+        BY.append(threading.current_thread())
+        with LOCK:
+            return Guarded, (self.x,)
+
+
+def spin_in(guarded):
+    total = 0
+    for n in range(400_000):
+        total += n & 3
+    return guarded.x
+
+
+@pytest.mark.parametrize("plan", [None, planned("processes", 1)], ids=["auto", "processes"])
+def test_inputs_with_code_of_their_own_are_pickled_by_the_caller_alone(plan):
+    BY.clear()
+    with LOCK:
+        run = Run(Job(spin_in, ([Guarded(x) for x in range(30)],), chunksize=1), plan)
+        results = [result for results in run.stream() for result in results]
+
+    assert results == list(range(30))
+    assert {thread.ident for thread in BY} <= {threading.get_ident()}
+
+
+class Counted:
+    """Inputs that say how many they are, and end with an error."""
+
+    def __len__(self):
+        return 40
+
+    def __iter__(self):
+        yield 400_000
+        yield 400_000
+        raise ValueError("no more")
+
+
+def count_to(steps):
+    total = 0
+    for n in range(steps):
+        total += n & 3
+    return total
+
+
+def test_what_an_input_raises_is_raised_though_others_were_to_take_part():
+    with pytest.raises(ValueError, match="no more"):
+        pointsman.execute(count_to, Counted())
+
+
+def test_a_run_that_was_stopped_takes_no_further_input():
+    run = Run(Job(place_of, (list(range(CALLS)),), chunksize=1))
+    begun = run._open(planned("processes", 1))
+    begun.start()
+    begun.stop()
+    left = run.job.source.left()
+
+    assert begun.checkpoint() == 0.0
+    assert not begun.feed()
+    assert run.job.source.left() == left
+
+
+def test_a_pilot_survives_whatever_a_look_raises(caplog):
+    seen = []
+
+    class Flown:
+        def checkpoint(self):
+            seen.append(threading.current_thread())
+            raise SystemExit
+
+    pilot = _pilot.Pilot("pilot-of-a-test")
+    for number in range(1, 3):
+        run = Flown()
+        pilot.watch(run, 0.001)
+        assert wait_until(lambda number=number: len(seen) == number)
+        pilot.land(run)
+
+    assert seen[0] is seen[1]
+    assert "the look at a running call failed" in caplog.text
+
+
+def test_a_chunk_that_cannot_be_sent_to_a_standard_pool_is_none_of_the_job(monkeypatch):
+    class Refusing:
+        def send(self, *_args):
+            raise OSError("no")
+
+    job = StandardJob(Refusing(), place_of, star=False, keep_going=False, base=0)
+    with pytest.raises(OSError, match="no"):
+        job.push([1, 2])
+
+    assert job.figures() == (0, 0, 0, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_watches_and_sends_though_its_parent_did_at_the_fork():
+    lock = fork_safe_lock()
+    with lock:
+        _pilot.looking.watch(run := object(), 60)
+        child = os.fork()
+        if child == 0:
+            free = lock.acquire(blocking=False) and not _pilot.looking._busy.locked()
+            os._exit(0 if free else 1)
+        _pilot.looking.land(run)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

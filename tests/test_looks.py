@@ -3,7 +3,6 @@
 What it does not know: when a running call is looked at, or what follows from it.
 """
 
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -66,16 +65,23 @@ def test_while_other_programs_keep_a_look_and_the_call_from_running_the_call_doe
     assert measure(meter, 0.063, 0.010, (0.047, 0.007, 0.004)).wait < 0.02
 
 
-def test_a_call_that_a_look_outlasts_took_no_longer_for_that(meter):
+@pytest.mark.parametrize("look", [None, (0.025, 0.020, 0.0), (0.035, 0.012, 0.005)])
+def test_a_call_that_a_look_outlasts_took_no_longer_for_that(look, meter, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(_measure, "perf_counter", lambda: clock[0])
     meter.probe = Probe(0.0, 0.0)
     meter.begin(look=True)
+    clock[0] += 0.010
     meter.stop()
-    began = time.perf_counter()
-    time.sleep(0.03)
-    meter.probe = Probe(0.010 + time.perf_counter() - began, 0.005)
+    clock[0] += 0.020
+    meter.probe = Probe(0.030, 0.005)
+    if look is not None:
+        took, busy, ran = look
+        meter.note_look(SimpleNamespace(cpu=0.005 - ran, wall=0.030 - took), took, busy)
     meter.end(1, keep=True)
 
-    assert meter.observation().wait == pytest.approx(0.005, abs=0.002)
+    waited = meter.observation().wait
+    assert waited == pytest.approx(0.005) if look is None or not look[2] else waited == 0.0
 
 
 def test_a_first_call_like_the_next_counts_with_it(meter):
@@ -102,6 +108,17 @@ def test_a_call_that_computes_as_the_first_one_did_is_expected_to_wait_as_that(m
     part = meter.partial(meter.peek(), 1, partial=True)
 
     assert meter.like_the_first(first, part).wait == pytest.approx(0.005)
+
+
+def test_a_call_that_has_waited_for_longer_than_the_first_one_is_not_expected_to_be_like_that(meter):
+    first = measure(meter, 0.010, 0.005)
+    meter.forget()
+    meter.probe = Probe(0.500, 0.004)
+    meter.begin(look=True)
+    part = meter.partial(meter.peek(), 1, partial=True)
+    meter.computing = 1.0
+
+    assert meter.like_the_first(first, part) is None
 
 
 def test_a_call_that_computes_for_longer_than_the_first_one_is_not_expected_to_be_like_that(meter):

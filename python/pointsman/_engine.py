@@ -12,9 +12,10 @@ from functools import partial
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _planner
+from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _plain, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
+from pointsman._forks import fork_safe_lock
 from pointsman._job import CLUSTERS
 from pointsman._machine import facts
 from pointsman._measure import Meter
@@ -53,6 +54,8 @@ _WORTH_READING = 5e-3
 _WORTH_LOOKING_AHEAD = 0.05
 # Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
 _LATE_READING = 0.2
+# Times the first call's seconds for which the next is not looked at. Arbitrary from 1.2 to 2.
+_UNDISTURBED = 1.5
 # Backends whose workers share no memory with the caller, and where calls travel further.
 _AWAY = (*_asking.APART, *CLUSTERS)
 _UNREAD = "so little work is not worth reading the function for what it writes"
@@ -93,7 +96,7 @@ class Run:
         self._arguments: list[Any] = []
         self._results: list[Any] = []
         # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._context = copy_context()
         self._daemon = threading.current_thread().daemon
         self._running: tuple[list[Any] | range, Iterator[Any]] | None = None
@@ -134,16 +137,12 @@ class Run:
             self.job.ended(self.delivered, perf_counter() - began, error)
             if self._meter is not None:
                 self._meter.close()
-        if self.plan is not None:
-            self.plan.samples = tuple(self._samples)
+        if (plan := self.plan) is not None:
+            plan.samples = tuple(self._samples)
             seconds = perf_counter() - began
-            self._read_late(self.plan, seconds)
-            self.plan.actual = Actual(
-                seconds=seconds,
-                after_decision=seconds - self.plan.decided_after,
-                calls=self.delivered,
-                backend=self.plan.backend,
-            )
+            self._read_late(plan, seconds)
+            after = seconds - plan.decided_after
+            plan.actual = Actual(seconds=seconds, after_decision=after, calls=self.delivered, backend=plan.backend)
 
     def _read_late(self, plan: Plan, seconds: float) -> None:
         """Let the plan say what the code itself promises, where nothing rested on that, if it costs next to nothing."""
@@ -245,8 +244,9 @@ class Run:
         if self._meter is not None:
             self._meter.close()
         meter = self._meter = Meter(self._start)
+        self._alone = None
         count, wanted = 1, job.sample_size
-        # What was remembered is for the first calls of a run; who asks for figures gets those of calls made now.
+        # What was remembered is for a run's first calls; who asks for figures gets those of calls made now.
         self._trusting = watched and self._recalled is None and wanted is None and not job.profile
         self._as_before = False
         while items := source.take(self._bounded(count), brief=True):
@@ -312,25 +312,20 @@ class Run:
         """
         job, meter = self.job, self._meter
         __tracebackhide__ = True
-        watched = watched and job.backend == "auto" and job.source.sized and not job.lazy and facts().gil
+        watched = (
+            watched and job.backend == "auto" and job.source.sized and job.source.quiet and not job.lazy and facts().gil
+        )
         iterator = iter(items)
         results: list[Any] = []
         if watched:
             self._running, self._begun = (items, iterator), 0
-            first = meter is None or not meter.looked
-            pilots.watch(self, (pilots.FIRST if first else pilots.LATER) if look else inline.LATE)
         if meter is not None:
             meter.begin(look=look)
         try:
-            results = inline.run_batch(
-                job.at(self._in_turn),
-                items,
-                iterator,
-                results,
-                star=job.source.star,
-                keep_going=job.keep_going,
-                whole=not job.lazy,
-            )
+            if watched:
+                pilots.looking.watch(self, self._first_look() if look else inline.LATE)
+            how = {"star": job.source.star, "keep_going": job.keep_going, "whole": not job.lazy}
+            results = inline.run_batch(job.at(self._in_turn), items, iterator, results, **how)
         except BaseException as error:
             if watched:
                 # Before the look at what the pilot began: after this it begins nothing more.
@@ -342,12 +337,15 @@ class Run:
             raise
         finally:
             if watched:
-                if meter is not None:
-                    meter.stop()
                 self._land()
             if meter is not None:
                 meter.end(max(1, len(results)), keep=look)
         yield results
+
+    def _first_look(self) -> float:
+        """Seconds after which calls that are measured are looked at; a look spoils the figures of calls that wait."""
+        alone = 0.0 if self._alone is None else _UNDISTURBED * self._alone.wall
+        return pilots.FIRST if self._meter is None or not self._meter.looked else max(pilots.LATER, alone)
 
     def _bounded(self, count: int) -> int:
         """Calls that may be made ahead of the results that were asked for."""
@@ -356,7 +354,9 @@ class Run:
 
     def _land(self) -> None:
         """Let no look at the batch begin after this."""
-        pilots.land(self)
+        if self._meter is not None and self._running is not None:
+            self._meter.stop()
+        pilots.looking.land(self)
         # A look that is under way is let finish.
         with self._lock:
             self._running = None
@@ -471,8 +471,7 @@ class Run:
             self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
 
     def _prepare_processes(self) -> None:
-        why = _asking.prepare_processes(self.job)
-        if why is not None:
+        if (why := _asking.prepare_processes(self.job)) is not None:
             self._struck["processes"] = why
 
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
@@ -550,6 +549,14 @@ class Run:
             due = [point - seen.wall for point in (_PREPARE, _SURE) if seen.wall < point and self._early is None]
             return max(pilots.FIRST, min([seen.wall, *due]))
 
+    def _expected(self, meter: Meter, part: _native.Observation, *, stuck: bool) -> _native.Observation | None:
+        """Return what the call that runs will be like, if it may be as those remembered, or as the one before it."""
+        known, cpu = self._recalled, part.held + part.free
+        self._foreseen = self._trusting and known is not None and stuck and known.allows(cpu, part.wait)
+        if stuck and self._alone is not None and not self._foreseen:
+            return meter.like_the_first(self._alone, part)
+        return known.observation() if self._foreseen and known is not None else None
+
     def _early_run(self, seen: _native.Sample, begun: int, left: int, *, stuck: bool) -> ThreadRun | ProcessRun | None:
         """Decide while a batch runs in its `begun`th call; the run to start beside it, if there shall be one."""
         meter, source = self._meter, self.job.source
@@ -557,14 +564,8 @@ class Run:
             return None
         items, iterator = self._running
         part = meter.partial(seen, 1 if stuck else begun, partial=stuck)
-        known = self._recalled
-        self._foreseen = (
-            self._trusting and known is not None and stuck and known.allows(part.held + part.free, part.wait)
-        )
-        whole = known.observation() if self._foreseen and known is not None else None
+        whole = self._expected(meter, part, stuck=stuck)
         early = not meter.looked and whole is None
-        if whole is None and stuck and self._alone is not None:
-            whole = meter.like_the_first(self._alone, part)
         if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
             if early and self._verdict is None:
                 # Both will be needed at once; and this first, since that takes the other core.
@@ -573,13 +574,16 @@ class Run:
         if early and seen.wall < _SURE and meter.computing > _BUSY and part.held > _BUSY * seen.wall:
             # Only processes could help, and for them it is too soon.
             return None
-        meter.size([*items[-1:], *source.spread(2)], [])
+        # This is not the caller's thread: nothing of the user's may be pickled here.
+        if _plain.are_plain(some := [*items[-1:], *source.spread(2)]):
+            meter.size(some, [])
         plan = self.decide(left=left + 1, seen=whole or part, quick=True)
         if plan.backend in _AWAY and not (early and seen.wall < _SURE):
             plan = self.decide(left=left + 1, seen=whole or part)
         # Threads that spin may have been set to work by the call, after all: then nobody's cores are free.
         hasty = plan.backend in _AWAY and ((early and seen.wall < _SURE) or meter.spinners.are_there)
-        if plan.backend == "inline" or hasty or (meter.unsettled and whole is None):
+        hidden = plan.backend in _AWAY and not _plain.are_plain([self.job.function])
+        if plan.backend == "inline" or hasty or hidden or (meter.unsettled and not self._foreseen):
             return None
         self._left = left + 1
         self._crowded = True

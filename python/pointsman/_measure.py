@@ -28,9 +28,11 @@ _HOLDS = 0.5
 _NESTED = 0.25
 # Share of its time for which a call computes that then waits for the GIL, or a core, once it has company.
 _COMPUTES = 0.5
-# Times the CPU time that a call had during a look for which it may have waited for the GIL: 0.9 to 1.9 where calls
+# Times the CPU time that a call had during a look for which it may have waited for the GIL: 0.9 to 3.1 where calls
 # computed throughout.
-_TURNS = 1.5
+_TURNS = 3.0
+# Share of a look's CPU time that a call had which did not sleep. Arbitrary from 0.2 to 0.5.
+_AWAKE = 0.25
 # Share of its time up to which a call that was looked at only seems to wait. Arbitrary from 0.1 to 0.2, by how true the
 # figure above is.
 _SEEMS = 0.15
@@ -42,6 +44,8 @@ _APART = 0.6
 _LIKE, _SOME = 1.2, 0.2
 # Calls beside a measured one from which on theirs say more than that one. Arbitrary from 2 to 5.
 _ENOUGH_BESIDE = 3
+# Seconds of calls from which on they may have been looked at: the pilot's first look comes then.
+_LOOKED_AT = 0.9e-3
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
@@ -51,6 +55,7 @@ class Meter:
     """Adds up what was seen of a function's calls."""
 
     __slots__ = (
+        "_began",
         "_crowded",
         "_dropped",
         "_excused",
@@ -115,6 +120,7 @@ class Meter:
         self.disturbed = self.looking = self.lost = 0.0
         # For how long the thread has waited for a core, as the system says: at `begin`, at the last look, and in looks.
         self._queued = self._heard = self._excused = 0.0
+        self._began = self._since
         # When the calls were over that a look outlasted, and what the system said then.
         self._stopped = self._queued_then = 0.0
         self._thread = 0
@@ -143,6 +149,7 @@ class Meter:
 
     def begin(self, *, look: bool) -> None:
         """Start to observe the calling thread; with `look` the probe looks at the GIL, too."""
+        self._began = perf_counter()
         self._thread = get_native_id() if look else 0
         self._queued = _queued_seconds(self._thread)
         self.spinners.begin()
@@ -152,7 +159,9 @@ class Meter:
 
     def stop(self) -> None:
         """Note that the calls are over, though a look at them may last."""
-        self._stopped, self._queued_then = perf_counter(), _queued_seconds(self._thread)
+        self._stopped = now = perf_counter()
+        # To ask takes longer than short calls do, and nobody has looked at those.
+        self._queued_then = _queued_seconds(self._thread) if now - self._began > _LOOKED_AT else self._queued
 
     def note_look(self, seen: _native.Sample, took: float, busy: float) -> None:
         """Note that a look at the call that runs, which began when it was as `seen`, took so many seconds, `busy` ones.
@@ -160,22 +169,27 @@ class Meter:
         While both want the GIL they have it about in turns, so a call that got little of it beside a look that computes
         did not wait for it: it slept.
         """
-        self.disturbed += took
+        now, late = self.probe.peek(), perf_counter() - self._stopped if self._stopped else 0.0
         self.looking += busy
-        now = self.probe.peek()
-        # The seconds in which neither of them ran were other programs'.
+        took = max(0.0, took - late)
+        busy = min(busy, took)
+        self.disturbed += took
         ran = busy if now is None else now.cpu - seen.cpu
-        self.lost += min(busy, _TURNS * ran) + max(0.0, took - busy - ran)
+        self.lost += min(busy, _TURNS * ran)
+        if ran > _AWAKE * busy:
+            # It would have run: the seconds in which neither did were other programs'.
+            self.lost += max(0.0, took - busy - ran)
         # Of a call that sleeps while others want its core some kernels say that it waits for that (Linux 6.12: a task
         # leaves the run queue late), so what is said of the time of a look does not count.
         self._excused += _queued_seconds(self._thread) - self._heard
 
     def end(self, calls: int, *, keep: bool) -> None:
         """Note, if it is to be kept, what `calls` calls took since `begin`."""
+        late = perf_counter() - self._stopped if self._stopped else 0.0
         sample = self.probe.end()
         if keep:
             until = self._queued_then if self._stopped else _queued_seconds(self._thread)
-            self._add(sample, calls, max(0.0, until - self._queued - self._excused))
+            self._add(sample, calls, late + max(0.0, until - self._queued - self._excused))
             self.looked = True
 
     def end_of_one(self) -> tuple[float, float, float]:
@@ -213,11 +227,8 @@ class Meter:
         One that computes so far may wait later on, as the first did.
         """
         busy = first.held + first.free
-        if (
-            self.computing < _COMPUTES
-            or part.held + part.free > _LIKE * busy
-            or not _SOME * busy < first.wait < 2 * busy
-        ):
+        exceeds = part.held + part.free > _LIKE * busy or part.wait > _LIKE * first.wait
+        if exceeds or self.computing < _COMPUTES or not _SOME * busy < first.wait < 2 * busy:
             return None
         return _native.Observation(
             calls=first.calls + 1,
@@ -235,10 +246,9 @@ class Meter:
         """Others begin beside the call that runs. If it computes, what it waits for from now on are those."""
         self._crowded = (seen.wall, seen.cpu) if self.company and self.computing > _COMPUTES else None
 
-    def _add(self, sample: _native.Sample, calls: int, queued: float) -> None:
+    def _add(self, sample: _native.Sample, calls: int, away: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        late = perf_counter() - self._stopped if self._stopped else 0.0
-        wall = max(sample.cpu, sample.wall - late - queued - self.lost)
+        wall = max(sample.cpu, sample.wall - away - self.lost)
         if self.disturbed and wall - sample.cpu < _SEEMS * wall:
             wall = sample.cpu
         if self._crowded is not None:

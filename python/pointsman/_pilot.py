@@ -1,18 +1,23 @@
-"""Looks at a measured call that lasts, while it runs.
+"""Looks at calls of the caller's thread that last, while they run.
 
-One daemon thread for the program, asleep in native code until a measured call has lasted `FIRST` seconds. Does not know
-what is decided: it calls `checkpoint` of the run that it watches.
+Daemon threads for the program, asleep in native code until what they watch has lasted for so long. They do not know
+what is decided: they call `checkpoint` of the run that they watch.
+
+Invariants:
+    P1. A pilot watches one run at a time; others do without. `watch` and `land` come in pairs, on one thread.
+    P2. A look that fails is logged, and the run is not looked at again until it is watched anew. The pilot goes on.
+    P3. In a forked child nothing is watched, and there is no pilot until something is.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from pointsman import _native
+from pointsman._forks import at_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,31 +39,65 @@ class Watched(Protocol):
         """Look at the call that runs; the seconds until the next look, or 0 for none."""
 
 
-_alarm: _native.Alarm | None = None
-_watched: Watched | None = None
-_busy = threading.Lock()
-_owner = 0
+class Pilot:
+    """A thread that looks at one run after another."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new: in a forked child the thread does not exist, and what was watched is the parent's (P3)."""
+        self._alarm: _native.Alarm | None = None
+        self._watched: Watched | None = None
+        self._busy = threading.Lock()
+
+    def watch(self, run: Watched, after: float) -> None:
+        """Look at `run` if its calls last `after` seconds, unless another is watched (P1)."""
+        if not self._busy.acquire(blocking=False):
+            return
+        self._watched = run
+        if self._alarm is None:
+            self._alarm = _native.Alarm()
+            threading.Thread(target=self._look, args=(self._alarm,), name=self._name, daemon=True).start()
+        self._alarm.set(after)
+
+    def land(self, run: Watched) -> None:
+        """Stop watching `run`, if it is watched."""
+        if self._watched is run:
+            self._watched = None
+            if self._alarm is not None:
+                self._alarm.clear()
+            self._busy.release()
+
+    def _look(self, alarm: _native.Alarm) -> None:
+        while True:
+            alarm.wait()
+            run = self._watched
+            if run is None:
+                continue
+            try:
+                pause = run.checkpoint()
+            except BaseException:  # noqa: BLE001 - the job goes on, the pilot too, and the log has it (P2)
+                from pointsman import _log
+
+                _log.logger().exception("the look at a running call failed; the job goes on without it")
+                pause = 0.0
+            if pause:
+                alarm.set_again(pause)
 
 
-def watch(run: Watched, after: float) -> None:
-    """Look at `run` if its batch lasts `after` seconds. Only one run is watched at a time; others do without."""
-    global _alarm, _watched, _owner  # noqa: PLW0603 - one pilot per process
-    if not _busy.acquire(blocking=False):
-        return
-    if _alarm is None or _owner != os.getpid():
-        _alarm, _owner = _native.Alarm(), os.getpid()
-        threading.Thread(target=_pilot, args=(_alarm,), name="pointsman-pilot", daemon=True).start()
-    _watched = run
-    _alarm.set(after)
+# One looks at calls that are measured, one sends to workers while the caller is in a call.
+looking = Pilot("pointsman-pilot")
+sending = Pilot("pointsman-sender")
 
 
-def land(run: Watched) -> None:
-    """Stop watching `run`."""
-    global _watched  # noqa: PLW0603 - one pilot per process
-    if _watched is run and _alarm is not None:
-        _watched = None
-        _alarm.clear()
-        _busy.release()
+def _forget() -> None:
+    looking.forget()
+    sending.forget()
+
+
+at_fork(_forget)
 
 
 @contextmanager
@@ -76,20 +115,3 @@ def brisk() -> Iterator[None]:
         # Unless the program has set another meanwhile. What is read back is rounded.
         if sys.getswitchinterval() < 2 * short:
             sys.setswitchinterval(usual)
-
-
-def _pilot(alarm: _native.Alarm) -> None:
-    while True:
-        alarm.wait()
-        run = _watched
-        if run is None:
-            continue
-        try:
-            pause = run.checkpoint()
-        except Exception:  # noqa: BLE001 - the job goes on, and the log has it
-            from pointsman import _log
-
-            _log.logger().exception("the look at a running call failed; the job goes on without it")
-            pause = 0.0
-        if pause:
-            alarm.set_again(pause)

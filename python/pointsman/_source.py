@@ -5,6 +5,8 @@ Does not know functions, backends or results. Iterating runs the user's code, so
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Sized
 from itertools import islice
 from time import perf_counter
@@ -15,8 +17,18 @@ if TYPE_CHECKING:
 
 # Seconds that an iterator may take to give inputs for a batch beyond the first: a slow one gives one at a time.
 _BRIEF = 0.5e-3
-# Collections that can be cut without running anybody's code.
+# Collections that can be cut without running anybody's code, and others that can be gone through so.
 _SEQUENCES = (list, tuple, range, str, bytes)
+_GONE_THROUGH: tuple[type, ...] = (
+    *_SEQUENCES,
+    dict,
+    set,
+    frozenset,
+    deque,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 
 
 class Source:
@@ -56,11 +68,8 @@ class Source:
             if isinstance(data, Sized):
                 self._length = len(data)
         self.sized: bool = self._length is not None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether inputs are taken without running anybody's code."""
-        return self._sequence is not None
+        # Whether inputs are taken without running anybody's code, so that any thread may take them.
+        self.quiet: bool = all(type(data) in _GONE_THROUGH or _is_array(data) for data in iterables)
 
     def keep(self) -> list[Any]:
         """From now on keep every input that is taken; returns the list that fills."""
@@ -215,3 +224,9 @@ class Source:
         count = min(count, left)
         places = (self._taken + (2 * part + 1) * left // (2 * count) for part in range(count))
         return [place for place in places if place not in self._holes]
+
+
+def _is_array(data: object) -> bool:
+    """Whether it is an array of numpy: looked at only if the program has imported that."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(data) is getattr(numpy, "ndarray", None)

@@ -81,13 +81,14 @@ class StandardJob:
 
         `index` is that of the first of them in the whole job, if not as many came before.
         """
-        packed = dumps_anyway(items)
+        packed, posted = dumps_anyway(items), _trace.posted()
+        # Before the chunk is one of the job: what cannot be sent is none.
+        sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star, posted != 0)
         chunk = self._append(len(items), items)
         if index is not None:
             chunk.place = index
-        chunk.posted = _trace.posted()
-        chunk.sent = self._pool.send(run_chunk, self._function, packed, len(items), self._star, chunk.posted != 0)
-        chunk.sent.add_done_callback(self._tell)
+        chunk.posted, chunk.sent = posted, sent
+        sent.add_done_callback(self._tell)
         return len(packed)
 
     def _append(self, calls: int, items: list[Any] | None) -> Chunk:
@@ -107,7 +108,8 @@ class StandardJob:
 
     def fill(self, first: int, values: list[Any], raised: BaseException | None) -> None:
         """Store the results that the caller computed for a chunk; `raised` comes after them."""
-        chunk = next(chunk for chunk in self._chunks if chunk.first == first)
+        # A copy: others may send meanwhile.
+        chunk = next(chunk for chunk in tuple(self._chunks) if chunk.first == first)
         chunk.ready.extend((value, None) for value in values)
         if raised is not None:
             chunk.ready.append((None, raised))

@@ -17,8 +17,12 @@
 use crate::number::real;
 
 /// Where the offered load exceeds the cores by this factor and that many calls, none of them is ever idle. Arbitrary: the
-/// model is within 1 % of the bound there.
-const PLENTY: (f64, f64) = (2.0, 8.0);
+/// model is within 0.5 % of the bound there.
+const PLENTY: (f64, f64) = (1.25, 4.0);
+
+/// Where the offered load is below the cores by this many of its standard deviations, no call ever waits for one. Arbitrary:
+/// as above.
+const SPARE: f64 = 2.0;
 
 /// No weight of a state grows beyond this: all are divided by it then.
 const LARGE: f64 = 1e200;
@@ -27,11 +31,12 @@ const LARGE: f64 = 1e200;
 pub(crate) fn rate(lanes: u32, cores: f64, service: f64, away: f64) -> f64 {
     let many = f64::from(lanes);
     let most = cores / service;
-    if away <= 0.0 || many * service > (PLENTY.0 * cores + PLENTY.1) * (service + away) {
+    let offered = many * service / (service + away);
+    if away <= 0.0 || offered > PLENTY.0 * cores + PLENTY.1 {
         return most;
     }
     let bound = (many / (service + away)).min(most);
-    if many <= cores {
+    if many <= cores || offered + SPARE * offered.sqrt() < cores {
         return bound;
     }
     // The weight of the state in which so many calls are at the cores, from each one to the next.

@@ -5,12 +5,12 @@ Does not know how calls travel (the native pool does) or who decided.
 
 from __future__ import annotations
 
-import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _machine, _native, _pilot, _pool
+from pointsman import _default, _machine, _native, _pilot, _plain, _pool
 from pointsman._errors import CannotTravelError
+from pointsman._forks import fork_safe_lock
 from pointsman.backends.inline import run_batch
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ class ProcessRun:
         # Set once the rest was given back: no further input is taken then.
         self.closed: bool = False
         # Held by whoever takes inputs and sends them: the caller, or the pilot while the caller runs calls.
-        self._sending = threading.Lock()
+        self._sending = fork_safe_lock()
         self._calling = False
+        # Whether the pilot has met an input that only the caller can send.
+        self._stuck = False
 
     def start(self) -> None:
         """Send the first chunks."""
@@ -90,10 +92,10 @@ class ProcessRun:
     def checkpoint(self) -> float:
         """Send chunks while the caller is in a call that lasts; the seconds until the next look, 0 for none."""
         with self._sending:
-            if not self._calling or self.closed or self.source.ended:
+            if not self._calling or self.source.ended:
                 return 0.0
             self.feed(helps=False)
-            return _AT_THE_HELM
+            return 0.0 if self.closed or self._stuck else _AT_THE_HELM
 
     def grow(self, plan: Plan) -> None:
         """Do nothing: another number of processes is another place, which is for a look back to choose."""
@@ -126,7 +128,8 @@ class ProcessRun:
         self.stop()
 
     def stop(self) -> None:
-        """Cancel what no worker has begun."""
+        """Take no further inputs, and cancel what no worker has begun."""
+        self.closed = True
         self.native.stop()
 
     def _loop(self) -> Iterator[list[Any]]:
@@ -152,10 +155,12 @@ class ProcessRun:
     def feed(self, *, helps: bool = True) -> bool:
         """Send chunks until the workers have enough; whether any was sent.
 
-        Without `helps` this is not the caller's thread: what cannot be sent is left to that, and so is the error.
+        Without `helps` this is not the caller's thread: what may run the user's code, or cannot be sent, is left to it.
         """
-        fed = False
-        while not (self.closed or self.source.ended):
+        fed = self._stuck = False
+        if not helps and not self.source.quiet:
+            self._stuck = True
+        while not (self.closed or self.source.ended or self._stuck):
             unfinished, left, _pushed, _taken = self.native.figures()
             if unfinished >= self.lanes * self.depth:
                 break
@@ -167,10 +172,14 @@ class ProcessRun:
             if not items:
                 break
             try:
+                if not helps and not _plain.are_plain(items):
+                    raise CannotTravelError("not by this thread")  # noqa: TRY301 - never seen by anybody
                 self.bytes += self.native.push(items, index)
-            except Exception as why:
+            except BaseException as why:
                 if not helps:
+                    # The caller will meet it, too.
                     self.source.put_back(items)
+                    self._stuck = True
                     break
                 if not isinstance(why, CannotTravelError):
                     raise
@@ -240,7 +249,7 @@ class ProcessRun:
             if not items:
                 return False
             first = self.native.reserve(len(items))
-            if source.is_cut and not self.job.lazy:
+            if source.quiet and not self.job.lazy:
                 self._run_at_the_helm(first, items)
                 return True
         else:
@@ -253,15 +262,16 @@ class ProcessRun:
 
     def _run_at_the_helm(self, first: int, items: list[Any]) -> None:
         """Run a chunk on the caller's thread; if it lasts, the pilot sends to the workers meanwhile."""
-        self._calling = True
-        _pilot.watch(self, _AT_THE_HELM)
         try:
+            self._calling = True
+            _pilot.sending.watch(self, _AT_THE_HELM)
             self.run_here(first, items)
         finally:
-            _pilot.land(self)
+            self._calling = False
+            _pilot.sending.land(self)
             # Whoever sends is let finish.
             with self._sending:
-                self._calling = False
+                pass
 
     def run_here(self, first: int, items: list[Any]) -> None:
         """Run a chunk on the caller's thread."""
