@@ -58,6 +58,14 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
+def runs(pid: int) -> bool:
+    """Whether there is a process of this number that still runs."""
+    try:
+        return alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def family(pid: int) -> list[psutil.Process]:
     """Every process that `pid` started, directly or not."""
     try:

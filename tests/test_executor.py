@@ -15,7 +15,7 @@ import pytest
 
 import functions
 import pointsman
-from fixtures import wait_until
+from fixtures import runs, wait_until
 from functions import Boom
 
 pytestmark = pytest.mark.timeout(60)
@@ -115,12 +115,9 @@ def test_after_shutdown_no_worker_is_left(place):
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("to-be-gone")]
         assert threading.active_count() < here
     else:
-        import psutil
-
-        from fixtures import alive
 
         def gone():
-            return not any(psutil.pid_exists(pid) and alive(psutil.Process(pid)) for pid in pids)
+            return not any(runs(pid) for pid in pids)
 
         assert wait_until(gone)
 

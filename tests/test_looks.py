@@ -3,6 +3,7 @@
 What it does not know: when a running call is looked at, or what follows from it.
 """
 
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import pytest
@@ -85,9 +86,9 @@ def test_a_call_that_a_look_outlasts_took_no_longer_for_that(look, meter, monkey
 
 
 def test_a_first_call_like_the_next_counts_with_it(meter):
-    measure(meter, 0.011, 0.006)
+    measure(meter, 0.011, 0.0055)
     meter.forget()
-    seen = measure(meter, 0.009, 0.004)
+    seen = measure(meter, 0.009, 0.0045)
 
     assert (seen.calls, seen.held) == (2, pytest.approx(0.005))
 
@@ -129,3 +130,17 @@ def test_a_call_that_computes_for_longer_than_the_first_one_is_not_expected_to_b
     part = meter.partial(meter.peek(), 1, partial=True)
 
     assert meter.like_the_first(first, part) is None
+
+
+def test_a_call_that_sleeps_waited_though_the_system_says_that_it_waited_for_a_core(meter, monkeypatch):
+    heard = chain([0.0], repeat(0.005))
+    monkeypatch.setattr(_measure, "_queued_seconds", lambda _thread: next(heard))
+
+    assert measure(meter, 0.0051, 0.0001).wait == pytest.approx(0.0048)
+
+
+def test_a_call_that_computed_beside_other_programs_did_not_wait(meter, monkeypatch):
+    heard = chain([0.0], repeat(0.008))
+    monkeypatch.setattr(_measure, "_queued_seconds", lambda _thread: next(heard))
+
+    assert measure(meter, 0.013, 0.005).wait == 0.0

@@ -20,7 +20,7 @@ import pytest
 import deaths
 import functions
 import pointsman
-from fixtures import alive, wait_until
+from fixtures import alive, runs, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -89,7 +89,7 @@ def test_a_call_that_takes_too_long_is_stopped_whatever_it_does(executor, call, 
     assert type(error) is pointsman.CallTimeoutError
     assert isinstance(error, TimeoutError)
     assert call.__name__ in str(error)
-    assert wait_until(lambda: not psutil.pid_exists(pid) or not alive(psutil.Process(pid)))
+    assert wait_until(lambda: not runs(pid))
     assert neighbour.result(functions.PATIENCE) is None
 
 
@@ -163,7 +163,7 @@ def test_a_running_call_can_be_cancelled_by_force(executor, call, tmp_path):
     assert future.cancelled()
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(functions.PATIENCE)
-    assert wait_until(lambda: not psutil.pid_exists(pid) or not alive(psutil.Process(pid)))
+    assert wait_until(lambda: not runs(pid))
 
 
 SPIN = "while True: pass"
@@ -235,7 +235,7 @@ def test_leaving_a_map_early_stops_its_calls_where_that_was_asked_for(tmp_path):
     pid = int(path.read_text().split()[0])
     results.close()
 
-    assert wait_until(lambda: not psutil.pid_exists(pid) or not alive(psutil.Process(pid)))
+    assert wait_until(lambda: not runs(pid))
 
 
 # ---------------------------------------------------------------------------------------------------------- retries

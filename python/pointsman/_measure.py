@@ -36,14 +36,17 @@ _AWAKE = 0.25
 # Share of its time up to which a call that was looked at only seems to wait. Arbitrary from 0.1 to 0.2, by how true the
 # figure above is.
 _SEEMS = 0.15
-# How far the first call's seconds, in all and on the CPU, may be from those of the next, taken together, as a share of
-# the latter, for it to be like that. Arbitrary from 0.3 to 1.
-_APART = 0.6
+# How far the first call's seconds, in all and on the CPU, may each be from those of the next, as a share of the latter,
+# for it to be like that. Arbitrary from 0.2 to 0.5.
+_APART = 0.3
 # Times the CPU time of a call before which another may use and still be like it, and the least share of that for which
 # the one before waited. Arbitrary from 1.1 to 1.5 and from 0.1 to 0.3.
 _LIKE, _SOME = 1.2, 0.2
 # Calls beside a measured one from which on theirs say more than that one. Arbitrary from 2 to 5.
 _ENOUGH_BESIDE = 3
+# Other threads for which a thread may have to wait in its turns at a core. Arbitrary from 1 to 4: some kernels say of a
+# thread that sleeps that it waits for a core (Linux 6.12: it leaves the run queue late).
+_OTHERS = 2.0
 # Seconds of calls from which on they may have been looked at: the pilot's first look comes then.
 _LOOKED_AT = 0.9e-3
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
@@ -179,8 +182,7 @@ class Meter:
         if ran > _AWAKE * busy:
             # It would have run: the seconds in which neither did were other programs'.
             self.lost += max(0.0, took - busy - ran)
-        # Of a call that sleeps while others want its core some kernels say that it waits for that (Linux 6.12: a task
-        # leaves the run queue late), so what is said of the time of a look does not count.
+        # What is said of the time of a look does not count: a call that sleeps then may be said to wait for its core.
         self._excused += _queued_seconds(self._thread) - self._heard
 
     def end(self, calls: int, *, keep: bool) -> None:
@@ -189,24 +191,31 @@ class Meter:
         sample = self.probe.end()
         if keep:
             until = self._queued_then if self._stopped else _queued_seconds(self._thread)
-            self._add(sample, calls, late + max(0.0, until - self._queued - self._excused))
+            self._add(sample, calls, late + self._credited(until, sample.cpu))
             self.looked = True
 
     def end_of_one(self) -> tuple[float, float, float]:
         """Return wall, CPU and GIL-held seconds of the call since `begin`, which is not kept."""
         sample = self.probe.end()
-        wall = max(sample.cpu, sample.wall - self._waited_for_a_core())
+        wall = max(sample.cpu, sample.wall - self._waited_for_a_core(sample.cpu))
         return wall, sample.cpu, min(1.0, sample.held_share if sample.samples else self.held_share()) * sample.cpu
 
-    def _waited_for_a_core(self) -> float:
-        """Seconds since `begin` for which the thread was ready to run and others had the cores, but for looks at it."""
+    def _waited_for_a_core(self, cpu: float) -> float:
+        """Seconds since `begin` for which the thread, which computed for `cpu`, was ready to run and others had the cores.
+
+        But for those of looks at it.
+        """
         self._heard = _queued_seconds(self._thread)
-        return max(0.0, self._heard - self._queued - self._excused)
+        return self._credited(self._heard, cpu)
+
+    def _credited(self, heard: float, cpu: float) -> float:
+        """What is believed of it: who wants a core gets its turn, so it waits no longer than some others have theirs."""
+        return min(max(0.0, heard - self._queued - self._excused), _OTHERS * cpu)
 
     def _hear_others(self, sample: _native.Sample) -> None:
         """Note what other threads use now: not from the beginning, since a BLAS spins for a while after its import."""
         wall, other = sample.wall, max(0.0, sample.other_cpu - self.looking - self.spinners.used())
-        away = self.disturbed + self._waited_for_a_core()
+        away = self.disturbed + self._waited_for_a_core(sample.cpu)
         wall_before, other_before, cpu_before, away_before = self._last_look
         self._last_look = (wall, other, sample.cpu, away)
         if wall <= wall_before:
@@ -275,8 +284,8 @@ class Meter:
         if self._dropped is None:
             return
         (calls, wall, cpu, held, children, squares, longest), self._dropped = self._dropped, None
-        apart = abs(wall / calls - self.mean) + abs(cpu / calls - self.cpu / self.calls)
-        if apart < _APART * self.mean:
+        busy, before = self.cpu / self.calls, cpu / calls
+        if abs(wall / calls - self.mean) < _APART * self.mean and abs(before - busy) < _APART * busy:
             self.calls += calls
             self.wall += wall
             self.cpu += cpu
@@ -386,7 +395,7 @@ class Meter:
             flip=self.flip,
             held=held / calls,
             free=max(0.0, sample.cpu - held) / calls,
-            wait=max(0.0, sample.wall - sample.cpu - self.lost - self._waited_for_a_core()) / calls,
+            wait=max(0.0, sample.wall - sample.cpu - self.lost - self._waited_for_a_core(sample.cpu)) / calls,
             longest=sample.wall / calls,
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,

@@ -60,6 +60,8 @@ struct Watch {
     since: Instant,
     calls: u32,
     cpu: f64,
+    /// Calls in a row that computed for much longer.
+    dear: u32,
 }
 
 /// Seconds and calls between two looks at whether calls have turned, the share of a core that they must compute for, and
@@ -69,7 +71,19 @@ const TURN_CALLS: u32 = 4;
 const SATURATED: f64 = 0.8;
 const MUCH: f64 = 2.0;
 
+/// Calls in a row that compute, each for this many seconds at least, after which no more than so many run at a time until
+/// it is known whether calls have turned: all that run compete with the caller, who has to decide. Arbitrary.
+const BRAKE_CALLS: u32 = 3;
+const BRAKE_SECONDS: f64 = 1e-3;
+const BRAKED: usize = 2;
+
 impl Watch {
+    /// Notes calls that are over, and what each of them computed.
+    fn note(&mut self, done: u32, cpu: f64) {
+        let dear = cpu > (MUCH * self.expected).max(BRAKE_SECONDS);
+        self.dear = if dear { self.dear.saturating_add(done) } else { 0 };
+    }
+
     /// Whether calls compute for much longer than was measured, and the GIL has become the limit.
     fn has_turned(&mut self, calls: u32, cpu: f64) -> bool {
         let (elapsed, fresh, computed) = (self.since.elapsed().as_secs_f64(), calls - self.calls, cpu - self.cpu);
@@ -82,6 +96,11 @@ impl Watch {
 }
 
 impl State {
+    /// Whether a helper has to wait though there are inputs.
+    fn is_braked(&self) -> bool {
+        self.running >= BRAKED && self.watch.as_ref().is_some_and(|watch| watch.dear >= BRAKE_CALLS)
+    }
+
     fn finished(&self) -> bool {
         self.running == 0 && self.places.unclaimed() == 0 && (self.closed || self.failed)
     }
@@ -110,17 +129,18 @@ impl SharedJob {
     pub(crate) fn serve(&self, py: Python<'_>) {
         loop {
             // What a call raises is in its slot; a helper thread has nobody else to tell.
-            let _ = self.run_until(py, None);
+            let _ = self.run_until(py, None, true);
             let mut state = self.lock();
             if state.closed || state.failed || state.turned {
                 return;
             }
-            if state.places.unclaimed() == 0 {
+            if state.places.unclaimed() == 0 || state.is_braked() {
                 state.serving += 1;
                 drop(state);
                 detached(py, || {
                     let state = self.lock();
-                    if state.places.unclaimed() == 0 && !state.closed && !state.failed {
+                    let idle = state.places.unclaimed() == 0 || state.is_braked();
+                    if idle && !state.closed && !state.failed && !state.turned {
                         drop(self.changed.wait_timeout(state, SLICE));
                     }
                 });
@@ -129,9 +149,9 @@ impl SharedJob {
         }
     }
 
-    fn claim(&self) -> Option<(Arc<Segment>, Range<usize>)> {
+    fn claim(&self, helps: bool) -> Option<(Arc<Segment>, Range<usize>)> {
         let mut state = self.lock();
-        if state.failed || state.turned {
+        if state.failed || state.turned || (helps && state.is_braked()) {
             return None;
         }
         let mean = if state.calls == 0 { CLAIM_SECONDS } else { state.wall / f64::from(state.calls) };
@@ -144,12 +164,12 @@ impl SharedJob {
         Some(claimed)
     }
 
-    /// Runs claimed inputs. An error is one that is no `Exception`, such as Ctrl-C: it does not wait its turn.
-    fn run_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<()> {
+    /// Runs claimed inputs; `helps` says that this is no caller's thread. An error is one that is no `Exception`, such as Ctrl-C: it does not wait its turn.
+    fn run_until(&self, py: Python<'_>, deadline: Option<Instant>, helps: bool) -> PyResult<()> {
         let mut seen = Vec::new();
         let function = self.function.bind(py);
         let coroutines = thread_pool::coroutines(py)?;
-        while let Some((segment, range)) = self.claim() {
+        while let Some((segment, range)) = self.claim(helps) {
             let mut urgent = None;
             let (began, cpu_began) = (Instant::now(), clock::thread_cpu());
             let (mut failed, mut done) = (false, 0);
@@ -247,14 +267,18 @@ impl SharedJob {
         state.wall += wall;
         state.cpu += cpu;
         state.longest = state.longest.max(wall / f64::from(count.max(1)));
-        let (calls, cpu) = (state.calls, state.cpu);
-        state.turned |= state.watch.as_mut().is_some_and(|watch| watch.has_turned(calls, cpu));
+        let (calls, all, braked) = (state.calls, state.cpu, state.is_braked());
+        if let Some(watch) = &mut state.watch {
+            watch.note(count, cpu / f64::from(count.max(1)));
+            state.turned |= watch.has_turned(calls, all);
+        }
+        let released = braked && !state.is_braked();
         let mut left_over = Vec::new();
         if failed && (done < claimed || !self.keep_going) {
             state.failed = true;
             left_over = state.places.drop_rest(py);
         }
-        let wake = (first..first + claimed).contains(&state.places.taken) || state.finished();
+        let wake = released || (first..first + claimed).contains(&state.places.taken) || state.finished();
         drop(state);
         if wake {
             self.changed.notify_all();
@@ -326,7 +350,7 @@ impl SharedJob {
     /// Takes part on the calling thread until nothing is left to claim, or `seconds` have passed.
     #[pyo3(signature = (seconds=None))]
     fn run(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<()> {
-        self.run_until(py, future::deadline_after(seconds)?)?;
+        self.run_until(py, future::deadline_after(seconds)?, false)?;
         py.check_signals()
     }
 
@@ -384,7 +408,7 @@ impl SharedJob {
     fn watch(&self, expected: f64) {
         let mut state = self.lock();
         let (calls, cpu) = (state.calls, state.cpu);
-        state.watch = Some(Watch { expected, since: Instant::now(), calls, cpu });
+        state.watch = Some(Watch { expected, since: Instant::now(), calls, cpu, dear: 0 });
     }
 
     /// Whether [`SharedJob::watch`] has seen that.
@@ -403,5 +427,37 @@ impl SharedJob {
     #[getter]
     fn taken(&self) -> usize {
         self.lock().places.taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(running: usize) -> State {
+        let watch = Watch { expected: 1e-4, since: Instant::now(), calls: 0, cpu: 0.0, dear: 0 };
+        State { running, watch: Some(watch), ..State::default() }
+    }
+
+    #[test]
+    fn calls_that_come_to_compute_run_few_at_a_time_until_one_waits_again() {
+        let mut state = watched(BRAKED);
+        for _ in 0..BRAKE_CALLS {
+            assert!(!state.is_braked());
+            state.watch.as_mut().unwrap().note(1, 5e-3);
+        }
+        assert!(state.is_braked());
+
+        state.watch.as_mut().unwrap().note(1, 1e-4);
+        assert!(!state.is_braked());
+    }
+
+    #[test]
+    fn some_run_all_the_same_and_so_do_calls_that_are_not_watched() {
+        let mut few = watched(BRAKED - 1);
+        few.watch.as_mut().unwrap().note(BRAKE_CALLS, 5e-3);
+        assert!(!few.is_braked());
+
+        assert!(!State { running: 9, ..State::default() }.is_braked());
     }
 }
