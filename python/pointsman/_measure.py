@@ -201,9 +201,9 @@ class Meter:
         return wall, sample.cpu, min(1.0, sample.held_share if sample.samples else self.held_share()) * sample.cpu
 
     def _waited_for_a_core(self, cpu: float) -> float:
-        """Seconds since `begin` for which the thread, which computed for `cpu`, was ready to run and others had the cores.
+        """Seconds since `begin` for which the thread was ready to run and others had the cores, but for looks at it.
 
-        But for those of looks at it.
+        It has computed for `cpu` seconds.
         """
         self._heard = _queued_seconds(self._thread)
         return self._credited(self._heard, cpu)
