@@ -209,7 +209,7 @@ class Meter:
         return self._credited(self._heard, cpu)
 
     def _credited(self, heard: float, cpu: float) -> float:
-        """What is believed of it: who wants a core gets its turn, so it waits only as long as some others have theirs."""
+        """What is believed of it: whoever wants a core gets turns, and waits only while some others have theirs."""
         return min(max(0.0, heard - self._queued - self._excused), _OTHERS * cpu)
 
     def _hear_others(self, sample: _native.Sample) -> None:
