@@ -12,6 +12,7 @@ import pytest
 
 import functions
 import pointsman
+from fixtures import alive, family, program, runs, wait_until
 from pointsman import _pool
 from pointsman._standard import StandardProcesses
 
@@ -116,3 +117,21 @@ def test_workers_are_replaced_after_so_many_calls(standard):
         pids = [one.submit(os.getpid).result(functions.PATIENCE) for _ in range(4)]
 
     assert len(set(pids)) == 2
+
+
+def test_workers_end_with_a_program_that_was_killed(tmp_path):
+    source = """
+import functions, os, pointsman, time
+os.environ["POINTSMAN_PROCESSES"] = "stdlib"
+executor = pointsman.Executor(2, backend="processes")
+print(executor.submit(functions.process, 0).result(), flush=True)
+executor.submit(functions.sleep_long, 1)
+time.sleep(600)
+"""
+    with program(tmp_path, source) as running:
+        worker = int(running.line())
+        started = family(running.pid)
+        running.process.kill()
+
+        assert wait_until(lambda: not runs(worker))
+        assert wait_until(lambda: not any(alive(process) for process in started))

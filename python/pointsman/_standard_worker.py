@@ -27,7 +27,13 @@ Sent = tuple[bool, Any]
 def begin(share: float, environment: dict[str, str], packed: bytes | None) -> None:
     """Prepare a worker process."""
     import signal
+    from multiprocessing import parent_process
+    from threading import Thread
 
+    parent = parent_process()
+    if parent is not None:
+        # Its own queue would keep it waiting for a parent that was killed: other workers hold the other end open.
+        Thread(target=_end_with, args=(parent,), name="pointsman-parent-watch", daemon=True).start()
     # Ctrl-C reaches the whole process group; the program decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
@@ -35,6 +41,12 @@ def begin(share: float, environment: dict[str, str], packed: bytes | None) -> No
     if packed is not None:
         initializer, initargs = loads(packed)
         initializer(*initargs)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    # There is nobody to tell, and calls that run would run for nobody.
+    os._exit(1)
 
 
 _functions: dict[bytes, Any] = {}
