@@ -9,6 +9,7 @@ import decimal
 import functools
 import math
 import pathlib
+import re
 import threading
 import types
 from collections import OrderedDict, deque
@@ -88,7 +89,7 @@ PLAIN = [
     *(1, 2.0, 3j, True, None, "text", b"bytes", bytearray(b"x"), range(3), ...),
     *([1, [2, (3, {4: {5}})]], OrderedDict(a=1), deque([1]), frozenset([1])),
     *(numpy.arange(3.0), numpy.float32(1), pathlib.Path("a"), datetime.date(2000, 1, 1), decimal.Decimal(1)),
-    *(Simple(), Simple([Simple()]), argparse.Namespace(a=1), Simple),
+    *(Simple(), Simple([Simple()]), argparse.Namespace(a=1), Simple, re.compile("x")),
     *(len, math.sqrt, functions.square, by_value(reaches_settings), make_closure(3), Simple().__init__),
     *(functools.partial(functions.square, 3), by_value(again), types),
 ]

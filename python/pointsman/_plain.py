@@ -45,6 +45,7 @@ _LIBRARY = {
     "datetime": ("date", "timedelta"),
     "decimal": ("Decimal",),
     "fractions": ("Fraction",),
+    "re": ("Pattern",),
     "uuid": ("UUID",),
 }
 # Values looked at for one answer. Arbitrary: they take about a millisecond.
