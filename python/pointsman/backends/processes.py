@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 # Chunks in flight for each lane: one that runs, and enough behind it that the caller may be busy for a while.
 _CHUNKS_PER_LANE = 3
 # Inputs ahead of the results taken, for each lane of a lazy map, if nothing is said: enough for chunks of tiny calls.
+# Of longer calls there are this many times as many as the lanes have under way.
 _LAZY_CALLS_PER_LANE = 8192
+_LAZY_ROUNDS = 2
+# Seconds of calls in a chunk, at most. The threads of a worker of a lazy map share them: what they run at a time is
+# ahead of what was asked for.
+_CHUNK_SECONDS = 0.05
 # Seconds of calls that the caller runs itself between two looks at the workers.
 _CALLER_SECONDS = 0.005
 # Seconds that calls get to end by themselves after a Ctrl-C, which a terminal sends to the workers, too. Arbitrary.
@@ -71,6 +76,7 @@ class ProcessRun:
         self.native: _native.ProcessJob = native
         self.source: Source = job.source
         self.shares: bool = plan.caller_shares
+        self.target = min(job.target, _CHUNK_SECONDS / (max(1, plan.threads_per_worker) if job.lazy else 1))
         self.lanes: int = lanes
         self.depth: int = depth
         self.mean = mean
@@ -164,10 +170,11 @@ class ProcessRun:
             unfinished, left, _pushed, _taken = self.native.figures()
             if unfinished >= self.lanes * self.depth:
                 break
-            room = self.room(left)
+            wanted = self.chunk()
+            room = self.room(left, wanted)
             if room <= 0:
                 break
-            index, count = self.source.next_place, min(self.chunk(), room, self.source.unbroken)
+            index, count = self.source.next_place, min(wanted, room, self.source.unbroken)
             items = self.source.take(count)
             if not items:
                 break
@@ -208,11 +215,12 @@ class ProcessRun:
                 error.__cause__ = why.__cause__
                 self.native.fill(first, [], error)
 
-    def room(self, left: int) -> int:
-        """Inputs that may be taken while `left` results are still to be taken."""
+    def room(self, left: int, count: int) -> int:
+        """Inputs that may be taken while `left` results are still to be taken, in chunks of `count`."""
         if not self.job.lazy:
             return 1 << 40
-        return (self.job.buffersize or _LAZY_CALLS_PER_LANE * self.lanes) - left
+        ahead = min(_LAZY_CALLS_PER_LANE * self.lanes, _LAZY_ROUNDS * self.lanes * self.depth * count)
+        return (self.job.buffersize or ahead) - left
 
     def chunk(self) -> int:
         """Calls in the next chunk."""
@@ -230,9 +238,7 @@ class ProcessRun:
             count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, some)
         else:
             lanes = self.lanes + self.shares
-            count = _native.chunk_size(
-                left if left is not None else 1 << 40, lanes, self.mean, 0.0, min(job.target, 0.05)
-            )
+            count = _native.chunk_size(left if left is not None else 1 << 40, lanes, self.mean, 0.0, self.target)
         if self.pushed and self.bytes:
             count = min(count, max(1, _CHUNK_BYTES * self.pushed // self.bytes))
         if job.lazy and job.buffersize is not None:
@@ -244,7 +250,7 @@ class ProcessRun:
         source = self.source
         if not (self.closed or source.ended):
             count = max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9)))
-            room = self.room(self.native.figures()[1])
+            room = self.room(self.native.figures()[1], self.chunk())
             items = source.take(min(count, room)) if room > 0 else []
             if not items:
                 return False
