@@ -231,3 +231,24 @@ def test_a_forked_child_watches_and_sends_though_its_parent_did_at_the_fork():
         _pilot.looking.land(run)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_lazy_map_on_many_threads_of_workers_looks_only_a_little_ahead():
+    taken = []
+
+    def inputs():
+        for x in range(10**6):
+            taken.append(x)
+            yield x
+
+    plan = planned("processes", 2)
+    plan.threads_per_worker = 16
+    stream = Run(Job(place_of, (inputs(),), lazy=True), plan).stream()
+    given, ahead = 0, []
+    while given < CALLS:
+        given += len(next(stream))
+        ahead.append(len(taken) - given)
+    stream.close()
+
+    # Two rounds of three calls for each of 32 lanes.
+    assert max(ahead) <= 200
