@@ -157,6 +157,7 @@ ON_ONE_INTERPRETER = (
     "test_contract_on_clusters",
     "test_examples",
     "test_joblib",
+    "test_ray_clients",
     "test_real_programs",
     "test_trace_report_in_browser",
     "test_standard_processes",

@@ -484,26 +484,6 @@ def test_an_existing_cluster_is_left_running_and_its_death_keeps_results_and_fai
     assert all(there.address in str(error) for error in (*errors, caught.value))
 
 
-@needs("ray")
-def test_auto_is_the_ray_of_this_machine_and_an_address_of_its_clients_is_another_way_to_it(tmp_path, monkeypatch):
-    ways = {}
-    with elsewhere("ray", tmp_path) as there:
-        # Of several clusters on a machine ray takes the one that was started last; here it shall be ours.
-        monkeypatch.setenv("RAY_ADDRESS", there.address)
-        for address in filter(None, ["auto", there.client]):
-            with pointsman.cluster(address) as connection:
-                pids = set(pointsman.execute(pid_of, range(6), backend="ray"))
-                error = pointsman.options(backend="ray").submit(fail_at_seven, 7).exception(60)
-                ways[address] = (connection.address, connection.workers, os.getpid() in pids, type(error))
-            _cluster.close_shared()
-            assert there.head.is_running()
-
-    expected = {"auto": (there.address, 2, False, ValueError)}
-    if there.client:
-        expected[there.client] = (there.client, 2, False, ValueError)
-    assert ways == expected
-
-
 # --------------------------------------------------------------------- auto, with a cluster named
 
 

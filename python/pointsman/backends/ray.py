@@ -238,15 +238,28 @@ def _join(ray: Any, address: str) -> None:
         with _quiet(), _loopback() if only_here else contextlib.nullcontext():
             ray.init(address=address, log_to_driver=False, configure_logging=False)
     except ImportError as error:
+        _forget(ray)
         message = f"to connect to {address} ray needs its client; install it with: pip install 'ray[client]'"
         raise MissingExtraError(message, name=error.name) from error
     except (OSError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
+        _forget(ray)
         # The last error of the chain knows why: nobody there, another version, a token that is missing.
         reason: BaseException = error
         while (deeper := reason.__cause__ or reason.__context__) is not None:
             reason = deeper
         message = f"ray cannot use the cluster at {address}: {error} ({str(reason)[:500]})"
         raise PoolBrokenError(message) from error
+
+
+def _forget(ray: Any) -> None:
+    """End what is left of a connection that failed: ray would take itself for the client of a server ever after."""
+    with _quiet(), contextlib.suppress(Exception):
+        ray.shutdown()
+    with contextlib.suppress(Exception):
+        from ray._private import client_mode_hook
+
+        if not client_mode_hook.is_client_mode_enabled_by_default:
+            client_mode_hook._explicitly_disable_client_mode()  # noqa: SLF001 - `shutdown` leaves it as it is
 
 
 def _found(ray: Any) -> str | None:
@@ -275,8 +288,10 @@ def _launch(ray: Any, workers: int | None) -> None:
                 log_to_driver=False,
                 configure_logging=False,
             )
-    except (OSError, TimeoutError, RuntimeError) as error:
-        message = f"no local ray cluster can be started: {error}"
+    except Exception as error:
+        # What has started of it runs on otherwise, a hundred megabytes and more each time.
+        _forget(ray)
+        message = f"no local ray cluster can be started: {type(error).__name__}: {error}"
         raise PoolBrokenError(message) from error
     finally:
         for name, value in before.items():
