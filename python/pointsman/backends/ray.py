@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pointsman._errors import InvalidArgumentError, MissingExtraError, PoolBrokenError
@@ -256,10 +257,9 @@ def _forget(ray: Any) -> None:
     with _quiet(), contextlib.suppress(Exception):
         ray.shutdown()
     with contextlib.suppress(Exception):
-        from ray._private import client_mode_hook
-
-        if not client_mode_hook.is_client_mode_enabled_by_default:
-            client_mode_hook._explicitly_disable_client_mode()  # noqa: SLF001 - `shutdown` leaves it as it is
+        mode: Any = import_module("ray._private.client_mode_hook")
+        if not mode.is_client_mode_enabled_by_default:
+            mode._explicitly_disable_client_mode()  # noqa: SLF001 - `shutdown` leaves it as it is
 
 
 def _found(ray: Any) -> str | None:
