@@ -193,6 +193,12 @@ def fail_with_cause_and_notes(x: Any) -> None:
         raise error from why
 
 
+def fail_at_seven(x: int) -> int:
+    if x == 7:
+        raise ValueError("seven")
+    return x
+
+
 def fail_if_odd(x: int) -> int:
     if x % 2:
         raise Boom("odd", x)

@@ -17,7 +17,7 @@ import pytest
 
 import pointsman
 from engines import KINDS, QUIET, elsewhere, needs
-from functions import PATIENCE
+from functions import PATIENCE, fail_at_seven, square
 from pointsman import TaskPriority
 from pointsman.backends import _cluster
 
@@ -29,18 +29,8 @@ pytestmark = [
 ]
 
 
-def square(number):
-    return number * number
-
-
 def pid_of(_number):
     return os.getpid()
-
-
-def fail_at_seven(number):
-    if number == 7:
-        raise ValueError("seven")
-    return number
 
 
 def die_at_five(number):

@@ -13,6 +13,8 @@ joblib = pytest.importorskip("joblib", reason="joblib is not installed: pip inst
 
 from joblib import Parallel, delayed, parallel_config  # noqa: E402 - after the check
 
+from functions import fail_at_seven, square  # noqa: E402 - the same
+from functions import process as pid_of  # noqa: E402 - the same
 from pointsman.integrations.joblib import PointsmanBackend, register  # noqa: E402 - after the check
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -23,20 +25,6 @@ def registered():
     register()
     with parallel_config(backend="pointsman", n_jobs=2):
         yield
-
-
-def square(number):
-    return number * number
-
-
-def pid_of(_number):
-    return os.getpid()
-
-
-def fail_at_seven(number):
-    if number == 7:
-        raise ValueError("seven")
-    return number
 
 
 def die(_number):

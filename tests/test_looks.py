@@ -101,33 +101,27 @@ def test_a_first_call_unlike_the_next_is_forgotten(meter):
     assert (seen.calls, seen.held) == (1, pytest.approx(0.001))
 
 
+def begun(meter, wall, cpu):
+    """What is known of a call that has lasted so long."""
+    meter.probe = Probe(wall, cpu)
+    meter.begin(look=True)
+    return meter.partial(meter.peek(), 1, partial=True)
+
+
 def test_a_call_that_computes_as_the_first_one_did_is_expected_to_wait_as_that(meter):
     first = measure(meter, 0.010, 0.005)
     meter.forget()
-    meter.probe = Probe(0.005, 0.005)
-    meter.begin(look=True)
-    part = meter.partial(meter.peek(), 1, partial=True)
+    part = begun(meter, 0.005, 0.005)
 
     assert meter.like_the_first(first, part).wait == pytest.approx(0.005)
 
 
-def test_a_call_that_has_waited_for_longer_than_the_first_one_is_not_expected_to_be_like_that(meter):
+@pytest.mark.parametrize(("wall", "cpu"), [(0.500, 0.004), (0.020, 0.020)], ids=["waited", "computes"])
+def test_a_call_that_does_something_for_longer_than_the_first_one_is_not_expected_to_be_like_that(wall, cpu, meter):
     first = measure(meter, 0.010, 0.005)
     meter.forget()
-    meter.probe = Probe(0.500, 0.004)
-    meter.begin(look=True)
-    part = meter.partial(meter.peek(), 1, partial=True)
+    part = begun(meter, wall, cpu)
     meter.computing = 1.0
-
-    assert meter.like_the_first(first, part) is None
-
-
-def test_a_call_that_computes_for_longer_than_the_first_one_is_not_expected_to_be_like_that(meter):
-    first = measure(meter, 0.010, 0.005)
-    meter.forget()
-    meter.probe = Probe(0.020, 0.020)
-    meter.begin(look=True)
-    part = meter.partial(meter.peek(), 1, partial=True)
 
     assert meter.like_the_first(first, part) is None
 

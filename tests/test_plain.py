@@ -18,7 +18,7 @@ import numpy
 import pytest
 
 import functions
-from pointsman._plain import are_plain
+from pointsman._plain import run_no_code
 
 RAN = []
 
@@ -102,14 +102,14 @@ ODD = [
 
 @pytest.mark.parametrize("value", PLAIN, ids=[f"{type(value).__name__}-{n}" for n, value in enumerate(PLAIN)])
 def test_data_and_functions_that_reach_only_data_are_plain(value):
-    assert are_plain([value])
+    assert run_no_code([value])
 
 
 @pytest.mark.parametrize("value", ODD, ids=[f"{type(value).__name__}-{n}" for n, value in enumerate(ODD)])
 def test_what_may_run_code_when_it_is_pickled_is_not_plain_and_is_not_run_by_the_look(value):
     RAN.clear()
 
-    assert not are_plain([value])
+    assert not run_no_code([value])
     assert RAN == []
 
 
@@ -119,10 +119,10 @@ def test_what_contains_itself_has_an_answer():
     box = Simple()
     box.inside = box
 
-    assert not are_plain(ring)
-    assert are_plain([box])
+    assert not run_no_code(ring)
+    assert run_no_code([box])
 
 
 def test_more_than_can_be_looked_at_is_not_plain():
-    assert are_plain(list(range(5000)))
-    assert not are_plain([list(range(100_000))])
+    assert run_no_code(list(range(5000)))
+    assert not run_no_code([list(range(100_000))])

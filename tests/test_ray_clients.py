@@ -11,23 +11,11 @@ import pytest
 
 import pointsman
 from engines import QUIET, elsewhere, needs
+from functions import fail_at_seven, square
+from functions import process as pid_of
 from pointsman.backends import _cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), *QUIET]
-
-
-def square(number):
-    return number * number
-
-
-def pid_of(_number):
-    return os.getpid()
-
-
-def fail_at_seven(number):
-    if number == 7:
-        raise ValueError("seven")
-    return number
 
 
 def connected(address):

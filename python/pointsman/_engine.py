@@ -575,14 +575,14 @@ class Run:
             # Only processes could help, and for them it is too soon.
             return None
         # This is not the caller's thread: nothing of the user's may be pickled here.
-        if _plain.are_plain(some := [*items[-1:], *source.spread(2)]):
+        if _plain.run_no_code(some := [*items[-1:], *source.spread(2)]):
             meter.size(some, [])
         plan = self.decide(left=left + 1, seen=whole or part, quick=True)
         if plan.backend in _AWAY and not (early and seen.wall < _SURE):
             plan = self.decide(left=left + 1, seen=whole or part)
         # Threads that spin may have been set to work by the call, after all: then nobody's cores are free.
         hasty = plan.backend in _AWAY and ((early and seen.wall < _SURE) or meter.spinners.are_there)
-        hidden = plan.backend in _AWAY and not _plain.are_plain([self.job.function])
+        hidden = plan.backend in _AWAY and not _plain.run_no_code([self.job.function])
         if plan.backend == "inline" or hasty or hidden or (meter.unsettled and not self._foreseen):
             return None
         self._left = left + 1

@@ -166,13 +166,17 @@ class Meter:
         # To ask takes longer than short calls do, and nobody has looked at those.
         self._queued_then = _queued_seconds(self._thread) if now - self._began > _LOOKED_AT else self._queued
 
+    def _late(self) -> float:
+        """Seconds for which the calls have been over."""
+        return perf_counter() - self._stopped if self._stopped else 0.0
+
     def note_look(self, seen: _native.Sample, took: float, busy: float) -> None:
         """Note that a look at the call that runs, which began when it was as `seen`, took so many seconds, `busy` ones.
 
         While both want the GIL they have it about in turns, so a call that got little of it beside a look that computes
         did not wait for it: it slept.
         """
-        now, late = self.probe.peek(), perf_counter() - self._stopped if self._stopped else 0.0
+        now, late = self.probe.peek(), self._late()
         self.looking += busy
         took = max(0.0, took - late)
         busy = min(busy, took)
@@ -187,7 +191,7 @@ class Meter:
 
     def end(self, calls: int, *, keep: bool) -> None:
         """Note, if it is to be kept, what `calls` calls took since `begin`."""
-        late = perf_counter() - self._stopped if self._stopped else 0.0
+        late = self._late()
         sample = self.probe.end()
         if keep:
             until = self._queued_then if self._stopped else _queued_seconds(self._thread)

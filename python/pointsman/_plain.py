@@ -52,7 +52,7 @@ _LIBRARY = {
 _MOST = 10_000
 
 
-def are_plain(values: list[Any]) -> bool:
+def run_no_code(values: list[Any]) -> bool:
     """Whether values are data of built-in types, arrays of numpy, simple objects, or functions that reach only such."""
     try:
         return _Look().at(values)

@@ -5,6 +5,7 @@ Does not know how calls travel (the native pool does) or who decided.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -178,22 +179,30 @@ class ProcessRun:
             items = self.source.take(count)
             if not items:
                 break
-            try:
-                if not helps and not _plain.are_plain(items):
-                    raise CannotTravelError("not by this thread")  # noqa: TRY301 - never seen by anybody
-                self.bytes += self.native.push(items, index)
-            except BaseException as why:
-                if not helps:
-                    # The caller will meet it, too.
-                    self.source.put_back(items)
-                    self._stuck = True
-                    break
-                if not isinstance(why, CannotTravelError):
-                    raise
-                self.push_one_by_one(items, index)
+            if helps:
+                self._send(items, index)
+            elif not self._send_quietly(items, index):
+                break
             self.pushed += len(items)
             fed = True
         return fed
+
+    def _send(self, items: list[Any], index: int) -> None:
+        try:
+            self.bytes += self.native.push(items, index)
+        except CannotTravelError:
+            self.push_one_by_one(items, index)
+
+    def _send_quietly(self, items: list[Any], index: int) -> bool:
+        """Send inputs from another thread than the caller's; what is not plain, or fails, is left to the caller."""
+        # Whatever it is that fails, the caller will meet it, too.
+        with suppress(BaseException):
+            if _plain.run_no_code(items):
+                self.bytes += self.native.push(items, index)
+                return True
+        self.source.put_back(items)
+        self._stuck = True
+        return False
 
     def push_one_by_one(self, items: list[Any], index: int) -> None:
         """Send inputs of which one at least cannot travel: the caller runs that, or its place gets the error.
