@@ -77,7 +77,10 @@ class ProcessRun:
         self.native: _native.ProcessJob = native
         self.source: Source = job.source
         self.shares: bool = plan.caller_shares
-        self.target = min(job.target, _CHUNK_SECONDS / (max(1, plan.threads_per_worker) if job.lazy else 1))
+        threads = max(1, plan.threads_per_worker)
+        self.target = min(job.target, _CHUNK_SECONDS / (threads if job.lazy else 1))
+        # Many lanes are ahead enough by what they have under way.
+        self.rounds = _LAZY_ROUNDS if threads == 1 else 1
         self.lanes: int = lanes
         self.depth: int = depth
         self.mean = mean
@@ -228,7 +231,7 @@ class ProcessRun:
         """Inputs that may be taken while `left` results are still to be taken, in chunks of `count`."""
         if not self.job.lazy:
             return 1 << 40
-        ahead = min(_LAZY_CALLS_PER_LANE * self.lanes, _LAZY_ROUNDS * self.lanes * self.depth * count)
+        ahead = min(_LAZY_CALLS_PER_LANE * self.lanes, self.rounds * self.lanes * self.depth * count)
         return (self.job.buffersize or ahead) - left
 
     def chunk(self) -> int:
