@@ -78,9 +78,9 @@ class ProcessRun:
         self.source: Source = job.source
         self.shares: bool = plan.caller_shares
         threads = max(1, plan.threads_per_worker)
-        self.target = min(job.target, _CHUNK_SECONDS / (threads if job.lazy else 1))
+        self.target: float = min(job.target, _CHUNK_SECONDS / (threads if job.lazy else 1))
         # Many lanes are ahead enough by what they have under way.
-        self.rounds = _LAZY_ROUNDS if threads == 1 else 1
+        self.rounds: int = _LAZY_ROUNDS if threads == 1 else 1
         self.lanes: int = lanes
         self.depth: int = depth
         self.mean = mean
