@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::context::Context;
 use crate::once::name;
 
 /// The flag of code that makes coroutines.
@@ -19,52 +20,84 @@ const COROUTINE: u32 = 0x80;
 /// Arguments that need no tuple: that would be one more object for the garbage collector to look at while a call waits.
 const FEW: usize = 3;
 
-/// A function and its arguments.
+/// A function and its arguments, small where there is one at most: many thousands may wait.
+#[derive(Debug)]
 pub(crate) enum Call {
+    One { function: Py<PyAny>, argument: Option<Py<PyAny>> },
+    More(Box<More>),
+}
+
+#[derive(Debug)]
+pub(crate) enum More {
     Few { function: Py<PyAny>, args: [Option<Py<PyAny>>; FEW], count: usize },
     Many { function: Py<PyAny>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>> },
 }
 
+/// What is to be called, and the variables that it sees.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) call: Call,
+    pub(crate) context: Context,
+}
+
 impl Call {
+    /// Of a function and arguments that are packed already.
+    pub(crate) fn packed(function: Py<PyAny>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
+        Self::More(Box::new(More::Many { function, args, kwargs }))
+    }
+
     /// Of the function and its arguments, which follow it.
     pub(crate) fn leading(items: &[Bound<'_, PyAny>]) -> PyResult<Self> {
         let Some((function, rest)) = items.split_first() else {
             return Err(PyTypeError::new_err("a function is needed"));
         };
         let function = function.clone().unbind();
+        if rest.len() <= 1 {
+            return Ok(Self::One { function, argument: rest.first().map(|item| item.clone().unbind()) });
+        }
         if rest.len() > FEW {
-            let args = PyTuple::new(rest[0].py(), rest)?.unbind();
-            return Ok(Self::Many { function, args, kwargs: None });
+            return Ok(Self::packed(function, PyTuple::new(rest[0].py(), rest)?.unbind(), None));
         }
         let mut args = [const { None }; FEW];
         for (place, item) in args.iter_mut().zip(rest) {
             *place = Some(item.clone().unbind());
         }
-        Ok(Self::Few { function, args, count: rest.len() })
+        Ok(Self::More(Box::new(More::Few { function, args, count: rest.len() })))
     }
 
     pub(crate) fn function<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
         match self {
-            Self::Few { function, .. } | Self::Many { function, .. } => function.bind(py),
+            Self::One { function, .. } => function.bind(py),
+            Self::More(more) => match &**more {
+                More::Few { function, .. } | More::Many { function, .. } => function.bind(py),
+            },
         }
     }
 
     /// Makes the call.
     pub(crate) fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
-            Self::Few { function, args, count } => {
-                // An optional reference is a pointer, null for none.
-                let first = args.as_ptr().cast::<*mut ffi::PyObject>();
-                // SAFETY: that many arguments lie there, and are held until the call returns (A1).
-                let raw = unsafe { ffi::PyObject_Vectorcall(function.as_ptr(), first, *count, std::ptr::null_mut()) };
-                // SAFETY: the call returns a new reference, or null with an exception set.
-                unsafe { Bound::from_owned_ptr_or_err(py, raw) }
+            Self::One { function, argument } => {
+                make(function.bind(py), std::slice::from_ref(argument), usize::from(argument.is_some()))
             }
-            Self::Many { function, args, kwargs } => {
-                function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
-            }
+            Self::More(more) => match &**more {
+                More::Few { function, args, count } => make(function.bind(py), args, *count),
+                More::Many { function, args, kwargs } => {
+                    function.bind(py).call(args.bind(py), kwargs.as_ref().map(|kwargs| kwargs.bind(py)))
+                }
+            },
         }
     }
+}
+
+/// Calls `function` with the first `count` of the arguments, which are there.
+fn make<'py>(function: &Bound<'py, PyAny>, args: &[Option<Py<PyAny>>], count: usize) -> PyResult<Bound<'py, PyAny>> {
+    // An optional reference is a pointer, null for none.
+    let first = args.as_ptr().cast::<*mut ffi::PyObject>();
+    // SAFETY: that many arguments lie there, and are held until the call returns (A1).
+    let raw = unsafe { ffi::PyObject_Vectorcall(function.as_ptr(), first, count, std::ptr::null_mut()) };
+    // SAFETY: the call returns a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(function.py(), raw) }
 }
 
 /// Calls `function` with one argument.

@@ -10,6 +10,8 @@
 //! - L2. The outcome is there before the state says so (the state is stored with Release under the lock; readers
 //!   load it with Acquire).
 //! - L3. No Python code runs while the lock is held; Python objects are dropped after it is released.
+//! - L4. Inputs lie where the outcome will, until the call is begun or settled: a call needs never both, and each byte of a
+//!   cell is a byte for every call that waits; fresh memory costs more than what is done with it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,6 +20,7 @@ use std::time::Duration;
 use pointsman_shm::Death;
 use pyo3::prelude::*;
 
+use crate::calling::Inputs;
 use crate::sealed::Sealed;
 
 /// What became of a call.
@@ -59,13 +62,43 @@ pub(crate) enum Opened<R> {
     Gone,
 }
 
+/// What a cell holds (L4).
+#[derive(Debug, Default)]
+enum Content {
+    #[default]
+    Nothing,
+    Inputs(Inputs),
+    Outcome(Outcome),
+}
+
+impl Content {
+    fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Outcome(outcome) => Some(outcome),
+            Self::Nothing | Self::Inputs(_) => None,
+        }
+    }
+
+    fn take_outcome(&mut self) -> Option<Outcome> {
+        match std::mem::take(self) {
+            Self::Outcome(outcome) => Some(outcome),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slot {
-    outcome: Option<Outcome>,
-    /// Most calls have none. Each byte of a cell is a byte for every call that waits, and fresh memory costs more than what
-    /// is done with it.
+    content: Content,
+    /// Most calls have none.
     audience: Option<Box<Audience>>,
 }
+
+// The inputs lie in what the outcome needs anyway.
+const _: () = assert!(size_of::<Slot>() <= size_of::<Outcome>() + size_of::<usize>());
 
 /// Those who wait for an outcome.
 #[derive(Debug, Default)]
@@ -77,10 +110,13 @@ struct Audience {
 }
 
 /// One call's outcome and those who wait for it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Cell {
     slot: Mutex<Slot>,
+    /// A [`Stage`]; pending at first.
     stage: AtomicU8,
+    /// For the future, which would be a word larger with it: how far its standard part is; nought at first.
+    pub(crate) standard: AtomicU8,
 }
 
 impl Audience {
@@ -97,7 +133,13 @@ impl Audience {
 
 impl Cell {
     pub(crate) fn new() -> Self {
-        Self { slot: Mutex::default(), stage: AtomicU8::new(Stage::Pending as u8) }
+        Self::default()
+    }
+
+    /// Of a call that takes its inputs from here.
+    pub(crate) fn holding(inputs: Inputs) -> Self {
+        let slot = Slot { content: Content::Inputs(inputs), audience: None };
+        Self { slot: Mutex::new(slot), ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -126,6 +168,26 @@ impl Cell {
             .is_ok()
     }
 
+    /// The same, and takes the inputs.
+    pub(crate) fn begin_with_inputs(&self) -> Option<Inputs> {
+        let mut slot = self.lock();
+        if !self.begin() {
+            return None;
+        }
+        match std::mem::take(&mut slot.content) {
+            Content::Inputs(inputs) => Some(inputs),
+            Content::Nothing | Content::Outcome(_) => None,
+        }
+    }
+
+    /// What `look` finds in the inputs of a call that has not begun. `look` must not run Python code.
+    pub(crate) fn look_at_inputs<R>(&self, look: impl FnOnce(&Inputs) -> R) -> Option<R> {
+        match &self.lock().content {
+            Content::Inputs(inputs) => Some(look(inputs)),
+            Content::Nothing | Content::Outcome(_) => None,
+        }
+    }
+
     /// Settles the call. Returns whether this was the first outcome, and the watchers that must be told.
     pub(crate) fn settle(&self, outcome: Outcome) -> (bool, Vec<Py<PyAny>>) {
         let mut slot = self.lock();
@@ -135,11 +197,12 @@ impl Cell {
             return (false, Vec::new());
         }
         let stage = if matches!(outcome, Outcome::Cancelled) { Stage::Cancelled } else { Stage::Finished };
-        slot.outcome = Some(outcome);
+        let before = std::mem::replace(&mut slot.content, Content::Outcome(outcome));
         // Release: pairs with the Acquire in `stage` (L2).
         self.stage.store(stage as u8, Ordering::Release);
         let audience = slot.audience.take();
         drop(slot);
+        drop(before);
         (true, Audience::wake(audience))
     }
 
@@ -156,9 +219,10 @@ impl Cell {
         if won.is_err() {
             return Err(TooLate);
         }
-        slot.outcome = Some(Outcome::Cancelled);
+        let before = std::mem::replace(&mut slot.content, Content::Outcome(Outcome::Cancelled));
         let audience = slot.audience.take();
         drop(slot);
+        drop(before);
         Ok(Audience::wake(audience))
     }
 
@@ -189,26 +253,29 @@ impl Cell {
     /// back with [`Cell::keep`]. `look` must not run Python code.
     pub(crate) fn open<R>(&self, look: impl FnOnce(&Outcome) -> Option<R>) -> Opened<R> {
         let mut slot = self.lock();
-        match slot.outcome.as_ref().map(look) {
+        match slot.content.outcome().map(look) {
             Some(Some(found)) => Opened::Found(found),
-            Some(None) => slot.outcome.take().map_or(Opened::Gone, Opened::Taken),
+            Some(None) => slot.content.take_outcome().map_or(Opened::Gone, Opened::Taken),
             None => Opened::Gone,
         }
     }
 
     /// Takes the outcome out.
     pub(crate) fn take(&self) -> Option<Outcome> {
-        self.lock().outcome.take()
+        self.lock().content.take_outcome()
     }
 
     /// Stores the decoded outcome and hands back what it replaces.
     pub(crate) fn keep(&self, outcome: Outcome) -> Option<Outcome> {
-        self.lock().outcome.replace(outcome)
+        let mut slot = self.lock();
+        let before = slot.content.take_outcome();
+        slot.content = Content::Outcome(outcome);
+        before
     }
 
     /// Calls `look` with the outcome, for the garbage collector, which must not wait: `None` when the lock is taken.
     pub(crate) fn try_look<R>(&self, look: impl FnOnce(Option<&Outcome>) -> R) -> Option<R> {
         let slot = self.slot.try_lock().ok()?;
-        Some(look(slot.outcome.as_ref()))
+        Some(look(slot.content.outcome()))
     }
 }

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use crate::calling;
 
 /// A copy of the context variables of the thread that made it; `None` when it has none, and a new one will do.
+#[derive(Debug)]
 pub(crate) struct Context(Option<Py<PyAny>>);
 
 /// An empty context that a worker uses for one call after the other, as long as nobody sets a variable in it or keeps it.

@@ -23,12 +23,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::calling::{self, Call};
+use crate::calling::{self, Call, Inputs};
 use crate::context::Context;
 use crate::future::FutureCore;
 use crate::once::name;
 use crate::process_pool::ProcessPool;
-use crate::thread_call::Inputs;
 use crate::thread_pool::{Shared, ThreadPool};
 
 #[derive(Default)]

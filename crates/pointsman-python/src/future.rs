@@ -14,7 +14,7 @@
 //! - F3. A future that is hidden from the garbage collector has no attributes, and nothing but its first decoded outcome is
 //!   ever stored in its cell; it is shown before it gets one that the collector must look at.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -84,10 +84,9 @@ impl<'py> FromPyObject<'_, 'py> for Message {
 #[pyclass(module = "pointsman._native", subclass, frozen)]
 pub(crate) struct FutureCore {
     source: OnceLock<Source>,
-    /// How far the standard part is: [`THIN`], [`INFLATING`] or [`INFLATED`].
-    standard: AtomicU8,
 }
 
+/// How far the standard part of a future is; its cell says so.
 const THIN: u8 = 0;
 const INFLATING: u8 = 1;
 const INFLATED: u8 = 2;
@@ -190,7 +189,7 @@ impl FutureCore {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { source: OnceLock::new(), standard: AtomicU8::new(THIN) }
+        Self { source: OnceLock::new() }
     }
 
     /// Returns the call's value, or raises what it raised.
@@ -476,9 +475,10 @@ impl FutureCore {
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
+        let state = &this.cell().standard;
         loop {
             // Acquire: pairs with the Release stores below; one thread makes the standard part, others wait for it.
-            match this.standard.compare_exchange(THIN, INFLATING, Ordering::Acquire, Ordering::Acquire) {
+            match state.compare_exchange(THIN, INFLATING, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => break,
                 Err(INFLATED) => return Ok(()),
                 Err(_) => py.detach(std::thread::yield_now),
@@ -487,7 +487,7 @@ impl FutureCore {
         instance::show(slf);
         let made = standard(py).and_then(|class| class.call_method1("__init__", (slf,)));
         // Release: pairs with the Acquire above.
-        this.standard.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
+        state.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
         made?;
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),

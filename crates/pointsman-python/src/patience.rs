@@ -15,7 +15,7 @@
 //! - P2. No Python object is dropped while the list's lock is held. A queue's lock may be taken under it, never the reverse.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,7 @@ fn look(py: Python<'_>, pool: &Arc<Shared>, runner: Option<usize>, listed: &mut 
 
 /// The workers beyond its limit that a pool has because of something that is waited for.
 #[derive(Default)]
-pub(crate) struct Loans(AtomicUsize);
+pub(crate) struct Loans(AtomicU32);
 
 impl Loans {
     /// Notes a worker that the pool has been given already.

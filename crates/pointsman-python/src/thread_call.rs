@@ -12,16 +12,16 @@
 //!   other. Where that leaves nobody to run what all wait for, the pool has one more worker for it (`patience`).
 //! - C3. Counters are updated before the cell settles.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_scheduler::spin;
 use pyo3::prelude::*;
 
-use crate::calling::Call;
+use crate::calling::Inputs;
 use crate::cell::{Cell, Outcome, Stage};
-use crate::context::{Context, Spare};
+use crate::context::Spare;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::instance;
@@ -39,15 +39,8 @@ const LET_GO: Duration = Duration::from_micros(3);
 /// while others press for it. More than a wake takes; a fiftieth of what others keep it for.
 pub(crate) const AT_THE_DOOR: Duration = Duration::from_micros(100);
 
-/// What is to be called.
-pub(crate) struct Inputs {
-    pub(crate) call: Call,
-    pub(crate) context: Context,
-}
-
 pub(crate) struct ThreadCall {
     pub(crate) cell: Cell,
-    inputs: Mutex<Option<Inputs>>,
     pool: Arc<Shared>,
     /// Whether a thread that waits for the call may run it itself.
     on_caller: bool,
@@ -63,26 +56,15 @@ impl ThreadCall {
     pub(crate) fn new(pool: Arc<Shared>, inputs: Inputs, on_caller: bool) -> Self {
         pool.counters.pending.fetch_add(1, Ordering::Relaxed);
         let (runner, loans) = (AtomicUsize::new(0), Loans::default());
-        Self {
-            cell: Cell::new(),
-            inputs: Mutex::new(Some(inputs)),
-            pool,
-            on_caller,
-            runner,
-            loans,
-            posted: trace::posted(),
-        }
-    }
-
-    fn take_inputs(&self) -> Option<Inputs> {
-        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take()
+        Self { cell: Cell::holding(inputs), pool, on_caller, runner, loans, posted: trace::posted() }
     }
 
     /// Runs the call of `future` unless it was cancelled or somebody else runs it. It began at `began`; returns when it
     /// ended.
     pub(crate) fn run(future: &Bound<'_, FutureCore>, began: Instant, spare: &mut Spare) -> Instant {
         let py = future.py();
-        let Some(this) = future.get().thread_call().filter(|call| call.cell.begin()) else {
+        let ours = future.get().thread_call().and_then(|call| Some((call, call.cell.begin_with_inputs()?)));
+        let Some((this, inputs)) = ours else {
             return began;
         };
         // Relaxed: who reads it a moment too early takes the call for one that any worker may run.
@@ -90,9 +72,6 @@ impl ThreadCall {
         let counters = &this.pool.counters;
         // Relaxed throughout: counters publish nothing but themselves; the cell's Release store orders them (C3).
         counters.pending.fetch_sub(1, Ordering::Relaxed);
-        let Some(inputs) = this.take_inputs() else {
-            return began;
-        };
         counters.running.fetch_add(1, Ordering::Relaxed);
         // The worker turns to a call and begins it at one moment: its arguments are there.
         let watched = trace::on().then(|| trace::begin(py, true));
@@ -174,7 +153,6 @@ impl ThreadCall {
             return false;
         };
         self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
-        drop(self.take_inputs());
         self.tell(py, &watchers);
         true
     }
@@ -288,10 +266,10 @@ impl Origin for ThreadCall {
     }
 
     fn fail(&self, py: Python<'_>, error: Py<PyAny>) -> bool {
-        if self.cell.begin() {
+        if let Some(inputs) = self.cell.begin_with_inputs() {
             self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
             self.pool.counters.failed.fetch_add(1, Ordering::Relaxed);
-            drop(self.take_inputs());
+            drop(inputs);
         }
         let (first, watchers) = self.cell.settle(Outcome::Raised(error));
         self.tell(py, &watchers);
@@ -306,9 +284,7 @@ impl Origin for ThreadCall {
     }
 
     fn describe(&self, py: Python<'_>) -> String {
-        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let function = inputs.as_ref().map(|inputs| inputs.call.function(py).clone());
-        drop(inputs);
+        let function = self.cell.look_at_inputs(|inputs| inputs.call.function(py).clone());
         function.map_or_else(String::new, |function| future::name_of(&function))
     }
 }

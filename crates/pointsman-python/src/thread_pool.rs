@@ -23,7 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::bridge;
-use crate::calling::{self, Call};
+use crate::calling::{self, Call, Inputs};
 use crate::cell::Stage;
 use crate::clock;
 use crate::context::{Context, Spare};
@@ -36,7 +36,7 @@ use crate::patience::{self, Loans, Progress};
 use crate::serving;
 pub(crate) use crate::serving::{depth, serving};
 use crate::shared_job::SharedJob;
-use crate::thread_call::{AT_THE_DOOR, Inputs, SPIN, ThreadCall};
+use crate::thread_call::{AT_THE_DOOR, SPIN, ThreadCall};
 
 /// How long a worker that has found a call leaves the interpreter to whoever submitted it, who is likely to let go of it
 /// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
@@ -48,7 +48,7 @@ pub(crate) const MAX_DEPTH: usize = 16;
 
 pub(crate) enum Job {
     Call(Py<FutureCore>),
-    Share(Py<SharedJob>, Context),
+    Share(Box<(Py<SharedJob>, Context)>),
     Map(Py<MapJob>),
 }
 
@@ -288,7 +288,8 @@ impl Shared {
                     error.write_unraisable(py, None);
                 }
             }
-            Job::Share(job, context) => {
+            Job::Share(both) => {
+                let (job, context) = *both;
                 self.sharing().push(job.clone_ref(py));
                 let served = context.run(py, || {
                     job.get().serve(py);
@@ -468,14 +469,14 @@ impl ThreadPool {
             return Err(not_callable(&function));
         }
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
-        let call = Call::Many { function: function.unbind(), args: args.unbind(), kwargs };
+        let call = Call::packed(function.unbind(), args.unbind(), kwargs);
         let inputs = Inputs { call, context: Context::copy_current(py)? };
         self.shared.submit(py, inputs, Priority::from_rank(priority), on_caller)
     }
 
     /// Asks one more thread to take part in a job of many calls, with the variables of a context of its own.
     fn share(&self, py: Python<'_>, job: Py<SharedJob>, context: Py<PyAny>) -> PyResult<()> {
-        self.shared.post(py, Priority::Normal, Job::Share(job, Context::adopt(context)))
+        self.shared.post(py, Priority::Normal, Job::Share(Box::new((job, Context::adopt(context)))))
     }
 
     /// The body of a worker thread: runs queued calls until the pool closes or none has come for `patience` seconds.
