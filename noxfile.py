@@ -158,6 +158,7 @@ ON_ONE_INTERPRETER = (
     "test_examples",
     "test_joblib",
     "test_ray_clients",
+    "test_ray_stops",
     "test_real_programs",
     "test_trace_report_in_browser",
     "test_standard_processes",

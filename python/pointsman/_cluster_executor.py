@@ -5,11 +5,17 @@ Does not know any engine, how a cluster is found or started, or what errors of a
 Invariants:
     X1. A future is settled once: by its outcome, by a cancel, or by an error that names the cluster's address.
     X2. No lock is held while a future is settled: whoever waits for it may call in here.
+    X3. Where the engine takes no call back, it has few at a time, whose futures say that they run; the others wait
+        here, and are begun if nobody has cancelled them by then.
+    X4. Nothing is sent from a thread of the engine, which may be the one that sends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
+from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _trace
@@ -29,6 +35,12 @@ if TYPE_CHECKING:
     from pointsman._plan import Record
 
 T = TypeVar("T")
+
+# Seconds of a call from which on a lane of an engine that takes nothing back is given the next when it ends: until then
+# that can be cancelled. Arbitrary: a hundred times what it takes to hand one over.
+_LONG = 0.1
+# Calls for each lane, if they are shorter.
+_AHEAD = 4
 
 
 class ClusterExecutor(Executor):
@@ -75,6 +87,12 @@ class ClusterExecutor(Executor):
         self._cluster = _cluster or make(backend, address, max_workers)
         self._changed = threading.Condition()
         self._pending: dict[Any, _Flight] = {}
+        # What the engine has not been given, and how much it has, where it takes nothing back (X3).
+        self._waiting: deque[_Flight] = deque()
+        self._handed_over = 0
+        self._feeding = False
+        # Seconds of a call, as those of late were.
+        self._mean: float | None = None
         self._counts = {"completed": 0, "failed": 0, "seconds": 0.0}
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
@@ -122,13 +140,66 @@ class ClusterExecutor(Executor):
             flight = _Flight(self, future, name_of(fn), (key, packed, False, function, *large), priority, terms.retries)
             with self._changed:
                 self._pending[future] = flight
-            flight.begin()
+                if not self._cluster.takes_back:
+                    self._waiting.append(flight)
+            if self._cluster.takes_back:
+                flight.begin()
         except Exception as error:  # noqa: BLE001 - what cannot travel is an error in the future
             with self._changed:
                 self._pending.pop(future, None)
             return failed_future(fn, error)
         future.add_done_callback(flight.forward)
+        self._hand_over()
         return future
+
+    def _hand_over(self) -> None:
+        """Give the engine what waits here, as far as it shall have it (X3); the rest is left to a thread."""
+        while (flight := self._next()) is not None:
+            try:
+                self._cluster.check()
+                flight.begin()
+            except Exception as error:  # noqa: BLE001 - it is the call's
+                self.left(flight)
+                flight.fail(error)
+        with self._changed:
+            if not self._waiting or self._feeding:
+                return
+            self._feeding = True
+        threading.Thread(target=self._feed, name=f"pointsman-{self._backend}-feeder", daemon=True).start()
+
+    def _feed(self) -> None:
+        """Hand over what waits, until nothing does (X4)."""
+        while True:
+            with self._changed:
+                while self._waiting and not self._has_room():
+                    self._changed.wait()
+                if not self._waiting:
+                    self._feeding = False
+                    return
+            self._hand_over()
+
+    def _has_room(self) -> bool:
+        ahead = _AHEAD if self._mean is not None and self._mean < _LONG else 1
+        return self._handed_over < ahead * self._cluster.lanes
+
+    def _next(self) -> _Flight | None:
+        with self._changed:
+            while self._waiting and self._has_room():
+                flight = self._waiting.popleft()
+                # What has been settled meanwhile was cancelled, or lost with the cluster.
+                if flight.future in self._pending and flight.future.set_running_or_notify_cancel():
+                    flight.handed_over = True
+                    self._handed_over += 1
+                    return flight
+        return None
+
+    def left(self, flight: _Flight) -> None:
+        """Note that the engine does not have a call any more."""
+        with self._changed:
+            if flight.handed_over:
+                flight.handed_over = False
+                self._handed_over -= 1
+                self._changed.notify_all()
 
     def _submit_with(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any
@@ -144,10 +215,13 @@ class ClusterExecutor(Executor):
             if not future.cancelled():
                 self._counts["failed" if failed else "completed"] += 1
                 self._counts["seconds"] += seconds
+                self._mean = seconds if self._mean is None else 0.9 * self._mean + 0.1 * seconds
             self._changed.notify_all()
-        if future.cancelled() or not future.set_running_or_notify_cancel():
+        # Until now it says so only where it was handed over for good; and whoever gathers may give up on one that runs.
+        if future.cancelled() or not (future.running() or future.set_running_or_notify_cancel()):
             return
-        act()
+        with contextlib.suppress(InvalidStateError):
+            act()
 
     def options(
         self,
@@ -220,6 +294,9 @@ class ClusterExecutor(Executor):
                 self._changed.wait(1.0)
         for future in list(self._pending):
             self.settle(future, self._fail(future), failed=True)
+        with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
         self._cluster.close()
 
     def _fail(self, future: Any) -> Callable[[], None]:
@@ -250,6 +327,8 @@ class _Flight:
         self.started: Any = None
         # When it was sent, if somebody traces; else 0.
         self.posted: int = 0
+        # Whether it counts among those that the engine has (X3).
+        self.handed_over = False
 
     def begin(self) -> None:
         self.posted = _trace.posted()
@@ -261,11 +340,14 @@ class _Flight:
         """Tell the engine of a cancel."""
         if future.cancelled():
             self.executor.settle(future, lambda: None)
-            self.cluster.cancel(self.started)
+            self.values = ()
+            if self.started is not None:
+                self.cluster.cancel([self.started])
 
     def arrived(self) -> None:
         """Take what became of the call, on a thread of the engine."""
         future = self.future
+        self.executor.left(self)
         if future.cancelled():
             return
         try:
@@ -278,12 +360,12 @@ class _Flight:
                 self.left -= 1
                 self._once_more(error)
                 return
-            self._fail(error)
+            self.fail(error)
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
-            self._fail(error)
+            self.fail(error)
         else:
             if failures:
-                self._fail(failures[0][1], outcome.seconds)
+                self.fail(failures[0][1], outcome.seconds)
             else:
                 self.executor.settle(future, lambda: future.set_result(values[0]), seconds=outcome.seconds)
 
@@ -291,9 +373,9 @@ class _Flight:
         try:
             self.begin()
         except Exception:  # noqa: BLE001 - the first error tells more
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: BaseException, seconds: float = 0.0) -> None:
+    def fail(self, error: BaseException, seconds: float = 0.0) -> None:
         future = self.future
         self.executor.settle(future, lambda: future.set_exception(error), failed=True, seconds=seconds)
 

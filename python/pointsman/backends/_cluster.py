@@ -70,6 +70,8 @@ class Cluster(ABC):
     has_priorities: ClassVar[bool]
     # Whether the engine begins a call again whose worker died, as often as it is told to.
     has_retries: ClassVar[bool]
+    # Whether it takes back a call that waits. Else an executor hands over few at a time, and keeps the others.
+    takes_back: ClassVar[bool]
 
     address: str
     # Whether it was started here, and ends with its last user.
@@ -126,8 +128,8 @@ class Cluster(ABC):
         """Call back once a call is done, or the cluster is lost; perhaps on a thread of the engine, perhaps twice."""
 
     @abstractmethod
-    def cancel(self, started: Any) -> None:
-        """Let a call that waits not begin."""
+    def cancel(self, started: list[Any]) -> None:
+        """Let calls not begin that wait, or see to it that they do not last, as the engine can. Returns at once."""
 
     @abstractmethod
     def died_by(self, error: BaseException) -> str | None:

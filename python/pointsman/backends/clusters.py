@@ -90,8 +90,8 @@ class ClusterRun:
     def stop(self) -> None:
         """Cancel what no worker has begun."""
         self._stopped = True
-        while self._under_way:
-            self.cluster.cancel(self._under_way.popleft().started)
+        flights = [self._under_way.popleft() for _ in range(len(self._under_way))]
+        self.cluster.cancel([flight.started for flight in flights])
 
     def stream(self) -> Iterator[list[Any]]:
         """Yield results in order until the job is done; raise what a call raised after the results before it."""
@@ -176,8 +176,7 @@ class ClusterRun:
             values, error = self._take(flight, attempts)
             results += values
             if error is not None:
-                for other in flights[place + 1 :]:
-                    self.cluster.cancel(other.started)
+                self.cluster.cancel([other.started for other in flights[place + 1 :]])
                 return results, error
         return results, None
 

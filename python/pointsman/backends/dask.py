@@ -49,6 +49,7 @@ class DaskCluster(_cluster.Cluster):
     has_priorities: ClassVar[bool] = True
     # It has them for exceptions only, and for all tasks of a graph alike.
     has_retries: ClassVar[bool] = False
+    takes_back: ClassVar[bool] = True
 
     def __init__(self, address: str | None, workers: int | None) -> None:
         distributed = need()
@@ -162,10 +163,11 @@ class DaskCluster(_cluster.Cluster):
         """Call back on a thread of the client."""
         started.add_done_callback(lambda _done: callback())
 
-    def cancel(self, started: Any) -> None:
-        """Let a call that waits not begin; one that runs goes on unheard."""
-        with contextlib.suppress(Exception):
-            started.cancel()
+    def cancel(self, started: list[Any]) -> None:
+        """Let calls that wait not begin; those that run go on unheard."""
+        for one in started:
+            with contextlib.suppress(Exception):
+                one.cancel()
 
     def died_by(self, error: BaseException) -> str | None:
         """Name the worker that the scheduler gave up on."""

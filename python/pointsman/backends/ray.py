@@ -8,6 +8,7 @@ Invariants:
     R3. ray waits for a dead head node without a word, so its ports are looked at while somebody uses them: a port that
         is closed is a cluster that is lost.
     R4. A local cluster listens on the loopback address only, and reports nothing to ray's makers.
+    R5. ray's own `cancel` is never called (see `_ray_stop`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pointsman._errors import InvalidArgumentError, MissingExtraError, PoolBrokenError
 from pointsman._machine import facts
-from pointsman.backends import _cluster
+from pointsman.backends import _cluster, _ray_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +90,7 @@ class RayCluster(_cluster.Cluster):
     kind: ClassVar[str] = "ray"
     has_priorities: ClassVar[bool] = False
     has_retries: ClassVar[bool] = True
+    takes_back: ClassVar[bool] = False
 
     def __init__(self, address: str | None, workers: int | None) -> None:
         self._ray = need()
@@ -122,9 +124,10 @@ class RayCluster(_cluster.Cluster):
         """Start a call; ray knows no urgency, but begins a call again whose worker died."""
         del urgency
         if function not in self._functions:
-            self._functions[function] = self._ray.remote(function)
-        remote = self._functions[function]
-        return remote.options(num_cpus=self._share, max_retries=retries, name=function.__name__).remote(*values)
+            self._functions[function] = self._ray.remote(_ray_stop.stoppable(function))
+        remote, note = self._functions[function], _ray_stop.new_note()
+        with_terms = remote.options(num_cpus=self._share, max_retries=retries, name=function.__name__)
+        return _ray_stop.Started(with_terms.remote(note, *values), note)
 
     def put(self, data: bytes) -> Any:
         """Put bytes into the object store."""
@@ -137,9 +140,9 @@ class RayCluster(_cluster.Cluster):
     def wait(self, started: Any) -> Any:
         """Wait for a call, and look now and then whether the cluster still lives."""
         while True:
-            done, _rest = self._ray.wait([started], timeout=_TURN)
+            done, _rest = self._ray.wait([started.reference], timeout=_TURN)
             if done:
-                return self._ray.get(started)
+                return self._ray.get(started.reference)
             self.check()
 
     def when_done(self, started: Any, callback: Callable[[], None]) -> None:
@@ -152,14 +155,13 @@ class RayCluster(_cluster.Cluster):
             if connection.callbacks.pop(key, None) is not None:
                 callback()
 
-        started.future().add_done_callback(done)
+        started.reference.future().add_done_callback(done)
         if connection.lost:
             done(None)
 
-    def cancel(self, started: Any) -> None:
-        """Let a call that waits not begin; one that runs gets a `KeyboardInterrupt`."""
-        with contextlib.suppress(Exception):
-            self._ray.cancel(started)
+    def cancel(self, started: list[Any]) -> None:
+        """Let calls that last get a `KeyboardInterrupt`, whether they have begun by now or begin later."""
+        _ray_stop.end(self._ray, started, self._connection.ended.is_set)
 
     def died_by(self, error: BaseException) -> str | None:
         """Name the worker, as far as ray does."""
