@@ -73,13 +73,14 @@ impl ExecutorCore {
     fn submit<'py>(&self, items: &[Bound<'py, PyAny>]) -> Option<PyResult<Bound<'py, FutureCore>>> {
         let function = items.first()?;
         let py = function.py();
-        let processes = self.lock().processes.as_ref().map(|pool| pool.clone_ref(py)).map(|pool| pool.into_bound(py));
-        if let Some(pool) = processes {
+        let short = self.lock();
+        if let Some(pool) = &short.processes {
+            let pool = pool.bind(py).clone();
+            drop(short);
             // What the pool knows has been asked for before.
             return pool.get().submit_known(function, &items[1..]).transpose();
         }
         let code = calling::code_of(function)?;
-        let short = self.lock();
         let pool = short.pool.clone()?;
         let known = short.plain.as_ref().is_some_and(|plain| plain.is(&code));
         drop(short);
@@ -91,7 +92,7 @@ impl ExecutorCore {
             drop(before);
         }
         Some(Context::copy_current(py).and_then(|context| {
-            pool.submit(py, Inputs { call: Call::leading(items)?, context }, Priority::Normal, false)
+            Shared::submit(pool, py, Inputs { call: Call::leading(items)?, context }, Priority::Normal, false)
         }))
     }
 }

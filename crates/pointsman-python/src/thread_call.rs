@@ -41,7 +41,7 @@ pub(crate) const AT_THE_DOOR: Duration = Duration::from_micros(100);
 
 pub(crate) struct ThreadCall {
     pub(crate) cell: Cell,
-    pool: Arc<Shared>,
+    pub(crate) pool: Arc<Shared>,
     /// Whether a thread that waits for the call may run it itself.
     on_caller: bool,
     /// The thread that runs it.

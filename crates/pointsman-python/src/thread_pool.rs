@@ -203,21 +203,21 @@ impl Shared {
     }
 
     /// Queues a call and returns its future.
-    pub(crate) fn submit<'py>(
-        self: &Arc<Self>,
-        py: Python<'py>,
+    pub(crate) fn submit(
+        self: Arc<Self>,
+        py: Python<'_>,
         inputs: Inputs,
         priority: Priority,
         on_caller: bool,
-    ) -> PyResult<Bound<'py, FutureCore>> {
-        let future = future::make_holding(py, ThreadCall::new(self.clone(), inputs, on_caller))?;
-        match self.post(py, priority, Job::Call(future.clone().unbind())) {
-            Ok(()) => Ok(future),
-            Err(error) => {
-                ThreadCall::withdraw_from(&future);
-                Err(error)
-            }
+    ) -> PyResult<Bound<'_, FutureCore>> {
+        let future = future::make_holding(py, ThreadCall::new(self, inputs, on_caller))?;
+        if let Some(call) = future.get().thread_call()
+            && let Err(error) = call.pool.post(py, priority, Job::Call(future.clone().unbind()))
+        {
+            call.withdraw(py);
+            return Err(error);
         }
+        Ok(future)
     }
 
     fn posted(&self, py: Python<'_>, posted: Posted<Job>) -> PyResult<()> {
@@ -471,7 +471,7 @@ impl ThreadPool {
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty()).map(Bound::unbind);
         let call = Call::packed(function.unbind(), args.unbind(), kwargs);
         let inputs = Inputs { call, context: Context::copy_current(py)? };
-        self.shared.submit(py, inputs, Priority::from_rank(priority), on_caller)
+        self.shared.clone().submit(py, inputs, Priority::from_rank(priority), on_caller)
     }
 
     /// Asks one more thread to take part in a job of many calls, with the variables of a context of its own.
