@@ -18,9 +18,15 @@ from pointsman._errors import CannotTravelError
 from pointsman._forks import fork_safe_lock
 from pointsman._job import CLUSTERS
 from pointsman._machine import facts
+from pointsman._meaning import judge
 from pointsman._measure import Meter
 from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
+
+# With the rest, although many jobs need neither: amid a job a thread would load them that fights for the GIL with the
+# call it looks at, which takes both three times as long.
+from pointsman.backends.processes import ProcessRun
+from pointsman.backends.threads import ThreadRun
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,8 +34,6 @@ if TYPE_CHECKING:
     from pointsman._job import Job
     from pointsman._meaning import Verdict
     from pointsman._plan import Sample
-    from pointsman.backends.processes import ProcessRun
-    from pointsman.backends.threads import ThreadRun
 
 # Seconds of work below which nothing can be gained by going elsewhere: two threads cost that much to start.
 _TRIFLE = 0.5e-3
@@ -207,8 +211,6 @@ class Run:
         If they agree the run goes on with the better figures. If not, what it has not begun is put back, and the plan
         for that is returned.
         """
-        from pointsman.backends.threads import ThreadRun
-
         plan, left = self.plan, early.growable()
         if plan is None or self._meter is None or not self._meter.calls:
             return None
@@ -461,8 +463,6 @@ class Run:
         return plan
 
     def _judge(self) -> None:
-        from pointsman._meaning import judge
-
         # One input says more of what the function does to it than its code does.
         sample = self._arguments[:1]
         verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
@@ -477,8 +477,6 @@ class Run:
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
         """Make the run of a plan that is not inline."""
         if plan.backend == "threads":
-            from pointsman.backends.threads import ThreadRun
-
             run = ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
             meter = self._meter
             if meter is not None and meter.spinners.are_there and meter.held < _BUSY * meter.wall:
@@ -493,8 +491,6 @@ class Run:
             from pointsman.backends.interpreters import InterpreterRun
 
             return InterpreterRun(self.job, plan, self._mean(), self._base(), self._arguments[:1])
-        from pointsman.backends.processes import ProcessRun
-
         return ProcessRun(self.job, plan, self._mean(), self._base())
 
     def _base(self) -> int:

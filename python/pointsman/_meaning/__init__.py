@@ -23,6 +23,10 @@ import weakref
 from types import MethodType
 from typing import TYPE_CHECKING
 
+from ._entry import Judgement
+from ._frames import still_holds
+from ._names import name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -93,15 +97,11 @@ def judge(func: Callable[..., Any], samples: tuple[object, ...] = ()) -> Verdict
         if _PLAIN.issuperset(kinds):
             _keep(key, owners, kinds, verdict, rests_on)
     except Exception as error:  # noqa: BLE001 - I1 and I2
-        from ._names import name_of
-
         return Verdict((f"`{name_of(func)}` cannot be read: {str(error) or type(error).__name__}",))
     return verdict
 
 
 def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest]]:
-    from ._entry import Judgement
-
     walk = Judgement(samples)
     walk.judge(func)
     return Verdict(tuple(walk.reasons), tuple(walk.hints)), walk.rests_on
@@ -115,8 +115,6 @@ def _recall(key: tuple[int, ...], owners: tuple[object, ...], kinds: tuple[type,
     found = kept[1].get(kinds)
     if found is None:
         return None
-    from ._frames import still_holds
-
     return found[0] if all(map(still_holds, found[1])) else None
 
 
