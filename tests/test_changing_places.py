@@ -16,8 +16,8 @@ from functions import PATIENCE
 from pointsman import _default, _pilot
 from pointsman._edition import INTERPRETERS
 from pointsman._engine import Run
-from pointsman._forks import fork_safe_lock
 from pointsman._job import Job
+from pointsman._locks import fork_safe_lock
 from pointsman._measure import Meter
 from pointsman._plan import Candidate, Plan
 from pointsman._standard_job import StandardJob

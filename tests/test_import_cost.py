@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+import pointsman
+
 DEAR = [
     "ast",
     "asyncio",
@@ -85,3 +87,12 @@ def test_importing_the_package_writes_nothing(imported):
 def test_importing_the_package_loads_few_modules(imported):
     # concurrent.futures with threading and logging is about 40 modules on an empty interpreter.
     assert len(imported["modules"]) < 60
+
+
+def test_the_program_of_workers_loads_nothing_that_takes_longer_than_the_rest():
+    package = os.path.dirname(os.path.dirname(pointsman.__file__))
+    script = f"import sys; sys.path.insert(0, {package!r}); import pointsman._worker; print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-P", "-S", "-c", script], capture_output=True, text=True, check=True)
+
+    assert not {"contextlib", "enum", "re", "threading", "typing", "weakref"} & set(loaded.stdout.split())

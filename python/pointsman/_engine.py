@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _plain, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
-from pointsman._forks import fork_safe_lock
 from pointsman._job import CLUSTERS
+from pointsman._locks import fork_safe_lock
 from pointsman._machine import facts
 from pointsman._meaning import judge
 from pointsman._measure import Meter

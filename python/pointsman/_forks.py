@@ -6,10 +6,9 @@ Does not know who asks.
 from __future__ import annotations
 
 import os
-import threading
-import weakref
-from typing import TYPE_CHECKING, Any
 
+# Workers load this before a program's first result: what `typing` and `threading` bring takes longer than all else.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,22 +20,3 @@ def at_fork(after_in_child: Callable[[], object], before: Callable[[], object] |
     os.register_at_fork(after_in_child=after_in_child)
     if before is not None:
         os.register_at_fork(before=before)
-
-
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def fork_safe_lock() -> Any:
-    """Return a `threading.Lock` that is free in a forked child, whoever held it: that thread does not exist there."""
-    lock = threading.Lock()
-    _locks.add(lock)
-    return lock
-
-
-def _free() -> None:
-    for lock in list(_locks):
-        # As the standard library does with locks of its own.
-        lock._at_fork_reinit()  # noqa: SLF001 - there is no public way
-
-
-at_fork(_free)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native, _pilot, _plain, _pool
 from pointsman._errors import CannotTravelError
-from pointsman._forks import fork_safe_lock
+from pointsman._locks import fork_safe_lock
 from pointsman.backends.inline import run_batch
 
 if TYPE_CHECKING:
