@@ -16,6 +16,7 @@ mod chunk;
 mod clock;
 mod codec;
 mod context;
+mod counters;
 mod courtesy;
 mod death;
 mod descriptor;

@@ -217,7 +217,7 @@ impl MapJob {
     /// Runs calls that are more urgent than those of a map.
     fn let_pass(&self, py: Python<'_>) {
         while let Some(job) = self.pool.queue.try_take_before(Priority::Normal) {
-            self.pool.run(py, job, Instant::now(), &mut Spare::default());
+            self.pool.run(py, job, Instant::now(), &self.pool.counters.desk(), &mut Spare::default());
         }
     }
 

@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 use crate::calling::Inputs;
 use crate::cell::{Cell, Outcome, Stage};
 use crate::context::Spare;
+use crate::counters::Desk;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::instance;
@@ -54,14 +55,14 @@ pub(crate) struct ThreadCall {
 
 impl ThreadCall {
     pub(crate) fn new(pool: Arc<Shared>, inputs: Inputs, on_caller: bool) -> Self {
-        pool.counters.pending.fetch_add(1, Ordering::Relaxed);
+        pool.counters.submitted();
         let (runner, loans) = (AtomicUsize::new(0), Loans::default());
         Self { cell: Cell::holding(inputs), pool, on_caller, runner, loans, posted: trace::posted() }
     }
 
     /// Runs the call of `future` unless it was cancelled or somebody else runs it. It began at `began`; returns when it
     /// ended.
-    pub(crate) fn run(future: &Bound<'_, FutureCore>, began: Instant, spare: &mut Spare) -> Instant {
+    pub(crate) fn run(future: &Bound<'_, FutureCore>, began: Instant, desk: &Desk<'_>, spare: &mut Spare) -> Instant {
         let py = future.py();
         let ours = future.get().thread_call().and_then(|call| Some((call, call.cell.begin_with_inputs()?)));
         let Some((this, inputs)) = ours else {
@@ -69,10 +70,7 @@ impl ThreadCall {
         };
         // Relaxed: who reads it a moment too early takes the call for one that any worker may run.
         this.runner.store(patience::here(), Ordering::Relaxed);
-        let counters = &this.pool.counters;
-        // Relaxed throughout: counters publish nothing but themselves; the cell's Release store orders them (C3).
-        counters.pending.fetch_sub(1, Ordering::Relaxed);
-        counters.running.fetch_add(1, Ordering::Relaxed);
+        desk.begun();
         // The worker turns to a call and begins it at one moment: its arguments are there.
         let watched = trace::on().then(|| trace::begin(py, true));
         let result = inputs.context.run_with(py, spare, || inputs.call.make(py));
@@ -85,21 +83,20 @@ impl ThreadCall {
             trace::record(trace::Event { ending, posted: this.posted, ..call });
         }
         let ended = Instant::now();
-        this.pool.spent(ended.saturating_duration_since(began));
-        counters.running.fetch_sub(1, Ordering::Relaxed);
-        let (outcome, counter) = match result {
+        desk.spent(ended.saturating_duration_since(began));
+        desk.ended(result.is_ok());
+        let outcome = match result {
             Ok(value) => {
                 if instance::may_refer(value.bind(py)) {
                     instance::show(future);
                 }
-                (Outcome::Value(value), &counters.completed)
+                Outcome::Value(value)
             }
             Err(error) => {
                 instance::show(future);
-                (Outcome::Raised(error.into_value(py).into_any()), &counters.failed)
+                Outcome::Raised(error.into_value(py).into_any())
             }
         };
-        counter.fetch_add(1, Ordering::Relaxed);
         // Before whoever waits for the outcome goes on: it may look whether the arguments are gone.
         drop(inputs);
         let (_, watchers) = this.cell.settle(outcome);
@@ -152,7 +149,7 @@ impl ThreadCall {
         let Ok(watchers) = self.cell.cancel_pending() else {
             return false;
         };
-        self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
+        self.pool.counters.withdrawn();
         self.tell(py, &watchers);
         true
     }
@@ -242,7 +239,8 @@ impl Origin for ThreadCall {
         // Whoever gives a time limit wants to go on when it is over, which it cannot in the middle of a call.
         let own = deadline.is_none() && (1..MAX_DEPTH).contains(&depth) && self.pool.worker_here().is_some();
         if (self.on_caller || own) && self.cell.stage() == Stage::Pending {
-            thread_pool::serving(&self.pool, None, || Self::run(future, Instant::now(), &mut Spare::default()));
+            let desk = self.pool.counters.desk();
+            thread_pool::serving(&self.pool, None, || Self::run(future, Instant::now(), &desk, &mut Spare::default()));
             if self.cell.is_settled() {
                 return Ok(true);
             }
@@ -267,8 +265,9 @@ impl Origin for ThreadCall {
 
     fn fail(&self, py: Python<'_>, error: Py<PyAny>) -> bool {
         if let Some(inputs) = self.cell.begin_with_inputs() {
-            self.pool.counters.pending.fetch_sub(1, Ordering::Relaxed);
-            self.pool.counters.failed.fetch_add(1, Ordering::Relaxed);
+            let desk = self.pool.counters.desk();
+            desk.begun();
+            desk.ended(false);
             drop(inputs);
         }
         let (first, watchers) = self.cell.settle(Outcome::Raised(error));

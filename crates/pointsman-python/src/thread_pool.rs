@@ -13,7 +13,7 @@
 //! - T2. A worker stays attached to the interpreter while there are jobs, and has let go of it while it waits for one.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use crate::calling::{self, Call, Inputs};
 use crate::cell::Stage;
 use crate::clock;
 use crate::context::{Context, Spare};
+use crate::counters::{Counters, Desk};
 use crate::ending::{self, detached};
 use crate::future::{self, FutureCore};
 use crate::growth::{Growth, LOOK_EVERY, Look};
@@ -50,17 +51,6 @@ pub(crate) enum Job {
     Call(Py<FutureCore>),
     Share(Box<(Py<SharedJob>, Context)>),
     Map(Py<MapJob>),
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) pending: AtomicI64,
-    pub(crate) running: AtomicI64,
-    pub(crate) completed: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    nanoseconds: AtomicU64,
-    /// A moving mean of the calls' durations, in nanoseconds.
-    pub(crate) mean: AtomicU64,
 }
 
 pub(crate) struct Shared {
@@ -107,15 +97,6 @@ impl Shared {
     /// This thread's number among the workers of this pool, if it is one.
     pub(crate) fn worker_here(self: &Arc<Self>) -> Option<usize> {
         serving::worker_of(self)
-    }
-
-    /// Notes that a call has run for `time`.
-    pub(crate) fn spent(&self, time: Duration) {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.counters.nanoseconds.fetch_add(time, Ordering::Relaxed);
-        let mean = self.counters.mean.load(Ordering::Relaxed);
-        // Relaxed: a lost update matters little to a mean.
-        self.counters.mean.store(mean - mean / 8 + time / 8, Ordering::Relaxed);
     }
 
     /// Starts one more thread, whose place in the queue's count is taken already.
@@ -246,10 +227,7 @@ impl Shared {
         let mut maps = self.maps();
         let at = maps.iter().position(|other| other.is(map));
         let gone = at.map(|at| maps.swap_remove(at));
-        self.counters.completed.fetch_add(figures.completed, Ordering::Relaxed);
-        self.counters.failed.fetch_add(figures.failed, Ordering::Relaxed);
-        let spent = u64::try_from(figures.spent.as_nanos()).unwrap_or(u64::MAX);
-        self.counters.nanoseconds.fetch_add(spent, Ordering::Relaxed);
+        self.counters.add(&figures);
         drop(maps);
         if let Some(gone) = gone {
             gone.drop_ref(py);
@@ -258,15 +236,8 @@ impl Shared {
 
     /// What there is to say of all calls.
     fn figures(&self) -> Figures {
-        let counters = &self.counters;
         let maps = self.maps();
-        let mut sum = Figures {
-            queued: usize::try_from(counters.pending.load(Ordering::Relaxed)).unwrap_or(0),
-            running: usize::try_from(counters.running.load(Ordering::Relaxed)).unwrap_or(0),
-            completed: counters.completed.load(Ordering::Relaxed),
-            failed: counters.failed.load(Ordering::Relaxed),
-            spent: Duration::from_nanos(counters.nanoseconds.load(Ordering::Relaxed)),
-        };
+        let mut sum = self.counters.figures();
         for map in maps.iter() {
             let one = map.get().figures();
             sum.queued += one.queued;
@@ -279,9 +250,9 @@ impl Shared {
     }
 
     /// Runs a job that is begun at `now`; returns when it ended.
-    pub(crate) fn run(&self, py: Python<'_>, job: Job, now: Instant, spare: &mut Spare) -> Instant {
+    pub(crate) fn run(&self, py: Python<'_>, job: Job, now: Instant, desk: &Desk<'_>, spare: &mut Spare) -> Instant {
         match job {
-            Job::Call(call) => return ThreadCall::run(call.bind(py), now, spare),
+            Job::Call(call) => return ThreadCall::run(call.bind(py), now, desk, spare),
             Job::Map(map) => {
                 let served = MapJob::serve_until_left(&map, py);
                 if let Err(error) = served {
@@ -336,7 +307,7 @@ impl Shared {
 
     fn serve(self: &Arc<Self>, py: Python<'_>, worker: usize, patience: Duration) -> bool {
         let mut now = Instant::now();
-        let mut spare = Spare::default();
+        let (desk, mut spare) = (self.counters.workers_desk(), Spare::default());
         loop {
             let job = match self.queue.take_or_search(worker) {
                 Some(job) => job,
@@ -350,7 +321,7 @@ impl Shared {
                     (Taken::Closed, _) => return false,
                 },
             };
-            now = self.run(py, job, now, &mut spare);
+            now = self.run(py, job, now, &desk, &mut spare);
             self.look(py, now);
         }
     }
