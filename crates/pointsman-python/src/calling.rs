@@ -9,7 +9,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyFrame, PyTuple};
 
 use crate::context::Context;
 use crate::once::name;
@@ -118,6 +118,15 @@ pub(crate) fn code_of<'py>(function: &Bound<'py, PyAny>) -> Option<Bound<'py, Py
     let code = unsafe { ffi::PyFunction_GetCode(function.as_ptr()) };
     // SAFETY: the function holds its code, and is alive.
     unsafe { Bound::from_borrowed_ptr_or_opt(function.py(), code) }
+}
+
+/// The frame of the Python code that runs here.
+pub(crate) fn frame(py: Python<'_>) -> Option<Bound<'_, PyFrame>> {
+    // SAFETY: the thread is attached.
+    let frame = unsafe { ffi::PyEval_GetFrame() };
+    // SAFETY: the reference is borrowed from the thread, which runs that frame; null without one.
+    let frame = unsafe { Bound::from_borrowed_ptr_or_opt(py, frame.cast()) };
+    frame.and_then(|frame| frame.cast_into().ok())
 }
 
 /// Whether calls of this code are no coroutines.

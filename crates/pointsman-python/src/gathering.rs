@@ -13,14 +13,15 @@
 //! - J1. Whoever asks is known by its code, and so is the callback of `gather`; where either is not as expected, ours is no
 //!   such future, and `gather` makes tasks.
 //! - J2. The callback of `gather` is called on the loop's thread, and not before `gather` has returned.
-//! - J3. The loop is looked up once for each future: `gather` asks whether it is one, for its loop, and leaves its callback,
-//!   without anybody else's code in between. (Before CPython 3.14 each look-up is a system call.)
+//! - J3. The loop is looked up once for each call of `gather`, which is known by its frame: it asks whether a future is one,
+//!   for its loop, and leaves its callback, for one future after the other. (Before CPython 3.14 each look-up is a system
+//!   call.) The frame is kept until the first of the futures wakes the loop.
 
 use std::cell::RefCell;
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
-use pyo3::types::{PyFrame, PyFrameMethods, PyTuple};
+use pyo3::types::{PyFrameMethods, PyTuple};
 
 use crate::bridge;
 use crate::calling;
@@ -29,11 +30,17 @@ use crate::once::{Once, name};
 use crate::port::{self, Port};
 
 static GATHER: Once<Option<Gather>> = Once::new();
-static CURRENT_FRAME: Once<Py<PyAny>> = Once::new();
+
+/// What `gather` has asked for last.
+struct Asked {
+    /// The future, by its address; nought once it has left its callback with it.
+    future: usize,
+    frame: Py<PyAny>,
+    event_loop: Py<PyAny>,
+}
 
 thread_local! {
-    /// The future that `gather` has asked for last, by its address, and the loop that ran.
-    static ASKED: RefCell<Option<(usize, Py<PyAny>)>> = const { RefCell::new(None) };
+    static ASKED: RefCell<Option<Asked>> = const { RefCell::new(None) };
 }
 
 /// The code of `asyncio.gather`, and of the callback that it leaves with what it waits for.
@@ -61,26 +68,38 @@ fn find(py: Python<'_>) -> PyResult<Option<Gather>> {
 /// Whether it is `gather` that asks for this future, through `ensure_future` and `isfuture`, in a running loop (J1).
 pub(crate) fn asks(future: &Bound<'_, FutureCore>) -> PyResult<bool> {
     let py = future.py();
-    let Some(event_loop) = bridge::running_loop(py)?.filter(|_| !ends_with_stop_iteration(future)) else {
-        return Ok(false);
-    };
-    let frame = CURRENT_FRAME.import(py, "sys", "_getframe")?.call0()?;
-    let asking = frame.cast::<PyFrame>()?.outer().and_then(|frame| frame.outer());
-    let Some(asking) = asking else { return Ok(false) };
-    let asks = gather(py).is_some_and(|gather| gather.code.is(asking.code()));
+    let frame = calling::frame(py).and_then(|frame| frame.outer()).and_then(|frame| frame.outer());
+    let asking = frame.filter(|frame| gather(py).is_some_and(|gather| gather.code.is(frame.code())));
+    let Some(frame) = asking.filter(|_| !ends_with_stop_iteration(future)) else { return Ok(false) };
+    let name = future.as_ptr().addr();
+    let known = ASKED.with_borrow_mut(|asked| {
+        let asked = asked.as_mut().filter(|asked| asked.frame.is(&frame));
+        asked.map(|asked| asked.future = name).is_some()
+    });
+    if known {
+        return Ok(true);
+    }
+    let Some(event_loop) = bridge::running_loop(py)? else { return Ok(false) };
     // One that is done gets no callback, which would take this away again.
-    if asks && !FutureCore::is_settled(future) {
-        let before = ASKED.with_borrow_mut(|asked| asked.replace((future.as_ptr().addr(), event_loop.unbind())));
+    if !FutureCore::is_settled(future) {
+        let asked = Asked { future: name, frame: frame.into_any().unbind(), event_loop: event_loop.unbind() };
+        let before = ASKED.with_borrow_mut(|known| known.replace(asked));
         drop(before);
     }
-    Ok(asks)
+    Ok(true)
+}
+
+/// Forgets the frame of `gather`, which has returned by now.
+fn forget() {
+    let asked = ASKED.with_borrow_mut(Option::take);
+    drop(asked);
 }
 
 /// The loop that runs here, for `gather`, which has just asked for this future, and for others who read it.
 pub(crate) fn running_loop<'py>(future: &Bound<'py, FutureCore>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let (py, name) = (future.py(), future.as_ptr().addr());
     let known = ASKED.with_borrow(|asked| {
-        asked.as_ref().filter(|(future, _)| *future == name).map(|(_, event_loop)| event_loop.clone_ref(py))
+        asked.as_ref().filter(|asked| asked.future == name).map(|asked| asked.event_loop.clone_ref(py))
     });
     known.map_or_else(|| bridge::running_loop(py), |known| Ok(Some(known.into_bound(py))))
 }
@@ -113,9 +132,8 @@ impl Gathered {
     pub(crate) fn watch(future: &Bound<'_, FutureCore>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = future.py();
         let event_loop = running_loop(future)?;
-        // `gather` has what it wanted to know: the next time there may be another loop (J3).
-        let asked = ASKED.with_borrow_mut(Option::take);
-        drop(asked);
+        // `gather` has what it wanted to know of this one: who asks the next time may be another.
+        ASKED.with_borrow_mut(|asked| asked.as_mut().map(|asked| asked.future = 0));
         let Some(event_loop) = event_loop else {
             return callback.call1((future,)).map(drop);
         };
@@ -139,6 +157,7 @@ impl Gathered {
 
     /// Tells `gather`, on the loop's thread.
     pub(crate) fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        forget();
         let future = self.future.bind(py);
         let done: Bound<'_, PyAny> = match FutureCore::outcome_for_loop(future) {
             // No future of a loop takes it: another stands in for ours.
