@@ -552,3 +552,16 @@ def test_a_forked_child_can_use_the_executors_of_its_parent():
 
         assert os.waitstatus_to_exitcode(status) == 0
         assert executor.submit(functions.square, 5).result() == 25
+
+
+def test_the_time_of_calls_that_run_elsewhere_is_counted():
+    async def pause():
+        await asyncio.sleep(0.02)
+
+    with pointsman.Executor(2) as executor:
+        executor.submit(pause).result(functions.PATIENCE)
+        assert wait_until(lambda: executor.get_stats().total_execution_time >= 0.02)
+        before = executor.get_stats().total_execution_time
+        # In a process, where it can be stopped.
+        executor.options(timeout=functions.PATIENCE).submit(functions.nap, 1).result(functions.PATIENCE)
+        assert wait_until(lambda: executor.get_stats().total_execution_time >= before + 0.004)

@@ -25,6 +25,13 @@ class AsyncCalls:
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self._stream: Stream | None = None
+        # Seconds of calls on loops that are no more.
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from beginning to end, of the calls that have ended."""
+        return self._before + (0.0 if self._stream is None else self._stream.seconds)
 
     def running(self) -> int:
         """Calls that have begun and not ended."""
@@ -37,6 +44,7 @@ class AsyncCalls:
         loop = background()
         stream = self._stream
         if stream is None or stream.loop is not loop:
+            self._before = self.seconds
             stream = self._stream = Stream(loop, self._limit)
         future: Future[Any] = Future()
         call = Call(partial(function, *args, **kwargs), partial(_tell, future), copy_context())

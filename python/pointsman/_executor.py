@@ -177,6 +177,8 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         # Calls that went to the program's processes or loop, for `shutdown` to wait for; and those dropped when done.
         self._elsewhere: list[Any] = []
         self._dropped = [0, 0]
+        # Of calls in the program's worker processes, which others use, too.
+        self._spent = _native.Spent()
 
     def _default_workers(self) -> int:
         cores = max(1, round(facts().cores))
@@ -364,7 +366,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         """Run a call in the program's worker processes."""
         cores = facts().cores
         pool = _default.processes(max(1, round(cores)), 1, cores)
-        future = pool.native.submit(fn, args, kwargs, rank, terms)
+        future = pool.native.submit(fn, args, kwargs, rank, terms, self._spent)
         self._remember(future)
         return future  # type: ignore[return-value]
 
@@ -492,7 +494,8 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         """Return the figures of this moment.
 
         `active_threads` (workers that are alive), `idle_threads`, `queued_tasks`, `running_tasks`, `completed_tasks`,
-        `failed_tasks`, and `total_execution_time` (seconds that calls have run). A call is counted as completed or
+        `failed_tasks`, and `total_execution_time` (seconds that calls have run; of a coroutine, from its
+        beginning to its end). A call is counted as completed or
         failed before its future says that it is done.
         """
         from pointsman._plan import Record
@@ -510,7 +513,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         with self._lock:
             futures, (done, raised) = list(self._elsewhere), self._dropped
         waiting, elsewhere = sum(not future.running() for future in futures), len(futures)
+        seconds += self._spent.seconds
         if self._coroutines is not None:
+            seconds += self._coroutines.seconds
             # Their futures stay pending, since they can be cancelled at any time.
             waiting -= min(waiting, self._coroutines.running())
         return Record(

@@ -29,6 +29,7 @@ __all__ = [
     "Sample",
     "SharedBuffer",
     "SharedJob",
+    "Spent",
     "Terms",
     "ThreadPool",
     "Timed",
@@ -196,6 +197,7 @@ class ProcessPool:
         kwargs: dict[str, Any] | None = None,
         priority: int = 2,
         terms: Terms | None = None,
+        spent: Spent | None = None,
     ) -> FutureCore: ...
     def collect(self, seconds: float) -> None: ...
     def shutdown(self, kill: bool) -> None: ...
@@ -241,6 +243,12 @@ class ProcessMap:
     def wait(self, seconds: float | None = None) -> bool: ...
     def stop(self) -> None: ...
     def left(self) -> int: ...
+
+@final
+class Spent:
+    def __new__(cls) -> Spent: ...
+    @property
+    def seconds(self) -> float: ...
 
 @final
 class Terms:

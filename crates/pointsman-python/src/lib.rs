@@ -84,6 +84,8 @@ mod _native {
     #[pymodule_export]
     use crate::probe::{Probe, Sample, probe_method};
     #[pymodule_export]
+    use crate::process_call::Spent;
+    #[pymodule_export]
     use crate::process_job::ProcessJob;
     #[pymodule_export]
     use crate::process_map::ProcessMap;

@@ -26,6 +26,25 @@ use crate::trace::Following;
 /// The wait with the GIL is all spin: its deadline is the limit.
 const LONGEST: Duration = Duration::from_secs(1);
 
+/// Adds up the seconds that the calls of one submitter have run, in a pool that others use, too.
+#[pyclass(module = "pointsman._native", frozen)]
+#[derive(Default)]
+pub(crate) struct Spent(Arc<AtomicU64>);
+
+#[pymethods]
+impl Spent {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Those of the calls that have ended.
+    #[getter]
+    fn seconds(&self) -> f64 {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed)).as_secs_f64()
+    }
+}
+
 /// See the module's header. The host and the call's future share it.
 pub(crate) struct ProcessCall {
     cell: Cell,
@@ -37,12 +56,14 @@ pub(crate) struct ProcessCall {
     counted: AtomicBool,
     /// Whether a cancel stops the call though it runs.
     kill_on_cancel: bool,
+    /// Where its time is added up, if not with the pool's alone.
+    spent: Option<Arc<AtomicU64>>,
     /// What traces it, if anybody does.
     followed: Option<Box<Mutex<Following>>>,
 }
 
 impl ProcessCall {
-    pub(crate) fn new(pool: Arc<Pool>, function: Arc<Function>, kill_on_cancel: bool) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, function: Arc<Function>, kill_on_cancel: bool, spent: Option<&Spent>) -> Self {
         let followed = Following::new(&function.name, 0, None).map(|followed| Box::new(Mutex::new(followed)));
         Self {
             cell: Cell::new(),
@@ -51,6 +72,7 @@ impl ProcessCall {
             task: AtomicU64::new(0),
             counted: AtomicBool::new(false),
             kill_on_cancel,
+            spent: spent.map(|spent| spent.0.clone()),
             followed,
         }
     }
@@ -119,6 +141,9 @@ impl Sink for ProcessCall {
         self.follow(Following::finish);
         // Relaxed: a statistic.
         self.pool.common.nanoseconds.fetch_add(usage.wall_ns, Ordering::Relaxed);
+        if let Some(spent) = &self.spent {
+            spent.fetch_add(usage.wall_ns, Ordering::Relaxed);
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
 use crate::pressure::Pressure;
-use crate::process_call::ProcessCall;
+use crate::process_call::{ProcessCall, Spent};
 use crate::process_common::Common;
 use crate::sizes::{sizes, too_little};
 use crate::terms::{self, Terms};
@@ -240,7 +240,7 @@ impl ProcessPool {
         let Some(known) = self.pool.known(function) else { return Ok(None) };
         let py = function.py();
         self.pool.check(py, &|| known.name.clone())?;
-        self.send(py, known, Arguments::Items(items), NORMAL, None).map(Some)
+        self.send(py, known, Arguments::Items(items), NORMAL, None, None).map(Some)
     }
 
     fn send<'py>(
@@ -250,6 +250,7 @@ impl ProcessPool {
         arguments: Arguments<'_, 'py>,
         priority: u8,
         terms: Option<&Bound<'py, Terms>>,
+        spent: Option<&Spent>,
     ) -> PyResult<Bound<'py, FutureCore>> {
         let host = &self.pool.host;
         self.pool.wait_for_room(py)?;
@@ -272,7 +273,7 @@ impl ProcessPool {
             trace::transfer(py, trace::Kind::Send, trace::name(&function.name), 0, began, payload.len());
         }
         let kill_on_cancel = terms.is_some_and(|terms| terms.get().kill_on_cancel);
-        let call = Arc::new(ProcessCall::new(self.pool.clone(), function, kill_on_cancel));
+        let call = Arc::new(ProcessCall::new(self.pool.clone(), function, kill_on_cancel, spent));
         call.is_sent(host.submit(spec, call.clone()));
         if payload.capacity() <= MOST_SCRATCH {
             SCRATCH.set(payload);
@@ -369,8 +370,9 @@ impl ProcessPool {
         Ok(u64::from(self.pool.host.add_process(lanes)?.0))
     }
 
-    /// Queues a call and returns its future.
-    #[pyo3(signature = (function, args, kwargs=None, priority=2, terms=None))]
+    /// Queues a call and returns its future; its seconds are added to `spent`, too.
+    #[expect(clippy::too_many_arguments, reason = "each is one of the method's own")]
+    #[pyo3(signature = (function, args, kwargs=None, priority=2, terms=None, spent=None))]
     fn submit<'py>(
         &self,
         py: Python<'py>,
@@ -379,10 +381,11 @@ impl ProcessPool {
         kwargs: Option<&Bound<'py, PyDict>>,
         priority: u8,
         terms: Option<&Bound<'py, Terms>>,
+        spent: Option<&Bound<'py, Spent>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
         self.pool.check(py, &|| future::name_of(function))?;
         let known = self.pool.function(function)?;
-        self.send(py, known, Arguments::Packed(args, kwargs), priority, terms)
+        self.send(py, known, Arguments::Packed(args, kwargs), priority, terms, spent.map(Bound::get))
     }
 
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.

@@ -157,6 +157,8 @@ class Stream:
         # Calls that wait for other calls of ours have given their place away.
         self.away: int = 0
         self.finished: int = 0
+        # From beginning to end, of the calls that have ended.
+        self.seconds: float = 0.0
         # Whether calls are begun one in each turn of the loop, so that somebody can look in between.
         self.one_by_one = False
         self._watched: asyncio.TimerHandle | None = None
@@ -215,7 +217,9 @@ class Stream:
         task = call.task
         if task is not None:
             _calls.pop(task, None)
-        self.climb.finished(perf_counter())
+        now = perf_counter()
+        self.seconds += now - call.began
+        self.climb.finished(now)
         if call.label is not None:
             call.label.end(task)
         call.tell(task, None)
