@@ -354,3 +354,34 @@ def test_arguments_are_let_go_of_when_the_call_has_ended(threads):
     assert future.result() == 6
     del arguments
     assert [reference() for reference in seen] == [None] * 6
+
+
+def test_a_gather_that_nobody_awaits_leaves_nothing_to_the_next(threads, gate):
+    class Large:
+        pass
+
+    kept = []
+    done = threads.submit(int, "1")
+    done.result(functions.PATIENCE)
+    slow = threads.submit(gate.wait, functions.PATIENCE)
+
+    def helper():
+        local = Large()
+        kept.append(weakref.ref(local))
+        return asyncio.gather(slow, done)
+
+    async def drop():
+        helper()
+        await asyncio.sleep(0)
+
+    async def both(*futures):
+        return await asyncio.gather(*futures)
+
+    asyncio.run(drop())
+    gc.collect()
+    alive = kept[0]() is not None
+    after = threads.submit(functions.nap, 1)
+    gathered = asyncio.run(both(done, after)), asyncio.run(both(done))
+
+    assert not alive
+    assert gathered == ([1, 1], [1])

@@ -3,8 +3,11 @@
 What it does not know: how the worker is told.
 """
 
+import asyncio
 import itertools
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -72,4 +75,75 @@ def test_what_is_closed_again_and_again_as_its_calls_end_leaves_the_program_aliv
         some = list(itertools.islice(results, 1 + number % 7))
         assert some == [place * place for place in range(len(some))]
         results.close()
+    _cluster.close_shared()
+
+
+def test_a_program_ends_though_a_job_of_its_own_is_not_finished(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pointsman\n"
+        "def nap(seconds):\n"
+        "    import time\n"
+        "    time.sleep(seconds)\n"
+        "    return seconds\n"
+        "results = pointsman.map(nap, [0.01] * 200, backend='ray', max_workers=2, chunksize=1)\n"
+        "print(next(results))\n"
+    )
+
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=100, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "0.01\n"), done.stderr
+
+
+def test_a_gather_may_give_up_on_a_call_that_runs(tmp_path):
+    path = str(tmp_path / "go")
+
+    async def give_up(future):
+        await asyncio.wait_for(asyncio.gather(future), 0.5)
+
+    with pointsman.Executor(2, backend="ray") as executor:
+        future = executor.submit(wait_for, path)
+        while not os.path.exists(path + ".begun"):
+            time.sleep(0.01)
+        with pytest.raises(asyncio.TimeoutError):
+            asyncio.run(give_up(future))
+        assert future.cancelled()
+        open(path, "w").close()
+        assert executor.submit(square, 3).result(60) == 9
+    _cluster.close_shared()
+
+
+def wait_for_signal():
+    import ray
+
+    return ray.get(ray.get_actor("signal").wait.remote())
+
+
+def send_signal():
+    import ray
+
+    ray.get(ray.get_actor("signal").send.remote())
+    return "sent"
+
+
+def test_a_call_that_waits_in_ray_for_another_makes_room_for_it():
+    import ray
+
+    class Signal:
+        def __init__(self):
+            self.event = asyncio.Event()
+
+        async def send(self):
+            self.event.set()
+
+        async def wait(self):
+            await self.event.wait()
+            return "heard"
+
+    with pointsman.Executor(1, backend="ray") as executor:
+        signal = ray.remote(Signal).options(name="signal", num_cpus=0).remote()
+        first, second = executor.submit(wait_for_signal), executor.submit(send_signal)
+
+        assert (first.result(100), second.result(100)) == ("heard", "sent")
+        del signal
     _cluster.close_shared()

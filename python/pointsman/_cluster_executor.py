@@ -7,7 +7,7 @@ Invariants:
     X2. No lock is held while a future is settled: whoever waits for it may call in here.
     X3. Where the engine takes no call back, it has few at a time, whose futures say that they run; the others wait
         here, and are begun if nobody has cancelled them by then.
-    X4. Nothing is sent from a thread of the engine, which may be the one that sends.
+    X4. What has waited here is not sent from a thread of the engine, which may be the one that sends.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ T = TypeVar("T")
 # Seconds of a call from which on a lane of an engine that takes nothing back is given the next when it ends: until then
 # that can be cancelled. Arbitrary: a hundred times what it takes to hand one over.
 _LONG = 0.1
-# Calls for each lane, if they are shorter.
+# Calls for each lane, if they are shorter, or if the cluster may grow where more wait.
 _AHEAD = 4
+# Seconds without room after which the engine is asked whether it has some: a call may wait for one that waits here.
+_PAUSE = 1.0
 
 
 class ClusterExecutor(Executor):
@@ -152,39 +154,52 @@ class ClusterExecutor(Executor):
         self._hand_over()
         return future
 
-    def _hand_over(self) -> None:
-        """Give the engine what waits here, as far as it shall have it (X3); the rest is left to a thread."""
-        while (flight := self._next()) is not None:
+    def _hand_over(self, beyond: int = 0) -> None:
+        """Give the engine what waits here, as far as it shall have it, or so many; the rest is left to a thread."""
+        while (flight := self._next(anyway=beyond > 0)) is not None:
+            beyond -= 1
             try:
                 self._cluster.check()
                 flight.begin()
-            except Exception as error:  # noqa: BLE001 - it is the call's
+            except BaseException as error:
+                # It is the call's, and a Ctrl-C this thread's as well.
                 self.left(flight)
                 flight.fail(error)
+                if not isinstance(error, Exception):
+                    raise
+        self._have_fed()
+
+    def _have_fed(self) -> None:
+        """Leave what waits to a thread, if it is not by now."""
         with self._changed:
             if not self._waiting or self._feeding:
                 return
             self._feeding = True
-        threading.Thread(target=self._feed, name=f"pointsman-{self._backend}-feeder", daemon=True).start()
+        name = f"pointsman-{self._backend}-feeder"
+        try:
+            threading.Thread(target=self._feed, name=name, daemon=True).start()
+        except RuntimeError:
+            # No more threads now; perhaps when the next call has come back.
+            self._feeding = False
 
     def _feed(self) -> None:
         """Hand over what waits, until nothing does (X4)."""
         while True:
             with self._changed:
-                while self._waiting and not self._has_room():
-                    self._changed.wait()
+                came = not self._waiting or self._has_room() or self._changed.wait(_PAUSE)
                 if not self._waiting:
                     self._feeding = False
                     return
-            self._hand_over()
+            self._hand_over(0 if came else self._cluster.spare())
 
     def _has_room(self) -> bool:
-        ahead = _AHEAD if self._mean is not None and self._mean < _LONG else 1
+        short = self._mean is not None and self._mean < _LONG
+        ahead = _AHEAD if short or not self._cluster.is_local else 1
         return self._handed_over < ahead * self._cluster.lanes
 
-    def _next(self) -> _Flight | None:
+    def _next(self, *, anyway: bool) -> _Flight | None:
         with self._changed:
-            while self._waiting and self._has_room():
+            while self._waiting and (anyway or self._has_room()):
                 flight = self._waiting.popleft()
                 # What has been settled meanwhile was cancelled, or lost with the cluster.
                 if flight.future in self._pending and flight.future.set_running_or_notify_cancel():
@@ -200,6 +215,7 @@ class ClusterExecutor(Executor):
                 flight.handed_over = False
                 self._handed_over -= 1
                 self._changed.notify_all()
+        self._have_fed()
 
     def _submit_with(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any
@@ -349,6 +365,8 @@ class _Flight:
         future = self.future
         self.executor.left(self)
         if future.cancelled():
+            # Whoever gathers may give up on a call that runs.
+            self.executor.settle(future, lambda: None)
             return
         try:
             outcome = self.cluster.outcome(self.started, self.name)

@@ -443,7 +443,8 @@ class _Scanning:
     """What the interpreter's own scanner of JSON asks for."""
 
     strict = True
-    object_hook = object_pairs_hook = None
+    # The last came with CPython 3.15.
+    object_hook = object_pairs_hook = array_hook = None
     parse_float = parse_constant = float
     parse_int = int
 
@@ -456,7 +457,7 @@ def _from_json(text: str) -> Any:
         data, end = make_scanner(_Scanning)(text, 0)  # type: ignore[arg-type]
         if not text[end:].strip():
             return data
-    except (ImportError, StopIteration, SystemError, ValueError):
+    except (AttributeError, ImportError, StopIteration, SystemError, ValueError):
         # Up to CPython 3.11 an error within has no type until the package is loaded.
         pass
     import json

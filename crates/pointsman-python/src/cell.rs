@@ -202,12 +202,14 @@ impl Cell {
         self.stage.store(stage as u8, Ordering::Release);
         let audience = slot.audience.take();
         drop(slot);
+        let watchers = Audience::wake(audience);
         drop(before);
-        (true, Audience::wake(audience))
+        (true, watchers)
     }
 
-    /// Cancels a call that has not begun, and hands back the watchers that must be told.
-    pub(crate) fn cancel_pending(&self) -> Result<Vec<Py<PyAny>>, TooLate> {
+    /// Cancels a call that has not begun, and hands back the watchers that must be told, and the inputs, which are the
+    /// user's to drop.
+    pub(crate) fn cancel_pending(&self) -> Result<(Vec<Py<PyAny>>, Option<Inputs>), TooLate> {
         let mut slot = self.lock();
         // AcqRel: competes with `begin`; exactly one of the two wins.
         let won = self.stage.compare_exchange(
@@ -222,8 +224,11 @@ impl Cell {
         let before = std::mem::replace(&mut slot.content, Content::Outcome(Outcome::Cancelled));
         let audience = slot.audience.take();
         drop(slot);
-        drop(before);
-        Ok(Audience::wake(audience))
+        let inputs = match before {
+            Content::Inputs(inputs) => Some(inputs),
+            Content::Nothing | Content::Outcome(_) => None,
+        };
+        Ok((Audience::wake(audience), inputs))
     }
 
     /// Registers somebody to be told when the call settles. Gives it back when that has happened already.

@@ -9,6 +9,7 @@
 //! - K1. A worker's [`Ledger`] is written by that worker alone, so it takes no exchange, which costs more than the rest of
 //!   the bookkeeping; everybody may read it.
 //! - K2. A call is counted as submitted before it is queued, as begun before it runs, and as ended before it is settled.
+//!   A worker runs one at a time, whatever it notes while others look.
 //! - K3. What a worker has noted goes to the common ledger when it ends, under the lock that readers hold.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::map_job::Figures;
+
+/// Looks at a ledger that is written meanwhile, before one of them is taken as it is. Arbitrary.
+const LOOKS: usize = 8;
 
 /// What was noted of calls.
 #[derive(Default)]
@@ -44,8 +48,34 @@ pub(crate) struct Desk<'a> {
     own: Option<Arc<Ledger>>,
 }
 
-// Relaxed throughout: counters publish nothing but themselves; a cell's Release store orders them for whoever sees an
-// outcome.
+/// What a reader found in a ledger.
+struct Seen {
+    begun: u64,
+    completed: u64,
+    failed: u64,
+}
+
+impl Ledger {
+    /// What it says of one moment, if its worker writes seldom enough for that.
+    fn read(&self) -> Seen {
+        let ended = || (self.completed.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
+        let mut before = ended();
+        for _ in 0..LOOKS {
+            // Acquire, all of them: pairs with the Release stores of `note`, so that they are read in this order.
+            let begun = self.begun.load(Ordering::Acquire);
+            let after = ended();
+            if before == after {
+                return Seen { begun, completed: after.0, failed: after.1 };
+            }
+            before = after;
+        }
+        let begun = self.begun.load(Ordering::Acquire);
+        Seen { begun, completed: before.0, failed: before.1 }
+    }
+}
+
+// Where nothing else is said, Relaxed: counters publish nothing but themselves; a cell's Release store orders them for
+// whoever sees an outcome.
 impl Counters {
     fn workers(&self) -> MutexGuard<'_, Vec<Arc<Ledger>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,22 +116,22 @@ impl Counters {
     /// What there is to say of all calls.
     pub(crate) fn figures(&self) -> Figures {
         let workers = self.workers();
-        let all = || workers.iter().map(|ledger| &**ledger).chain([&self.common]);
-        let sum = |of: fn(&Ledger) -> &AtomicU64| all().map(|ledger| of(ledger).load(Ordering::Relaxed)).sum::<u64>();
-        // What comes first in a call's life is read last, so that no call has ended before it began.
-        let spent = sum(|ledger| &ledger.nanoseconds);
-        let (completed, failed) = (sum(|ledger| &ledger.completed), sum(|ledger| &ledger.failed));
-        let begun = sum(|ledger| &ledger.begun);
-        let withdrawn = self.withdrawn.load(Ordering::Relaxed);
-        let submitted = self.submitted.load(Ordering::Relaxed);
-        let count = |calls: u64| usize::try_from(calls).unwrap_or(usize::MAX);
-        Figures {
-            queued: count(submitted.saturating_sub(begun + withdrawn)),
-            running: count(begun.saturating_sub(completed + failed)),
-            completed,
-            failed,
-            spent: Duration::from_nanos(spent),
+        // First, so that no more calls seem to wait than do.
+        let submitted = self.submitted.load(Ordering::Acquire);
+        let (mut begun, mut running) = (0, 0);
+        let mut sum = Figures::default();
+        for (ledger, most) in workers.iter().map(|ledger| (&**ledger, 1)).chain([(&self.common, u64::MAX)]) {
+            let seen = ledger.read();
+            begun += seen.begun;
+            running += seen.begun.saturating_sub(seen.completed + seen.failed).min(most);
+            sum.completed += seen.completed;
+            sum.failed += seen.failed;
+            sum.spent += Duration::from_nanos(ledger.nanoseconds.load(Ordering::Relaxed));
         }
+        let count = |calls: u64| usize::try_from(calls).unwrap_or(usize::MAX);
+        sum.queued = count(submitted.saturating_sub(begun + self.withdrawn.load(Ordering::Relaxed)));
+        sum.running = count(running);
+        sum
     }
 }
 
@@ -109,9 +139,10 @@ impl Desk<'_> {
     fn note(&self, of: fn(&Ledger) -> &AtomicU64, more: u64) {
         match &self.own {
             // Nobody else writes here (K1).
-            Some(own) => of(own).store(of(own).load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed),
+            // Release: pairs with the Acquire loads of `read`.
+            Some(own) => of(own).store(of(own).load(Ordering::Relaxed).wrapping_add(more), Ordering::Release),
             None => {
-                of(&self.counters.common).fetch_add(more, Ordering::Relaxed);
+                of(&self.counters.common).fetch_add(more, Ordering::Release);
             }
         }
     }

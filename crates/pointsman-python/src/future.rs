@@ -135,6 +135,7 @@ impl Origin for Orphan {
 
 static FUTURE_TYPE: Once<Py<PyType>> = Once::new();
 static STANDARD: Once<Py<PyType>> = Once::new();
+static CANCELLED: Once<Py<PyType>> = Once::new();
 static WAIT_IN_TRIO: Once<Py<PyAny>> = Once::new();
 
 fn standard(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -500,8 +501,13 @@ impl FutureCore {
         let py = slf.py();
         let class = standard(py)?;
         if slf.get().cell().stage() == Stage::Cancelled {
-            class.call_method1("cancel", (slf,))?;
-            class.call_method1("set_running_or_notify_cancel", (slf,))?;
+            if class.call_method1("cancel", (slf,))?.extract()? {
+                class.call_method1("set_running_or_notify_cancel", (slf,))?;
+            } else {
+                // It had been said to run, and somebody gave up on it all the same: who waits hears of that, too.
+                let given_up = CANCELLED.import(py, "concurrent.futures", "CancelledError")?.call0()?;
+                class.call_method1("set_exception", (slf, given_up))?;
+            }
             return Ok(());
         }
         match Self::outcome(slf) {
@@ -537,7 +543,7 @@ impl FutureCore {
     fn cancel_plain(slf: &Bound<'_, Self>) -> PyResult<bool> {
         Self::inflate(slf, false)?;
         // The cell first (F1): callbacks, which the standard method calls, may ask.
-        let Ok(watchers) = slf.get().cell().cancel_pending() else {
+        let Ok((watchers, _)) = slf.get().cell().cancel_pending() else {
             return Ok(false);
         };
         let cancelled = standard(slf.py())?.call_method1("cancel", (slf,))?.extract()?;

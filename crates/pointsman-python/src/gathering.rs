@@ -15,7 +15,7 @@
 //! - J2. The callback of `gather` is called on the loop's thread, and not before `gather` has returned.
 //! - J3. The loop is looked up once for each call of `gather`, which is known by its frame: it asks whether a future is one,
 //!   for its loop, and leaves its callback, for one future after the other. (Before CPython 3.14 each look-up is a system
-//!   call.) The frame is kept until the first of the futures wakes the loop.
+//!   call.) The frame is kept until the loop's next turn: `gather` has returned by then.
 
 use std::cell::RefCell;
 
@@ -30,6 +30,7 @@ use crate::once::{Once, name};
 use crate::port::{self, Port};
 
 static GATHER: Once<Option<Gather>> = Once::new();
+static FORGET: Once<Py<PyAny>> = Once::new();
 
 /// What `gather` has asked for last.
 struct Asked {
@@ -71,7 +72,8 @@ pub(crate) fn asks(future: &Bound<'_, FutureCore>) -> PyResult<bool> {
     let frame = calling::frame(py).and_then(|frame| frame.outer()).and_then(|frame| frame.outer());
     let asking = frame.filter(|frame| gather(py).is_some_and(|gather| gather.code.is(frame.code())));
     let Some(frame) = asking.filter(|_| !ends_with_stop_iteration(future)) else { return Ok(false) };
-    let name = future.as_ptr().addr();
+    // One that is done may get no callback, which would take this away again.
+    let name = if FutureCore::is_settled(future) { 0 } else { future.as_ptr().addr() };
     let known = ASKED.with_borrow_mut(|asked| {
         let asked = asked.as_mut().filter(|asked| asked.frame.is(&frame));
         asked.map(|asked| asked.future = name).is_some()
@@ -80,17 +82,17 @@ pub(crate) fn asks(future: &Bound<'_, FutureCore>) -> PyResult<bool> {
         return Ok(true);
     }
     let Some(event_loop) = bridge::running_loop(py)? else { return Ok(false) };
-    // One that is done gets no callback, which would take this away again.
-    if !FutureCore::is_settled(future) {
-        let asked = Asked { future: name, frame: frame.into_any().unbind(), event_loop: event_loop.unbind() };
-        let before = ASKED.with_borrow_mut(|known| known.replace(asked));
-        drop(before);
-    }
+    let forget = FORGET.import(py, "pointsman._native", "forget_gather")?;
+    event_loop.call_method1(name!(py, "call_soon"), (forget,))?;
+    let asked = Asked { future: name, frame: frame.into_any().unbind(), event_loop: event_loop.unbind() };
+    let before = ASKED.with_borrow_mut(|known| known.replace(asked));
+    drop(before);
     Ok(true)
 }
 
-/// Forgets the frame of `gather`, which has returned by now.
-fn forget() {
+/// Forgets the frame of `gather`, which has returned by now, and with it the locals of who called it.
+#[pyfunction]
+pub(crate) fn forget_gather() {
     let asked = ASKED.with_borrow_mut(Option::take);
     drop(asked);
 }
@@ -157,7 +159,6 @@ impl Gathered {
 
     /// Tells `gather`, on the loop's thread.
     pub(crate) fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        forget();
         let future = self.future.bind(py);
         let done: Bound<'_, PyAny> = match FutureCore::outcome_for_loop(future) {
             // No future of a loop takes it: another stands in for ours.

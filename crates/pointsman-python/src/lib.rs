@@ -76,6 +76,8 @@ mod _native {
     #[pymodule_export]
     use crate::future::FutureCore;
     #[pymodule_export]
+    use crate::gathering::forget_gather;
+    #[pymodule_export]
     use crate::map_job::{MapJob, MapResults};
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};

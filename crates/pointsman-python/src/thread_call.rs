@@ -146,10 +146,11 @@ impl ThreadCall {
 
     /// Cancels the call if nobody has begun it.
     pub(crate) fn withdraw(&self, py: Python<'_>) -> bool {
-        let Ok(watchers) = self.cell.cancel_pending() else {
+        let Ok((watchers, inputs)) = self.cell.cancel_pending() else {
             return false;
         };
         self.pool.counters.withdrawn();
+        drop(inputs);
         self.tell(py, &watchers);
         true
     }

@@ -131,6 +131,10 @@ class Cluster(ABC):
     def cancel(self, started: list[Any]) -> None:
         """Let calls not begin that wait, or see to it that they do not last, as the engine can. Returns at once."""
 
+    def spare(self) -> int:
+        """Calls that the engine would begin at once, as far as it says."""
+        return 0
+
     @abstractmethod
     def died_by(self, error: BaseException) -> str | None:
         """Name the worker with whose death an error of the engine says that a call ended; None for other errors."""

@@ -10,7 +10,9 @@ Invariants:
     S1. Only the call of the note is interrupted, and once: whoever leaves a call takes the lock that the interrupt
         needs.
     S2. Calls shorter than the first look cost nothing: nobody asks for them, and they are let run to their end.
-    S3. A note is taken away when its call is over, or with the program.
+    S3. A note is taken away when its call is over. It stays where the program leaves a cluster that is not its own
+        before: some bytes.
+    S4. No thread is started: what is closed may be closed by the interpreter's end.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import threading
+from functools import partial
 from secrets import token_hex
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,38 +48,54 @@ def new_note() -> bytes:
     return token_hex(8).encode()
 
 
-def end(ray: Any, calls: Iterable[Started], has_ended: Callable[[], bool]) -> None:
-    """Have calls ended that last, from a thread of its own; `has_ended` says that the connection has."""
-    calls = list(calls)
-    if calls:
-        threading.Thread(target=_end, args=(ray, calls, has_ended), name="pointsman-ray-stop", daemon=True).start()
+class _Unwanted:
+    """A call that nobody wants any more, and since when."""
+
+    __slots__ = ("call", "ended", "noted", "since")
+
+    def __init__(self, call: Started) -> None:
+        self.call, self.since = call, monotonic()
+        self.ended = self.noted = False
 
 
-def _end(ray: Any, calls: list[Started], has_ended: Callable[[], bool]) -> None:
-    # A connection that ends meanwhile takes the calls with it.
-    with contextlib.suppress(Exception):
-        sleep(_LONG)
-        if has_ended():
-            return
-        lasting = _unfinished(ray, calls, 0.0)
-        notes = _Notes()
-        for call in lasting:
-            notes.put(call.note)
-        while lasting and not has_ended():
-            left = _unfinished(ray, lasting, _LONG)
-            for call in lasting:
-                if call not in left:
-                    notes.drop(call.note)
-            lasting = left
+class Unwanted:
+    """The calls of a connection that nobody wants any more. Whoever has it looks at them now and then."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Unwanted] = []
+
+    def add(self, calls: Iterable[Started]) -> None:
+        """Have calls ended that last."""
+        for call in calls:
+            one = _Unwanted(call)
+            self._calls.append(one)
+            # `ray.wait` would start a cluster if the program has ended its own meanwhile.
+            call.reference.future().add_done_callback(partial(_has_ended, one))
+
+    def look(self) -> None:
+        """Leave notes for those that last, and take away those of calls that are over."""
+        for one in list(self._calls):
+            if one.ended:
+                self._calls.remove(one)
+                if one.noted:
+                    _Notes().drop(one.call.note)
+            elif monotonic() - one.since >= _LONG:
+                self._note(one)
+
+    def leave(self) -> None:
+        """Leave notes for all that are not over: nobody will look again."""
+        for one in list(self._calls):
+            if not one.ended:
+                self._note(one)
+
+    def _note(self, one: _Unwanted) -> None:
+        if not one.noted:
+            _Notes().put(one.call.note)
+            one.noted = True
 
 
-def _unfinished(ray: Any, calls: list[Started], patience: float) -> list[Started]:
-    if not calls:
-        return []
-    references = [call.reference for call in calls]
-    # With all of them wanted, it waits for as long as it may while some last.
-    done, _rest = ray.wait(references, num_returns=len(references), timeout=patience, fetch_local=False)
-    return [call for call in calls if call.reference not in done]
+def _has_ended(one: _Unwanted, _future: object) -> None:
+    one.ended = True
 
 
 class _Notes:

@@ -62,11 +62,15 @@ class _Connection:
         self.lost = False
         self.ended = threading.Event()
         self.callbacks: dict[int, Callable[[], None]] = {}
+        self.unwanted: _ray_stop.Unwanted = _ray_stop.Unwanted()
 
     def watch(self, ray: Any) -> None:
         """Look at the ports until the connection ends; on a thread of its own (R3)."""
         missed = 0
         while not self.ended.wait(_LOOK):
+            # A cluster that has gone meanwhile took the calls with it.
+            with contextlib.suppress(Exception):
+                self.unwanted.look()
             missed = 0 if all(_answers(*port) for port in self.ports) else missed + 1
             if missed < _LOOKS:
                 continue
@@ -140,10 +144,11 @@ class RayCluster(_cluster.Cluster):
     def wait(self, started: Any) -> Any:
         """Wait for a call, and look now and then whether the cluster still lives."""
         while True:
+            # Before ray is asked: it would start a cluster if the program has ended its own.
+            self.check()
             done, _rest = self._ray.wait([started.reference], timeout=_TURN)
             if done:
                 return self._ray.get(started.reference)
-            self.check()
 
     def when_done(self, started: Any, callback: Callable[[], None]) -> None:
         """Call back on a thread of ray's, or of ours if the cluster is lost."""
@@ -161,7 +166,17 @@ class RayCluster(_cluster.Cluster):
 
     def cancel(self, started: list[Any]) -> None:
         """Let calls that last get a `KeyboardInterrupt`, whether they have begun by now or begin later."""
-        _ray_stop.end(self._ray, started, self._connection.ended.is_set)
+        if not self._connection.ended.is_set():
+            with contextlib.suppress(Exception):
+                self._connection.unwanted.add(started)
+
+    def spare(self) -> int:
+        """Calls for which ray has cores: it counts those as free on which a call waits for others."""
+        with contextlib.suppress(Exception):
+            if self.alive:
+                self._cpus = max(1.0, float(self._ray.cluster_resources().get("CPU", 1.0)))
+                return int(float(self._ray.available_resources().get("CPU", 0.0)) / self._share + 1e-6)
+        return 0
 
     def died_by(self, error: BaseException) -> str | None:
         """Name the worker, as far as ray does."""
@@ -218,6 +233,10 @@ def _refuse(asked: str | None, connected: str) -> None:
 
 def _disconnect(ray: Any, connection: _Connection) -> None:
     global _connection  # noqa: PLW0603 - as ray has it
+    # A cluster that is not ours has the calls for longer than we do.
+    if not connection.ours and not connection.lost and all(_answers(*port) for port in connection.ports):
+        with contextlib.suppress(Exception):
+            connection.unwanted.leave()
     connection.ended.set()
     if _connection is connection:
         _connection = None
