@@ -252,3 +252,23 @@ def test_a_lazy_map_on_many_threads_of_workers_looks_only_a_little_ahead():
 
     # Two rounds of three calls for each of 32 lanes.
     assert max(ahead) <= 200
+
+
+def test_calls_that_compute_a_little_before_they_wait_are_not_held_back():
+    running, beside = set(), []
+
+    def mostly_waits(number):
+        if number:
+            until = time.thread_time() + 0.002
+            while time.thread_time() < until:
+                pass
+        running.add(number)
+        if number >= 64:
+            beside.append(len(running))
+        time.sleep(0.05)
+        running.discard(number)
+
+    pointsman.execute(mostly_waits, range(128))
+
+    # The first call computes nothing: that the others do for a moment is no reason to run two at a time.
+    assert max(beside) > 8

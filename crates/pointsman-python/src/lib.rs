@@ -53,6 +53,7 @@ mod terms;
 mod thread_call;
 mod thread_pool;
 mod trace;
+mod turning;
 mod worker;
 mod zygote;
 

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use clocks::ThreadClock;
+pub(crate) use clocks::ThreadClock;
 use sampler::{Sampler, Target};
 use tally::Tally;
 

@@ -27,6 +27,7 @@ use crate::places::{Given, Places};
 use crate::segment::{Segment, Settled};
 use crate::thread_pool;
 use crate::trace;
+use crate::turning::{PAUSE, Watch};
 
 /// Work that one claim should amount to, in seconds; a claim costs about 0.3 us. Arbitrary between 20 and 200 us.
 const CLAIM_SECONDS: f64 = 50e-6;
@@ -53,52 +54,11 @@ struct State {
     posted: VecDeque<(usize, u64)>,
 }
 
-/// Watches for calls that waited when they were measured, and come to compute.
-struct Watch {
-    /// Seconds that a call was measured to compute.
-    expected: f64,
-    since: Instant,
-    calls: u32,
-    cpu: f64,
-    /// Calls in a row that computed for much longer.
-    dear: u32,
-}
-
-/// Seconds and calls between two looks at whether calls have turned, the share of a core that they must compute for, and
-/// how many times what was measured. Arbitrary: long enough that a few odd calls do not count.
-const TURN_SECONDS: f64 = 0.05;
-const TURN_CALLS: u32 = 4;
-const SATURATED: f64 = 0.8;
-const MUCH: f64 = 2.0;
-
-/// Calls in a row that compute, each for this many seconds at least, after which no more than so many run at a time until
-/// it is known whether calls have turned: all that run compete with the caller, who has to decide. Arbitrary.
-const BRAKE_CALLS: u32 = 3;
-const BRAKE_SECONDS: f64 = 1e-3;
-const BRAKED: usize = 2;
-
-impl Watch {
-    /// Notes calls that are over, and what each of them computed.
-    fn note(&mut self, done: u32, cpu: f64) {
-        let dear = cpu > (MUCH * self.expected).max(BRAKE_SECONDS);
-        self.dear = if dear { self.dear.saturating_add(done) } else { 0 };
-    }
-
-    /// Whether calls compute for much longer than was measured, and the GIL has become the limit.
-    fn has_turned(&mut self, calls: u32, cpu: f64) -> bool {
-        let (elapsed, fresh, computed) = (self.since.elapsed().as_secs_f64(), calls - self.calls, cpu - self.cpu);
-        if elapsed < TURN_SECONDS || fresh < TURN_CALLS {
-            return false;
-        }
-        (self.since, self.calls, self.cpu) = (Instant::now(), calls, cpu);
-        computed > SATURATED * elapsed && computed > MUCH * self.expected * f64::from(fresh)
-    }
-}
-
 impl State {
     /// Whether a helper has to wait though there are inputs.
-    fn is_braked(&self) -> bool {
-        self.running >= BRAKED && self.watch.as_ref().is_some_and(|watch| watch.dear >= BRAKE_CALLS)
+    fn is_braked(&mut self) -> bool {
+        let running = self.running;
+        self.watch.as_mut().is_some_and(|watch| watch.holds_back(running))
     }
 
     fn finished(&self) -> bool {
@@ -131,17 +91,18 @@ impl SharedJob {
             // What a call raises is in its slot; a helper thread has nobody else to tell.
             let _ = self.run_until(py, None, true);
             let mut state = self.lock();
-            if state.closed || state.failed || state.turned {
+            // Of a job to which nothing more comes, inputs may be left that are held back.
+            if (state.closed && state.places.unclaimed() == 0) || state.failed || state.turned {
                 return;
             }
             if state.places.unclaimed() == 0 || state.is_braked() {
                 state.serving += 1;
                 drop(state);
                 detached(py, || {
-                    let state = self.lock();
-                    let idle = state.places.unclaimed() == 0 || state.is_braked();
-                    if idle && !state.closed && !state.failed && !state.turned {
-                        drop(self.changed.wait_timeout(state, SLICE));
+                    let mut state = self.lock();
+                    let (nothing, braked) = (state.places.unclaimed() == 0, state.is_braked());
+                    if (braked || (nothing && !state.closed)) && !state.failed && !state.turned {
+                        drop(self.changed.wait_timeout(state, if braked { PAUSE } else { SLICE }));
                     }
                 });
                 self.lock().serving -= 1;
@@ -161,6 +122,9 @@ impl SharedJob {
         let count = wanted.min(state.places.unclaimed().div_ceil(4));
         let claimed = state.places.claim(count)?;
         state.running += claimed.1.len();
+        if let Some(watch) = &mut state.watch {
+            watch.begun(claimed.0.first + claimed.1.start);
+        }
         Some(claimed)
     }
 
@@ -261,15 +225,16 @@ impl SharedJob {
         (wall, cpu): (f64, f64),
     ) -> Vec<Py<PyAny>> {
         let mut state = self.lock();
+        let braked = state.is_braked();
         state.running -= claimed;
         let count = u32::try_from(done).unwrap_or(u32::MAX);
         state.calls = state.calls.saturating_add(count);
         state.wall += wall;
         state.cpu += cpu;
         state.longest = state.longest.max(wall / f64::from(count.max(1)));
-        let (calls, all, braked) = (state.calls, state.cpu, state.is_braked());
+        let (calls, all, each) = (state.calls, state.cpu, f64::from(count.max(1)));
         if let Some(watch) = &mut state.watch {
-            watch.note(count, cpu / f64::from(count.max(1)));
+            watch.ended(first, count, cpu / each, wall / each);
             state.turned |= watch.has_turned(calls, all);
         }
         let released = braked && !state.is_braked();
@@ -408,7 +373,7 @@ impl SharedJob {
     fn watch(&self, expected: f64) {
         let mut state = self.lock();
         let (calls, cpu) = (state.calls, state.cpu);
-        state.watch = Some(Watch { expected, since: Instant::now(), calls, cpu, dear: 0 });
+        state.watch = Some(Watch::new(expected, calls, cpu));
     }
 
     /// Whether [`SharedJob::watch`] has seen that.
@@ -427,37 +392,5 @@ impl SharedJob {
     #[getter]
     fn taken(&self) -> usize {
         self.lock().places.taken
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn watched(running: usize) -> State {
-        let watch = Watch { expected: 1e-4, since: Instant::now(), calls: 0, cpu: 0.0, dear: 0 };
-        State { running, watch: Some(watch), ..State::default() }
-    }
-
-    #[test]
-    fn calls_that_come_to_compute_run_few_at_a_time_until_one_waits_again() {
-        let mut state = watched(BRAKED);
-        for _ in 0..BRAKE_CALLS {
-            assert!(!state.is_braked());
-            state.watch.as_mut().unwrap().note(1, 5e-3);
-        }
-        assert!(state.is_braked());
-
-        state.watch.as_mut().unwrap().note(1, 1e-4);
-        assert!(!state.is_braked());
-    }
-
-    #[test]
-    fn some_run_all_the_same_and_so_do_calls_that_are_not_watched() {
-        let mut few = watched(BRAKED - 1);
-        few.watch.as_mut().unwrap().note(BRAKE_CALLS, 5e-3);
-        assert!(!few.is_braked());
-
-        assert!(!State { running: 9, ..State::default() }.is_braked());
     }
 }

@@ -13,13 +13,13 @@
 //!   number is believed, so a program that closes all descriptors harms only our speed.
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{
-    ThreadClock, children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads,
-};
+pub(crate) use linux::ThreadClock;
+#[cfg(target_os = "linux")]
+pub(super) use linux::{children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{
-    ThreadClock, children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads,
-};
+pub(crate) use other::ThreadClock;
+#[cfg(not(target_os = "linux"))]
+pub(super) use other::{children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -61,11 +61,11 @@ mod linux {
 
     /// The CPU clock of one thread.
     #[derive(Clone, Copy)]
-    pub(in crate::probe) struct ThreadClock(Option<libc::clockid_t>);
+    pub(crate) struct ThreadClock(Option<libc::clockid_t>);
 
     impl ThreadClock {
         /// The clock of the calling thread.
-        pub(in crate::probe) fn here() -> Self {
+        pub(crate) fn here() -> Self {
             // SAFETY: takes nothing, always succeeds; needs no invariant but I1 for what follows.
             let thread = unsafe { libc::pthread_self() };
             let mut id: libc::clockid_t = 0;
@@ -80,7 +80,7 @@ mod linux {
         }
 
         /// As `read`, for a thread that is not attached.
-        pub(in crate::probe) fn read_native(self) -> Option<Duration> {
+        pub(crate) fn read_native(self) -> Option<Duration> {
             read(self.0?)
         }
     }
@@ -182,10 +182,10 @@ mod other {
 
     /// Python's own clocks, which show the calling thread alone.
     #[derive(Clone, Copy)]
-    pub(in crate::probe) struct ThreadClock(ThreadId);
+    pub(crate) struct ThreadClock(ThreadId);
 
     impl ThreadClock {
-        pub(in crate::probe) fn here() -> Self {
+        pub(crate) fn here() -> Self {
             Self(thread::current().id())
         }
 
@@ -195,7 +195,7 @@ mod other {
         }
 
         #[expect(clippy::unused_self, reason = "the same call as on Linux, which can answer")]
-        pub(in crate::probe) fn read_native(self) -> Option<Duration> {
+        pub(crate) fn read_native(self) -> Option<Duration> {
             None
         }
     }
