@@ -211,7 +211,7 @@ ENDINGS = {
         "for _ in range(50): executor.submit(time.sleep, 0.001).add_done_callback(told)"
     ),
     "waiting in a daemon thread": (
-        "threading.Thread(target=lambda: executor.submit(time.sleep, 0.05).result(), daemon=True).start()"
+        "future = executor.submit(time.sleep, 0.05)\nthreading.Thread(target=future.result, daemon=True).start()"
     ),
     "a daemon thread that submits": (
         "def forever():\n"
