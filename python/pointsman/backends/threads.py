@@ -173,7 +173,7 @@ def _end_all() -> None:
 _MOST_ADAPTED = 128
 # Threads that one look at a waiting call may start: later calls may be different, and a call that has begun on a thread
 # stays there. Each later look, and the first results, may double them. Arbitrary between 16 and 64.
-_FIRST_WAVE = 32
+_FIRST_WAVE = 16
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
 # Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known;
