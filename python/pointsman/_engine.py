@@ -443,13 +443,13 @@ class Run:
         reads = backends is None and (forks or cluster is not None)
         # What was not read stays, though workers that run already would cost nothing to start.
         shut = {} if reads or backends or self._verdict else dict.fromkeys(_AWAY, _UNREAD)
-        plan = _asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster)
+        plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
         if reads and not quick and self._verdict is None and plan.backend in _AWAY:
-            # Only now: it takes some milliseconds.
+            # Only now: it takes some milliseconds. And of what comes out in the end: advice may change the place, too.
             self._judge()
-            plan = _asking.priced(job, seen, left, self._total, self._struck, backends, cluster)
+            plan = self._advised(_asking.priced(job, seen, left, self._total, self._struck, backends, cluster))
         plan.decided_after = perf_counter() - self._start
-        return self._advised(plan)
+        return plan
 
     def _advised(self, plan: Plan) -> Plan:
         """Add what the price does not say: preferences, the code's own words, warnings, raw samples."""
