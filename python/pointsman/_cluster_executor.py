@@ -167,9 +167,9 @@ class ClusterExecutor(Executor):
                 flight.fail(error)
                 if not isinstance(error, Exception):
                     raise
-        self._have_fed()
+        self._leave_to_feeder()
 
-    def _have_fed(self) -> None:
+    def _leave_to_feeder(self) -> None:
         """Leave what waits to a thread, if it is not by now."""
         with self._changed:
             if not self._waiting or self._feeding:
@@ -215,7 +215,7 @@ class ClusterExecutor(Executor):
                 flight.handed_over = False
                 self._handed_over -= 1
                 self._changed.notify_all()
-        self._have_fed()
+        self._leave_to_feeder()
 
     def _submit_with(
         self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2, *more: Any

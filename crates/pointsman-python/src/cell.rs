@@ -72,6 +72,13 @@ enum Content {
 }
 
 impl Content {
+    fn into_inputs(self) -> Option<Inputs> {
+        match self {
+            Self::Inputs(inputs) => Some(inputs),
+            Self::Nothing | Self::Outcome(_) => None,
+        }
+    }
+
     fn outcome(&self) -> Option<&Outcome> {
         match self {
             Self::Outcome(outcome) => Some(outcome),
@@ -174,10 +181,7 @@ impl Cell {
         if !self.begin() {
             return None;
         }
-        match std::mem::take(&mut slot.content) {
-            Content::Inputs(inputs) => Some(inputs),
-            Content::Nothing | Content::Outcome(_) => None,
-        }
+        std::mem::take(&mut slot.content).into_inputs()
     }
 
     /// What `look` finds in the inputs of a call that has not begun. `look` must not run Python code.
@@ -224,11 +228,7 @@ impl Cell {
         let before = std::mem::replace(&mut slot.content, Content::Outcome(Outcome::Cancelled));
         let audience = slot.audience.take();
         drop(slot);
-        let inputs = match before {
-            Content::Inputs(inputs) => Some(inputs),
-            Content::Nothing | Content::Outcome(_) => None,
-        };
-        Ok((Audience::wake(audience), inputs))
+        Ok((Audience::wake(audience), before.into_inputs()))
     }
 
     /// Registers somebody to be told when the call settles. Gives it back when that has happened already.
@@ -272,10 +272,11 @@ impl Cell {
 
     /// Stores the decoded outcome and hands back what it replaces.
     pub(crate) fn keep(&self, outcome: Outcome) -> Option<Outcome> {
-        let mut slot = self.lock();
-        let before = slot.content.take_outcome();
-        slot.content = Content::Outcome(outcome);
-        before
+        let before = std::mem::replace(&mut self.lock().content, Content::Outcome(outcome));
+        match before {
+            Content::Outcome(before) => Some(before),
+            Content::Nothing | Content::Inputs(_) => None,
+        }
     }
 
     /// Calls `look` with the outcome, for the garbage collector, which must not wait: `None` when the lock is taken.

@@ -16,10 +16,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::map_job::Figures;
-
 /// Looks at a ledger that is written meanwhile, before one of them is taken as it is. Arbitrary.
 const LOOKS: usize = 8;
+
+/// What there is to say of calls: of an executor's, or of one of its maps'.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Figures {
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) spent: Duration,
+}
 
 /// What was noted of calls.
 #[derive(Default)]
@@ -116,7 +124,7 @@ impl Counters {
     /// What there is to say of all calls.
     pub(crate) fn figures(&self) -> Figures {
         let workers = self.workers();
-        // First, so that no more calls seem to wait than do.
+        // First, so that no more calls seem to wait than do. Acquire keeps the loads below behind it; it has no partner.
         let submitted = self.submitted.load(Ordering::Acquire);
         let (mut begun, mut running) = (0, 0);
         let mut sum = Figures::default();
@@ -137,9 +145,9 @@ impl Counters {
 
 impl Desk<'_> {
     fn note(&self, of: fn(&Ledger) -> &AtomicU64, more: u64) {
+        // Release, both: pairs with the Acquire loads of `read`.
         match &self.own {
             // Nobody else writes here (K1).
-            // Release: pairs with the Acquire loads of `read`.
             Some(own) => of(own).store(of(own).load(Ordering::Relaxed).wrapping_add(more), Ordering::Release),
             None => {
                 of(&self.counters.common).fetch_add(more, Ordering::Release);

@@ -10,13 +10,12 @@
 //! # Invariants
 //!
 //! - F1. The cell is the truth. The standard part, once made, is told of the outcome exactly once.
-//! - F2. Waiting detaches from the interpreter and returns at least every [`SLICE`] to look for signals.
-//! - F3. A future that is hidden from the garbage collector has no attributes, and nothing but its first decoded outcome is
+//! - F2. A future that is hidden from the garbage collector has no attributes, and nothing but its first decoded outcome is
 //!   ever stored in its cell; it is shown before it gets one that the collector must look at.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -26,15 +25,12 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use crate::awaiting::{self, Awaiting};
 use crate::bridge;
 use crate::cell::{Cell, Opened, Outcome, Stage};
-use crate::ending::detached;
 use crate::gathering::{self, Gathered};
 use crate::instance;
 use crate::once::{Once, name};
 use crate::outcome;
 use crate::thread_call::ThreadCall;
-
-/// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
-pub(crate) const SLICE: Duration = Duration::from_millis(100);
+use crate::waiting::{deadline_after, wait_sliced};
 
 /// What a future needs of the place where its call runs.
 pub(crate) trait Origin: Send + Sync {
@@ -147,7 +143,7 @@ pub(crate) fn make(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_
     made(py, Source::Elsewhere(origin))
 }
 
-/// As [`make`], hidden from the garbage collector until it holds something that could refer to it (F3).
+/// As [`make`], hidden from the garbage collector until it holds something that could refer to it (F2).
 pub(crate) fn make_hidden(py: Python<'_>, origin: Arc<dyn Origin>) -> PyResult<Bound<'_, FutureCore>> {
     let future = make(py, origin)?;
     instance::hide(&future);
@@ -557,36 +553,6 @@ impl Drop for FutureCore {
         // Nobody else looks at the outcome, but others may keep the cell for some time.
         if let Some(Source::Elsewhere(origin)) = self.source.get() {
             drop(Some(origin.cell()).filter(|cell| cell.is_settled()).and_then(Cell::take));
-        }
-    }
-}
-
-/// The moment that lies `timeout` seconds ahead.
-pub(crate) fn deadline_after(timeout: Option<f64>) -> PyResult<Option<Instant>> {
-    let Some(seconds) = timeout else {
-        return Ok(None);
-    };
-    if seconds.is_nan() {
-        return Err(pyo3::exceptions::PyValueError::new_err("timeout must be a number of seconds, not NaN"));
-    }
-    let ahead = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
-    Ok(Instant::now().checked_add(ahead))
-}
-
-/// Waits detached, in slices, until `wait` says true, the deadline has passed, or a signal handler raises (F2).
-pub(crate) fn wait_sliced(
-    py: Python<'_>,
-    deadline: Option<Instant>,
-    wait: impl Fn(Duration) -> bool + Send + Sync,
-) -> PyResult<bool> {
-    loop {
-        let limit = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE));
-        if detached(py, || wait(limit)) {
-            return Ok(true);
-        }
-        py.check_signals()?;
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(false);
         }
     }
 }

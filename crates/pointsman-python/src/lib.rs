@@ -54,6 +54,7 @@ mod thread_call;
 mod thread_pool;
 mod trace;
 mod turning;
+mod waiting;
 mod worker;
 mod zygote;
 

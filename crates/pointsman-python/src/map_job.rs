@@ -29,12 +29,13 @@ use pyo3::types::{PyList, PyTuple};
 use crate::attached::{self, Attached};
 use crate::calling;
 use crate::context::{Context, Spare};
-use crate::future;
+use crate::counters::Figures;
 use crate::once::name;
 use crate::patience::{self, Loans, Progress};
 use crate::segment::{Segment, Settled};
 use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, ThreadPool, depth, refuse_coroutine};
 use crate::trace;
+use crate::waiting;
 
 /// Calls between two looks at the clock, of calls that take less than a microsecond or so.
 const LOOK_CALLS: u32 = 64;
@@ -48,16 +49,6 @@ enum Stopped {
     No,
     Cancelled,
     Failed(Py<PyAny>),
-}
-
-/// What an executor's figures say of a map.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Figures {
-    pub(crate) queued: usize,
-    pub(crate) running: usize,
-    pub(crate) completed: u64,
-    pub(crate) failed: u64,
-    pub(crate) spent: Duration,
 }
 
 #[derive(Default)]
@@ -385,7 +376,7 @@ impl MapJob {
     /// An iterator over the results; each must be there within `timeout` seconds from now.
     #[pyo3(signature = (timeout=None))]
     fn results(slf: Py<Self>, timeout: Option<f64>) -> PyResult<MapResults> {
-        let deadline = future::deadline_after(timeout)?;
+        let deadline = waiting::deadline_after(timeout)?;
         Ok(MapResults { job: slf, deadline, taking: Attached::default() })
     }
 }
@@ -411,7 +402,7 @@ impl MapResults {
         let job = self.job.get();
         job.wait_for(segment.first + at);
         if depth() == 0 {
-            return future::wait_sliced(py, self.deadline, |limit| job.wait(segment, at, limit));
+            return waiting::wait_sliced(py, self.deadline, |limit| job.wait(segment, at, limit));
         }
         let own = self.deadline.is_none() && depth() < MAX_DEPTH && job.pool.worker_here().is_some();
         if own && job.help(py) {

@@ -23,9 +23,9 @@ use pointsman_scheduler::{Awaits, Wait, is_stuck};
 use pyo3::prelude::*;
 
 use crate::ending::detached;
-use crate::future::SLICE;
 use crate::serving;
 use crate::thread_pool::{Job, Shared};
+use crate::waiting::SLICE;
 
 /// How long a worker that waits sleeps before it looks for a circle, at first and at most. Arbitrary: most calls are over
 /// before the first look, and a circle costs one such pause.

@@ -21,11 +21,11 @@ use pyo3::types::{PyList, PyTuple};
 
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
-use crate::future;
 use crate::host_store::HostStore;
 use crate::process_pool::{Function, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR};
 use crate::terms::{self, Terms};
 use crate::trace::{self, Following, Kind};
+use crate::waiting;
 
 /// How long a worker may take to die once it was killed, before the caller goes on regardless. Arbitrary: it takes a
 /// millisecond, unless the worker is stuck in the kernel.
@@ -240,7 +240,7 @@ impl ProcessJob {
     /// Waits until a result can be taken, or `pending` or fewer chunks are left unfinished, for at most `seconds`.
     #[pyo3(signature = (seconds=None, pending=0))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>, pending: usize) -> PyResult<bool> {
-        let deadline = future::deadline_after(seconds)?;
+        let deadline = waiting::deadline_after(seconds)?;
         // A spin pays while single calls are to show what they take, not between chunks that take a good part of a
         // millisecond: it would take the core of a worker.
         let spin = if self.lock().calls == 0 { SPIN } else { Duration::ZERO };
@@ -271,7 +271,7 @@ impl ProcessJob {
             unfinished.filter_map(|sent| Some((sent.task?, sent.chunk.clone()))).collect()
         };
         let ended = || running.iter().all(|(_, chunk)| chunk.is_finished());
-        let interrupted = self.pool.wait(py, future::deadline_after(Some(grace))?, &ended);
+        let interrupted = self.pool.wait(py, waiting::deadline_after(Some(grace))?, &ended);
         let host = &self.pool.host;
         let until = Instant::now() + DEATH_TAKES;
         py.detach(|| {

@@ -25,11 +25,11 @@ use pyo3::types::{PyList, PyTuple};
 
 use crate::chunk::Chunk;
 use crate::codec::{self, Store};
-use crate::future;
 use crate::host_store::HostStore;
 use crate::packing::Function;
 use crate::process_pool::{ITEMS, NORMAL, Pool, ProcessPool, SPIN, STAR};
 use crate::trace::{self, Following};
+use crate::waiting;
 
 /// Chunks in flight for each worker: one that runs, and enough behind it that whoever sends may be late.
 const CHUNKS_PER_WORKER: usize = 3;
@@ -370,7 +370,7 @@ impl ProcessMap {
     #[pyo3(signature = (seconds=None))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let feed = &self.0;
-        let deadline = future::deadline_after(seconds)?;
+        let deadline = waiting::deadline_after(seconds)?;
         // As for a job: between chunks a spin would only take the core of a worker.
         let spin = if feed.progress.calls.load(Ordering::Relaxed) == 0 { SPIN } else { Duration::ZERO };
         feed.pool.wait_spinning(py, deadline, spin, &|| {

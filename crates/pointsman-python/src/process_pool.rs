@@ -23,7 +23,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::cell::Outcome;
 use crate::ending::detached;
-use crate::future::{self, FutureCore, SLICE};
+use crate::future::{self, FutureCore};
 use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
@@ -33,6 +33,7 @@ use crate::process_common::Common;
 use crate::sizes::{sizes, too_little};
 use crate::terms::{self, Terms};
 use crate::trace;
+use crate::waiting::{self, SLICE};
 
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
@@ -391,7 +392,7 @@ impl ProcessPool {
     /// Brings in what has arrived and tells those who wait to be told, until `seconds` have passed or the pool has ended.
     /// The body of the collector thread.
     fn collect(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
-        let deadline = future::deadline_after(Some(seconds))?;
+        let deadline = waiting::deadline_after(Some(seconds))?;
         let common = self.pool.common.clone();
         self.pool.wait(py, deadline, &|| common.has_told())?;
         Ok(())
@@ -413,8 +414,8 @@ impl ProcessPool {
     /// Waits until every worker has ended; false when `seconds` passed first.
     #[pyo3(signature = (seconds=None))]
     fn join(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
-        let deadline = future::deadline_after(seconds)?;
-        let joined = future::wait_sliced(py, deadline, |limit| self.pool.host.join(Some(Instant::now() + limit)));
+        let deadline = waiting::deadline_after(seconds)?;
+        let joined = waiting::wait_sliced(py, deadline, |limit| self.pool.host.join(Some(Instant::now() + limit)));
         self.pool.common.tell(py);
         joined
     }

@@ -22,12 +22,12 @@ use pyo3::types::{PyList, PyTuple};
 use crate::calling;
 use crate::clock;
 use crate::ending::detached;
-use crate::future::{self, SLICE};
 use crate::places::{Given, Places};
 use crate::segment::{Segment, Settled};
 use crate::thread_pool;
 use crate::trace;
 use crate::turning::{PAUSE, Watch};
+use crate::waiting::{self, SLICE};
 
 /// Work that one claim should amount to, in seconds; a claim costs about 0.3 us. Arbitrary between 20 and 200 us.
 const CLAIM_SECONDS: f64 = 50e-6;
@@ -315,15 +315,15 @@ impl SharedJob {
     /// Takes part on the calling thread until nothing is left to claim, or `seconds` have passed.
     #[pyo3(signature = (seconds=None))]
     fn run(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<()> {
-        self.run_until(py, future::deadline_after(seconds)?, false)?;
+        self.run_until(py, waiting::deadline_after(seconds)?, false)?;
         py.check_signals()
     }
 
     /// Waits until a result can be taken or the job is finished, for at most `seconds`.
     #[pyo3(signature = (seconds=None))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
-        let deadline = future::deadline_after(seconds)?;
-        future::wait_sliced(py, deadline, |limit| {
+        let deadline = waiting::deadline_after(seconds)?;
+        waiting::wait_sliced(py, deadline, |limit| {
             let ready = |state: &State| state.finished() || state.places.is_next_ready();
             let state = self.lock();
             if ready(&state) {
@@ -336,8 +336,8 @@ impl SharedJob {
 
     /// Waits until the job is finished, for at most `seconds`; whether it is.
     fn wait_finished(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
-        let deadline = future::deadline_after(Some(seconds))?;
-        future::wait_sliced(py, deadline, |limit| {
+        let deadline = waiting::deadline_after(Some(seconds))?;
+        waiting::wait_sliced(py, deadline, |limit| {
             let state = self.lock();
             if state.finished() {
                 return true;

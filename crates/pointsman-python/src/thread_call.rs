@@ -30,6 +30,7 @@ use crate::patience::{self, Loans, Progress};
 use crate::serving;
 use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, refuse_coroutine};
 use crate::trace;
+use crate::waiting;
 
 /// How long a caller spins for the outcome of a call of a pool whose calls are short. FEASIBILITY A: below 10 us a spin
 /// saves nothing; to wake a sleeping thread takes 12 to 20 us.
@@ -187,7 +188,7 @@ impl ThreadCall {
         if short && self.spin_detached(py) {
             return Ok(true);
         }
-        future::wait_sliced(py, deadline, |limit| {
+        waiting::wait_sliced(py, deadline, |limit| {
             let _waits = Waits::new(pool);
             self.cell.wait(limit)
         })

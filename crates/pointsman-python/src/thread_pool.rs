@@ -27,17 +27,18 @@ use crate::calling::{self, Call, Inputs};
 use crate::cell::Stage;
 use crate::clock;
 use crate::context::{Context, Spare};
-use crate::counters::{Counters, Desk};
+use crate::counters::{Counters, Desk, Figures};
 use crate::ending::{self, detached};
 use crate::future::{self, FutureCore};
 use crate::growth::{Growth, LOOK_EVERY, Look};
-use crate::map_job::{Figures, MapJob};
+use crate::map_job::MapJob;
 use crate::once::Once;
 use crate::patience::{self, Loans, Progress};
 use crate::serving;
 pub(crate) use crate::serving::{depth, serving};
 use crate::shared_job::SharedJob;
 use crate::thread_call::{AT_THE_DOOR, SPIN, ThreadCall};
+use crate::waiting;
 
 /// How long a worker that has found a call leaves the interpreter to whoever submitted it, who is likely to let go of it
 /// soon: asking for it costs a sleep and a wake (FEASIBILITY D).
@@ -171,7 +172,7 @@ impl Shared {
     fn wait_for_room(self: &Arc<Self>, py: Python<'_>) -> PyResult<bool> {
         let wait = |limit| self.queue.wait_for_room(limit);
         if depth() == 0 {
-            return future::wait_sliced(py, None, wait);
+            return waiting::wait_sliced(py, None, wait);
         }
         let stuck = Cell::new(false);
         let progress = || if stuck.get() { Progress::Done } else { Progress::Queued };
