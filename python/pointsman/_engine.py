@@ -216,8 +216,9 @@ class Run:
             return None
         if self._foreseen and self._recalled is not None:
             self._foreseen = self._recalled.agrees(self._meter.wall, self._meter.cpu, self._meter.calls)
-        # What the first call waited for may have been our starting others; theirs tell.
-        seen = self._meter.corrected(*early.observed()) if isinstance(early, ThreadRun) else None
+        # What the first call waited for may have been our starting others; theirs tell, unless it was said how many shall.
+        theirs = early.observed() if isinstance(early, ThreadRun) and self.job.sample_size is None else None
+        seen = None if theirs is None else self._meter.corrected(*theirs)
         if not left:
             # Nothing can be changed any more; the figures can be those of a whole call.
             again = self.decide(left=self._left, seen=seen)
