@@ -216,7 +216,7 @@ class Run:
             return None
         if self._foreseen and self._recalled is not None:
             self._foreseen = self._recalled.agrees(self._meter.wall, self._meter.cpu, self._meter.calls)
-        # What the first call waited for may have been our starting others; theirs tell, unless it was said how many shall.
+        # What the first call waited for may have been our starting others; theirs tell, unless it was said how many do.
         theirs = early.observed() if isinstance(early, ThreadRun) and self.job.sample_size is None else None
         seen = None if theirs is None else self._meter.corrected(*theirs)
         if not left:
