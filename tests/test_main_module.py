@@ -181,6 +181,38 @@ def test_workers_see_the_programs_directory_environment_and_arguments(tmp_path):
     assert printed == "True"
 
 
+def test_each_pool_sees_what_the_program_has_set_by_then(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import os, warnings, pointsman
+
+        def look(_):
+            return os.environ.get("LEVEL"), [(how, kind.__name__) for how, _, kind, *_ in warnings.filters]
+
+        def seen():
+            with pointsman.Executor(1, backend="processes") as executor:
+                first = executor.submit(look, 0).result()
+                # Another takes its place.
+                executor.submit(os._exit, 1).exception()
+                again = executor.submit(look, 0).result()
+                return first == again == look(0)
+
+        told = [seen(), seen()]
+        warnings.simplefilter("error", DeprecationWarning)
+        os.environ["LEVEL"] = "1"
+        told += [seen(), seen()]
+        warnings.simplefilter("ignore", ResourceWarning)
+        told += [seen()]
+        warnings.resetwarnings()
+        del os.environ["LEVEL"]
+        print(told + [seen()])
+        """,
+    )
+
+    assert printed == str([True] * 6)
+
+
 def test_modules_beside_the_program_can_be_imported_by_workers(tmp_path):
     (tmp_path / "beside.py").write_text("class Thing:\n    n = 5\n\ndef double(x):\n    return 2 * x, Thing()\n")
     printed = run_program(

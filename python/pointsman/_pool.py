@@ -170,13 +170,13 @@ class Processes:
         except BaseException:
             os.close(socket)
             raise
+        self.native.set_zygote(socket)
         config = _launch_config(processes * threads, cores, initializer, initargs)
         self.native.set_launch_config(dumps({**config, "most_calls": max_tasks, "most_memory": memory_limit}, 5))
         if breaks:
             self.native.break_on_death()
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
-        self.native.set_zygote(socket)
         _register_hooks()
         _alive.add(self)
         self._prepared = perf_counter() - began

@@ -12,7 +12,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import sys
-from _pickle import loads
+from _pickle import dumps, loads
 
 from pointsman import _native, _streams
 
@@ -55,13 +55,19 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     _streams.share()
     server = _native.ZygoteServer(socket, parent)
     _prepare({"path": path, "preload": needed})
+    packed, config = b"", {}
     while (request := server.next()) is not None:
         try:
-            config: dict[str, Any] = loads(request.config)
-            _prepare(config)
-            _set_environment(config)
-            # What is here now lives on: workers need not look at it, which would copy its pages.
-            gc.freeze()
+            if request.config != packed:
+                packed, config = b"", loads(request.config)
+                _prepare(config)
+                _set_environment(config)
+                _look_at_warnings(config)
+                # What is here now lives on: workers need not look at it, which would copy its pages.
+                gc.freeze()
+                packed = request.config
+            # Each object touched from here on is a page to copy, there and here: with the lines above a fork took twice
+            # as long.
             pid = os.fork()
         except Exception as error:  # noqa: BLE001 - the pool is told why, and the next request may fare better
             server.failed(request, f"{type(error).__name__}: {error}")
@@ -112,6 +118,17 @@ def _set_environment(config: dict[str, Any]) -> None:
             os.environ[name] = value
 
 
+def _look_at_warnings(config: dict[str, Any]) -> None:
+    """Leave the filters alone that are as they shall be: mostly all are, and each worker would have to read them."""
+    import warnings
+
+    try:
+        if [dumps(one, 5) for one in warnings.filters] == config["warnings"]:
+            config["warnings"] = None
+    except Exception:  # noqa: BLE001 - a worker will see to them
+        return
+
+
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:
     """Be a worker process: serve every lane, the first on the main thread. Returns the exit code."""
     host, own, parent = descriptors
@@ -121,7 +138,8 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
         # It may have gone since; relative paths will say so themselves.
         pass
     sys.argv = config["argv"]
-    _set_warnings(config["warnings"])
+    if config["warnings"] is not None:
+        _set_warnings(config["warnings"])
     _native.watch_parent(parent)
     lanes = _native.open_lanes(host, own)
     initializer, initargs = loads(config["initializer"]) if config["initializer"] else (None, ())

@@ -181,14 +181,15 @@ impl Origin for ProcessCall {
         let host = &self.pool.host;
         // One whose worker died by itself just before waits to be run again.
         let stop = |task| host.kill(task, KillReason::Cancelled) || host.cancel(task);
-        let stopped = py.detach(|| stop(self.task()));
-        if stopped {
-            for watcher in self.cell.settle(Outcome::Cancelled).1 {
-                future::tell(py, &watcher);
-            }
-            self.pool.common.tell(py);
+        if !py.detach(|| stop(self.task())) {
+            return false;
         }
-        stopped
+        // A call that ended at the last moment has an outcome, and was not cancelled.
+        for watcher in self.cell.settle(Outcome::Cancelled).1 {
+            future::tell(py, &watcher);
+        }
+        self.pool.common.tell(py);
+        self.cell.stage() == Stage::Cancelled
     }
 
     fn refresh(&self, py: Python<'_>) {

@@ -141,11 +141,11 @@ impl Pool {
         if !self.common.zygote_lost.load(Ordering::Relaxed) || !self.common.zygote_lost.swap(false, Ordering::Relaxed) {
             return;
         }
-        let connected =
-            crate::ending::call(self.connect.bind(py)).and_then(|socket| crate::descriptor::own(socket.extract()?));
-        match connected {
-            Ok(socket) => self.host.set_zygote(socket),
-            Err(error) => self.host.abandon(Death::never_started(error.to_string())),
+        let connected = crate::ending::call(self.connect.bind(py))
+            .and_then(|socket| crate::descriptor::own(socket.extract()?))
+            .and_then(|socket| Ok(self.host.set_zygote(socket)?));
+        if let Err(error) = connected {
+            self.host.abandon(Death::never_started(error.to_string()));
         }
     }
 
@@ -329,8 +329,7 @@ impl ProcessPool {
 
     /// Gives the pool the socket of a zygote; the pool owns it from now on.
     fn set_zygote(&self, socket: i32) -> PyResult<()> {
-        self.pool.host.set_zygote(crate::descriptor::own(socket)?);
-        Ok(())
+        Ok(self.pool.host.set_zygote(crate::descriptor::own(socket)?)?)
     }
 
     /// Sets what every worker that is started from now on must know.

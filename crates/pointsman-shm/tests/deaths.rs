@@ -116,9 +116,9 @@ fn kills_that_come_too_late_hit_nobody_else() {
     for (id, sink) in &tasks {
         let killed = pool.host.kill(*id, KillReason::Timeout);
         let outcomes = pool.finish(sink);
-        if killed {
-            assert_eq!(vec![Outcome::Died(Cause::Killed(KillReason::Timeout))], outcomes);
-        } else {
+        // One that ends while the signal is on its way has its value, whatever becomes of its process.
+        let died = killed && outcomes == vec![Outcome::Died(Cause::Killed(KillReason::Timeout))];
+        if !died {
             assert_eq!(vec![echoed(&[ECHO], 0)], outcomes);
         }
     }
@@ -211,7 +211,7 @@ fn a_dead_zygote_is_reported_and_a_new_one_goes_on() {
     let sink = pool.call(&[DIE_AT, 0]);
     assert_eq!(vec![Outcome::Died(Cause::Unknown)], pool.finish(&sink));
     let next = common::start_zygote();
-    pool.host.set_zygote(next.socket);
+    pool.host.set_zygote(next.socket).unwrap();
 
     assert_eq!(vec![echoed(&[ECHO], 0)], pool.finish(&pool.call(&[ECHO])));
     pool.host.shutdown(true);

@@ -313,8 +313,8 @@ impl<S: Sink + ?Sized> Host<S> {
         })
     }
 
-    /// Kills the process that runs this task now. False if none does; then nothing is killed. Tasks that run on other
-    /// lanes of the same process die with it. Waits for a claim that is under way, a moment as a rule, two seconds at most.
+    /// Kills the process that runs this task now. False if none does; then nothing is killed. A call that ends while the
+    /// signal is on its way has its own outcome all the same. Tasks that run on other lanes of the same process die with it. Waits for a claim that is under way, a moment as a rule, two seconds at most.
     pub fn kill(&self, task: TaskId, reason: KillReason) -> bool {
         let shared = &*self.shared;
         if shared.is_foreign() {
@@ -444,12 +444,19 @@ impl<S: Sink + ?Sized> Host<S> {
         }
     }
 
-    /// Hands over the socket of a zygote ([`crate::zygote`]).
-    pub fn set_zygote(&self, socket: OwnedFd) {
+    /// Hands over the socket of a zygote ([`crate::zygote`]). The earlier, the sooner the first process starts: what asks
+    /// for it has started by then.
+    ///
+    /// # Errors
+    ///
+    /// When the system starts no more threads.
+    pub fn set_zygote(&self, socket: OwnedFd) -> io::Result<()> {
         if !self.shared.is_foreign() {
             self.shared.post().zygote = Some(socket);
+            self.start_threads()?;
             self.shared.request.signal();
         }
+        Ok(())
     }
 
     /// Sets the bytes that every launch carries from now on.

@@ -271,7 +271,7 @@ impl Pool {
         let zygote = start_zygote();
         let told = Arc::new(Told::default());
         let host = Arc::new(Host::new(config, told.clone()).unwrap());
-        host.set_zygote(zygote.socket);
+        host.set_zygote(zygote.socket).unwrap();
         Self { host, told, zygote: zygote.pid }
     }
 
