@@ -105,8 +105,11 @@ class Ahead:
         waiting, start = self._waiting, 0
         __tracebackhide__ = True
         while True:
-            end = len(values) if not waiting else start + max(0, waiting[0][0] - delivered)
-            part = values[start:end]
+            end = len(values)
+            if waiting:
+                end = min(end, start + max(0, waiting[0][0] - delivered))
+            # A copy costs a good part of a tiny call.
+            part = values if (start, end) == (0, len(values)) else values[start:end]
             if part:
                 yield part
             start += len(part)

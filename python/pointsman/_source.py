@@ -90,17 +90,14 @@ class Source:
 
     def stretch(self, count: int) -> list[Any] | range:
         """Take up to `count` inputs as `take` does briefly; those of a range stay one: it is cheaper to go through."""
-        if (
-            type(self._sequence) is not range
-            or self._back
-            or self._error is not None
-            or self._kept is not None
-            or self._holes
-        ):
+        if type(self._sequence) is not range or self._back or self._error is not None or self._kept is not None:
             return self.take(count, brief=True)
-        items = self._sequence[self._taken : self._taken + count]
+        while self._taken in self._holes:
+            self._taken += 1
+        upto = min((hole for hole in self._holes if hole > self._taken), default=len(self._sequence))
+        items = self._sequence[self._taken : min(self._taken + count, upto)]
         self._taken += len(items)
-        self._ended = len(items) < count
+        self._ended = self._taken >= len(self._sequence)
         return items
 
     def _pull(self, count: int, *, brief: bool) -> list[Any]:
