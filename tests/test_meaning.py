@@ -236,6 +236,59 @@ def test_a_verdict_is_forgotten_when_the_code_of_a_helper_is_replaced():
     assert not judge(work).may_travel
 
 
+def shadowed(kind, thing, told):
+    thing.take = told.append
+
+
+def overridden(kind, thing, told):
+    kind.take = lambda _self, x: told.append(x)
+
+
+def inherited(kind, thing, told):
+    kind.__base__.take = lambda _self, x: told.append(x)
+
+
+def computed(kind, thing, told):
+    kind.size = property(lambda self: told.append(self))
+
+
+def constructed(kind, thing, told):
+    kind.__init__ = lambda self: told.append(self)
+
+
+@pytest.mark.parametrize("change", [shadowed, overridden, inherited, computed, constructed])
+@pytest.mark.parametrize("slots", [False, True])
+def test_a_verdict_is_forgotten_when_an_object_behaves_otherwise(change, slots):
+    if slots and change is shadowed:
+        pytest.skip("an object with slots has the methods of its class")
+    told = []
+
+    class Base:
+        __slots__ = () if slots else ("__dict__", "__weakref__")
+
+        def take(self, x):
+            return x
+
+        @property
+        def size(self):
+            return 5
+
+    class Thing(Base):
+        __slots__ = ()
+
+    thing = Thing()
+
+    def work(x):
+        return thing.take(x), thing.size, Thing()
+
+    assert judge(work).may_travel
+    change(Thing, thing, told)
+    work(0)
+    assert told
+
+    assert not judge(work).may_travel
+
+
 def test_a_verdict_is_forgotten_when_a_registry_gets_another_function():
     seen = []
     handlers = {"a": len}

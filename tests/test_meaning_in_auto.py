@@ -3,6 +3,7 @@
 What it does not know: how a function is judged (its own corpus and tests).
 """
 
+import asyncio
 import itertools
 import os
 import sqlite3
@@ -12,6 +13,7 @@ import pytest
 
 import functions
 import pointsman
+from pointsman import _learning
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -303,3 +305,80 @@ def test_a_small_job_stays_though_workers_that_run_would_cost_nothing_to_start()
         pointsman.execute(note, range(50))
 
         assert sorted(seen) == list(range(50))
+
+
+class Keeps:
+    def take(self, x):
+        return x
+
+
+class Tells:
+    def take(self, x):
+        SEEN.append(x)
+        return x
+
+
+def handing(to):
+    def hand(x):
+        # Longer than calls are that stay whatever they do.
+        for _ in range(6):
+            spin()
+        return to.take(x)
+
+    return hand
+
+
+def test_functions_of_the_same_code_are_read_one_by_one():
+    SEEN.clear()
+    with pointsman.Executor() as executor:
+        for x in range(6):
+            assert executor.submit(handing(Keeps()), x).result(functions.PATIENCE) == x
+        for x in range(6):
+            assert executor.submit(handing(Tells()), x).result(functions.PATIENCE) == x
+
+    assert [*range(6)] == SEEN
+
+
+def test_a_function_that_comes_to_write_is_read_again():
+    SEEN.clear()
+    to = Keeps()
+    hand = handing(to)
+    with pointsman.Executor() as executor:
+        for x in range(6):
+            assert executor.submit(hand, x).result(functions.PATIENCE) == x
+        to.take = SEEN.append
+        for x in range(6):
+            executor.submit(hand, x).result(functions.PATIENCE)
+
+    assert [*range(6)] == SEEN
+
+
+def test_a_call_leaves_only_after_its_function_was_read():
+    def note(x):
+        gathered.append(x)
+
+    gathered = []
+    learnt = _learning.lookup(note)
+    # As a thread leaves it that is just about to read the function.
+    learnt.calls, learnt.held = 3, 0.05
+    with pointsman.Executor() as executor:
+        executor.submit(note, 5).result(functions.PATIENCE)
+
+    assert gathered == [5]
+
+
+def test_a_call_from_a_loop_leaves_only_after_its_function_was_read():
+    @pointsman.smartasync
+    def note(x):
+        gathered.append(x)
+        return os.getpid()
+
+    async def main():
+        return await note(5)
+
+    gathered = []
+    learnt = _learning.lookup(note.__wrapped__)
+    learnt.calls, learnt.held = 3, 0.05
+
+    assert asyncio.run(main()) == os.getpid()
+    assert gathered == [5]

@@ -280,7 +280,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             learnt = self._learning.lookup(fn)
             if learnt is not None and not learnt.is_known:
                 fn = self._learning.Observed(fn, learnt)
-            elif learnt is not None and learnt.leaves:
+            elif learnt is not None and learnt.leaves(fn):
                 try:
                     return self._submit_to_process(fn, args, kwargs, rank=rank)
                 except CannotTravelError:

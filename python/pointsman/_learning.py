@@ -6,7 +6,8 @@ calls like it should go.
 
 Invariants:
     L1. What is remembered only ever shortens measuring: a first call is still measured, and wins when it differs.
-    L2. Whether calls may travel is read from the code that is there now, and never taken from a file.
+    L2. Whether calls may travel is read from the function that is called, as it is then: others of the same code may
+        reach other things. It is never taken from a file.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Learnt:
     def __init__(self) -> None:
         self.calls = 0
         self.held = 0.0
-        # Whether its calls must stay in this process, whatever they cost.
+        # Whether its calls stay in this process, whatever they cost: one could not be sent.
         self.stays = False
         # What jobs have taught, by the size class of the arguments: figures as in `FIGURES`, and "calls".
         self.sizes: dict[str, dict[str, float]] = {}
@@ -77,9 +78,13 @@ class Learnt:
         return self.calls >= _ENOUGH_CALLS
 
     @property
-    def leaves(self) -> bool:
-        """Whether calls are better off in a worker process."""
+    def is_heavy(self) -> bool:
+        """Whether calls are better off in a worker process, if they mean the same there."""
         return self.is_known and not self.stays and self.held > _LONG_HOLD
+
+    def leaves(self, function: Callable[..., Any]) -> bool:
+        """Whether a call of `function`, which has this code, shall go to a worker process (L2)."""
+        return self.is_heavy and may_travel(function)
 
     def as_entry(self) -> dict[str, Any]:
         """Return what a file keeps."""
@@ -126,8 +131,6 @@ def _take_from(memory: _memory.Memory, function: Callable[..., Any], learnt: Lea
     entry = memory.recall(learnt.key) if learnt.key is not None else None
     if entry is not None:
         learnt.take(entry)
-        if learnt.held > _LONG_HOLD:
-            judge(function, learnt)
 
 
 def _keep(function: Callable[..., Any], learnt: Learnt) -> None:
@@ -200,11 +203,6 @@ def may_travel(function: Callable[..., Any]) -> bool:
     return bool(read(function).may_travel)
 
 
-def judge(function: Callable[..., Any], learnt: Learnt) -> None:
-    """Keep calls here that would mean something else in another process."""
-    learnt.stays = not may_travel(function)
-
-
 class Observed:
     """A call of a function that is not known yet: runs it, measured."""
 
@@ -224,6 +222,7 @@ class Observed:
             self.learnt.add(meter.held_share() * meter.cpu)
             meter.close()
             if self.learnt.is_known:
-                if self.learnt.held > _LONG_HOLD:
-                    judge(self.function, self.learnt)
+                if self.learnt.is_heavy:
+                    # What is read here is read again in no time, by a thread that may not wait.
+                    may_travel(self.function)
                 _keep(self.function, self.learnt)

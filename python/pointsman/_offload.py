@@ -70,7 +70,7 @@ class Offload:
         if not learnt.is_known:
             self.calls += 1
             return Observed(self.function, learnt) if self.calls % _EVERY in _LESSONS else None
-        if learnt.leaves:
+        if learnt.leaves(self.function):
             try:
                 return self._leave(loop, args, kwargs)
             except CannotTravelError:

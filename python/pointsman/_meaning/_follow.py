@@ -294,6 +294,7 @@ class Walk(Library):
         """Follow the making of an object."""
         made = Origin(Instance(cls))
         for name in ("__new__", "__init__"):
+            self.rest_on_attribute(cls, name)
             function = class_attribute(cls, name)
             first = (Origin(cls, "the class", cls.__name__),) if name == "__new__" else (made,)
             function = function.__func__ if isinstance(function, staticmethod) else function

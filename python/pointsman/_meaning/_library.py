@@ -170,6 +170,7 @@ class Library(Resolver):
         cls = obj if isinstance(obj, type) else class_of(obj)
         if cls is None:
             return None
+        self.rest_on_attribute(obj, name)
         if cls is not obj and name in instance_dict(obj):
             return receiver.part(f".{name}", instance_dict(obj)[name]), None
         found = class_attribute(cls, name)

@@ -33,7 +33,6 @@ from ._origins import (
     Super,
     attribute,
     class_of,
-    instance_dict,
     is_plain,
     parts_of,
     unique,
@@ -42,6 +41,10 @@ from ._values import FAR, FULL_SLICE, ITEM, SLICE, Ref, Value
 
 if TYPE_CHECKING:
     from ._frames import Frame, Rest
+
+
+# Py_TPFLAGS_HEAPTYPE: the class was made by a program, which may change it.
+_CHANGEABLE = 1 << 9
 
 
 class Resolver:
@@ -107,6 +110,16 @@ class Resolver:
         except TypeError:
             # An owner that cannot be watched belongs to one that is, or lives on a stack.
             return
+
+    def rest_on_attribute(self, obj: object, name: str) -> None:
+        """Note that an answer rests on what `obj.name` is: one of its own may come to hide that of its class."""
+        owner = obj.cls if isinstance(obj, Instance) else obj
+        cls = owner if isinstance(owner, type) else class_of(owner)
+        if cls is None or not cls.__flags__ & _CHANGEABLE:
+            return
+        if not isinstance(owner, type) and not cls.__weakrefoffset__:
+            owner = cls
+        self.rest("attribute", owner, name, attribute(owner, name))
 
     def _global(self, frame: Frame, name: str) -> Origin:
         obj = frame.function.__globals__.get(name, UNKNOWN)
@@ -182,14 +195,16 @@ class Resolver:
             return (Origin(class_of(obj) or UNKNOWN, "the class of", origin.expression or "a local object"),)
         found = attribute(obj, name)
         if isinstance(found, property) and isinstance(found.fget, FunctionType):
+            self.rest_on_attribute(obj, name)
             handed = self.getter(found.fget, origin)
             return handed if handed is not None else (origin.part(step, UNKNOWN),)
         if isinstance(obj, ModuleType):
             self.rest("attribute", obj, name, found)
         elif isinstance(obj, Instance) and not origin.shared and isinstance(found, list | dict | set):
+            self.rest_on_attribute(obj, name)
             return (Origin(found, "the class attribute", f"{obj.cls.__name__}.{name}"),)
-        elif name in instance_dict(obj):
-            self.rest("attribute", obj, name, found)
+        else:
+            self.rest_on_attribute(obj, name)
         return (origin.part(step, found),)
 
 
