@@ -69,6 +69,20 @@ def test_calls_of_one_chunk_run_in_one_worker():
     assert [len(set(pids[start : start + 10])) for start in range(0, 40, 10)] == [1, 1, 1, 1]
 
 
+def test_the_first_job_of_a_program_is_not_warned_of_our_own_threads(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import functions, pointsman
+
+        _results, plan = pointsman.execute(functions.square, range(5), return_optimization_result=True)
+        print(plan.warnings)
+        """,
+    )
+
+    assert printed == "()"
+
+
 @pytest.mark.parametrize("sample_size", [1, 2, 5, 1000])
 def test_as_many_calls_are_measured_as_asked_for(sample_size):
     _results, plan = pointsman.execute(

@@ -382,3 +382,28 @@ def test_a_call_from_a_loop_leaves_only_after_its_function_was_read():
 
     assert asyncio.run(main()) == os.getpid()
     assert gathered == [5]
+
+
+@pytest.mark.parametrize("size", [2_000, 40_000, 600_000])
+def test_results_that_cannot_be_pickled_come_back(size):
+    def lazily(n):
+        sum(i * i for i in range(size))
+        return (i for i in range(n % 7))
+
+    def locked(n):
+        sum(i * i for i in range(size))
+        return threading.Lock() if n >= 0 else n
+
+    for function in (lazily, locked):
+        assert len(pointsman.execute(function, range(3_000_000 // size))) == 3_000_000 // size
+
+
+def test_submitted_calls_whose_results_cannot_be_pickled_stay():
+    def locked(n):
+        for _ in range(6):
+            spin()
+        return threading.Lock() if n >= 0 else n
+
+    with pointsman.Executor() as executor:
+        for n in range(6):
+            assert not executor.submit(locked, n).result(functions.PATIENCE).locked()

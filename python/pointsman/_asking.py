@@ -51,6 +51,16 @@ def said(job: Job, backend: str, workers: int) -> Plan:
     )
 
 
+def trifle(job: Job, seen: _native.Observation, left: int | None, all_calls: int | None, seconds: float) -> Plan:
+    """Return the plan for what is left of a job if it takes so few `seconds` that nothing can be gained."""
+    plan = said(job, "inline", 1)
+    plan.calls, plan.calls_left = all_calls, left
+    plan.observation, plan.workload = _planner.observed(seen), seen.workload
+    plan.estimated_seconds = seconds if left is not None else None
+    plan.reasons = ("too little is left to gain anything",)
+    return plan
+
+
 def _stoppable(job: Job) -> tuple[str, ...]:
     return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
 

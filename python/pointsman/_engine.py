@@ -20,12 +20,9 @@ from pointsman._locks import fork_safe_lock
 from pointsman._machine import facts
 from pointsman._meaning import judge
 from pointsman._measure import Meter
+from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
 from pointsman.backends import inline
-
-# With the rest, although many jobs need neither: amid a job a thread would load them that fights for the GIL with the
-# call it looks at, which takes both three times as long.
-from pointsman.backends.processes import ProcessRun
 from pointsman.backends.threads import ThreadRun
 
 if TYPE_CHECKING:
@@ -34,6 +31,7 @@ if TYPE_CHECKING:
     from pointsman._job import Job
     from pointsman._meaning import Verdict
     from pointsman._plan import Sample
+    from pointsman.backends.processes import ProcessRun
 
 # Seconds of work below which nothing can be gained by going elsewhere: two threads cost that much to start.
 _TRIFLE = 0.5e-3
@@ -135,6 +133,8 @@ class Run:
             self._learn()
         except BaseException as why:
             error = why
+            if isinstance(why, CannotTravelError) and self._recalled is not None:
+                self._recalled.keep_here()
             raise
         finally:
             results.close()
@@ -252,10 +252,9 @@ class Run:
         # What was remembered is for a run's first calls; who asks for figures gets those of calls made now.
         self._trusting = watched and self._recalled is None and wanted is None and not job.profile
         self._as_before = False
-        while items := source.take(self._bounded(count), brief=True):
+        while items := source.take(inline.bounded(job, count), brief=True):
             self._arguments = items[:3]
-            if self._recalled is None:
-                self._recalled = _learning.recall(job.asked, items[0], star=source.star)
+            self._recall(items[0])
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
                 self._only_none = self._only_none and all(result is None for result in results)
@@ -264,6 +263,9 @@ class Run:
                 yield results
             if self._early is not None:
                 return
+            if meter.mean > _LONG_CALL and not meter.looked_twice:
+                # Before others are started beside a call that lasts: then it would be too late to know.
+                self._size(meter, list(items[:1]), self._results[:1])
             if self._is_enough(meter):
                 return
             count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
@@ -271,6 +273,13 @@ class Run:
                 count = 1
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
+
+    def _recall(self, item: Any) -> None:
+        """Learn what earlier jobs of the function have taught, `item` being the first input of this one."""
+        if self._recalled is None:
+            self._recalled = _learning.recall(self.job.asked, item, star=self.job.source.star)
+            if self._recalled is not None and self._recalled.stays:
+                self._strike("a result of an earlier call could not be pickled")
 
     def _look_ahead(self) -> None:
         """Make a few calls from all over the list before it is decided, if nobody can see that: it may be sorted."""
@@ -322,6 +331,8 @@ class Run:
         results: list[Any] = []
         if watched:
             self._running, self._begun = (items, iterator), 0
+            # Now: in the call it would count as one of the call's own threads.
+            pilots.looking.start()
         if meter is not None:
             meter.begin(look=look)
         try:
@@ -349,11 +360,6 @@ class Run:
         """Seconds after which calls that are measured are looked at; a look spoils the figures of calls that wait."""
         alone = 0.0 if self._alone is None else _UNDISTURBED * self._alone.wall
         return pilots.FIRST if self._meter is None or not self._meter.looked else max(pilots.LATER, alone)
-
-    def _bounded(self, count: int) -> int:
-        """Calls that may be made ahead of the results that were asked for."""
-        job = self.job
-        return min(count, job.buffersize or inline.MOST_LAZY) if job.lazy else count
 
     def _land(self) -> None:
         """Let no look at the batch begin after this."""
@@ -422,21 +428,13 @@ class Run:
             # The last calls of a plain loop: what was decided for all of them says more.
             return self._looped
         if expected < _TRIFLE and backends is None:
-            plan = _asking.said(job, "inline", 1)
-            plan.calls, plan.calls_left = self._total, left
+            plan = _asking.trifle(job, seen or meter.observation(), left, self._total, expected)
             plan.decided_after = perf_counter() - self._start
-            seen = meter.observation() if seen is None else seen
-            plan.observation, plan.workload = _planner.observed(seen), seen.workload
-            plan.estimated_seconds = expected if left is not None else None
-            plan.reasons = ("too little is left to gain anything",)
             return self._advised(plan)
         cluster = _clusters.facts()
         forks = expected > _WORTH_READING and not self._struck.keys() >= set(_AWAY)
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
-            meter.size([*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
-            if meter.cannot_travel:
-                for away in _AWAY:
-                    self._struck.setdefault(away, "an argument or a result cannot be pickled")
+            self._size(meter, [*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
         if seen is None:
             corrects, seen = self._corrects(), meter.observation()
             seen = seen if corrects is None else corrects.correct(seen)
@@ -463,6 +461,18 @@ class Run:
             plan.reasons = (*plan.reasons, self._recalled.told())
         return plan
 
+    def _size(self, meter: Meter, arguments: list[Any], results: list[Any]) -> None:
+        """Learn what would travel by pickling a few values, on the caller's thread; strike out what they rule out."""
+        meter.size(arguments, results)
+        if meter.result_stays and self._recalled is not None:
+            self._recalled.keep_here()
+        if meter.cannot_travel:
+            self._strike("an argument or a result cannot be pickled")
+
+    def _strike(self, why: str) -> None:
+        for away in _AWAY:
+            self._struck.setdefault(away, why)
+
     def _judge(self) -> None:
         # One input says more of what the function does to it than its code does.
         sample = self._arguments[:1]
@@ -477,22 +487,13 @@ class Run:
 
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
         """Make the run of a plan that is not inline."""
-        if plan.backend == "threads":
-            run = ThreadRun(self.job, plan, self._context, self._base(), daemon=self._daemon)
-            meter = self._meter
-            if meter is not None and meter.spinners.are_there and meter.held < _BUSY * meter.wall:
-                # What they do may have been for the calls, after all: then fewer of these should run.
-                run.review = meter.spinners.run_on
-            return run
-        if plan.backend in CLUSTERS:
-            from pointsman.backends.clusters import ClusterRun
-
-            return ClusterRun(self.job, plan, self._mean())
-        if plan.backend == "interpreters":
-            from pointsman.backends.interpreters import InterpreterRun
-
-            return InterpreterRun(self.job, plan, self._mean(), self._base(), self._arguments[:1])
-        return ProcessRun(self.job, plan, self._mean(), self._base())
+        caller = Caller(self._context, self._base(), self._daemon, self._mean(), self._arguments[:1])
+        run = open_run(self.job, plan, caller)
+        meter = self._meter
+        if isinstance(run, ThreadRun) and meter and meter.spinners.are_there and meter.held < _BUSY * meter.wall:
+            # What they do may have been for the calls, after all: then fewer of these should run.
+            run.review = meter.spinners.run_on
+        return run
 
     def _base(self) -> int:
         """Index of the first input that is left: while a batch runs its inputs come before."""

@@ -60,7 +60,7 @@ class Learnt:
     def __init__(self) -> None:
         self.calls = 0
         self.held = 0.0
-        # Whether its calls stay in this process, whatever they cost: one could not be sent.
+        # Whether its calls stay in this process, whatever they cost: one could not be sent, or its result.
         self.stays = False
         # What jobs have taught, by the size class of the arguments: figures as in `FIGURES`, and "calls".
         self.sizes: dict[str, dict[str, float]] = {}
@@ -170,6 +170,15 @@ class Recalled:
             return False
         return cpu <= _ALIKE * (known["held"] + known["free"]) + _SLACK and wait <= _ALIKE * known["wait"] + _SLACK
 
+    @property
+    def stays(self) -> bool:
+        """Whether results could not be sent from another process."""
+        return self._learnt.stays
+
+    def keep_here(self) -> None:
+        """Remember that, as long as the program runs."""
+        self._learnt.stays = True
+
     def observation(self) -> _native.Observation:
         """Return what is remembered, as the planner takes it."""
         known = self.figures or {}
@@ -215,8 +224,10 @@ class Observed:
         """Call the function and note how long it held the GIL."""
         meter = Meter()
         meter.begin(look=True)
+        result = None
         try:
-            return self.function(*args, **kwargs)
+            result = self.function(*args, **kwargs)
+            return result
         finally:
             meter.end(1, keep=True)
             self.learnt.add(meter.held_share() * meter.cpu)
@@ -225,4 +236,6 @@ class Observed:
                 if self.learnt.is_heavy:
                     # What is read here is read again in no time, by a thread that may not wait.
                     may_travel(self.function)
+                    meter.size([], [result])
+                    self.learnt.stays = meter.cannot_travel
                 _keep(self.function, self.learnt)

@@ -89,6 +89,7 @@ class Meter:
         "pack",
         "probe",
         "result_bytes",
+        "result_stays",
         "samples",
         "spinners",
         "squares",
@@ -128,7 +129,7 @@ class Meter:
         self._stopped = self._queued_then = 0.0
         self._thread = 0
         # Whether an argument or a result of those that were pickled for their size could not be.
-        self.cannot_travel = False
+        self.cannot_travel = self.result_stays = False
         self.samples: list[_native.Sample] = []
         self._last_wall = 0.0
         self._crowded: tuple[float, float] | None = None
@@ -320,7 +321,7 @@ class Meter:
         argument, seconds_in, cut = _sizes(arguments)
         result, seconds_out, cut_out = _sizes(results)
         self.argument_bytes, self.result_bytes = argument, result
-        self.cannot_travel = cut or cut_out
+        self.cannot_travel, self.result_stays = cut or cut_out, cut_out
         if not self.cannot_travel:
             self.pack = seconds_in + seconds_out
 

@@ -51,16 +51,24 @@ class Pilot:
         self._alarm: _native.Alarm | None = None
         self._watched: Watched | None = None
         self._busy = threading.Lock()
+        self._starting = threading.Lock()
+
+    def start(self) -> _native.Alarm:
+        """Have the thread started, if it is not, and return what wakes it."""
+        if self._alarm is None:
+            with self._starting:
+                if self._alarm is None:
+                    alarm = _native.Alarm()
+                    threading.Thread(target=self._look, args=(alarm,), name=self._name, daemon=True).start()
+                    self._alarm = alarm
+        return self._alarm
 
     def watch(self, run: Watched, after: float) -> None:
         """Look at `run` if its calls last `after` seconds, unless another is watched (P1)."""
         if not self._busy.acquire(blocking=False):
             return
         self._watched = run
-        if self._alarm is None:
-            self._alarm = _native.Alarm()
-            threading.Thread(target=self._look, args=(self._alarm,), name=self._name, daemon=True).start()
-        self._alarm.set(after)
+        self.start().set(after)
 
     def land(self, run: Watched) -> None:
         """Stop watching `run`, if it is watched."""

@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING
 
 from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, package_of
 from ._names import name_of
-from ._origins import FRESH, UNKNOWN, Holder, Instance, Origin, Origins, instance_dict, is_plain
+from ._origins import (
+    FRESH,
+    UNKNOWN,
+    Holder,
+    Instance,
+    Made,
+    Origin,
+    Origins,
+    Stream,
+    instance_dict,
+    is_plain,
+    word_for_class,
+)
 from ._tables import METHOD_WRITES
 from ._types import HINT_MODULES
 
@@ -60,24 +72,49 @@ class Judgement(Walk):
         inside = target
         while not isinstance(inside, FunctionType) and "__wrapped__" in instance_dict(inside):
             inside = instance_dict(inside)["__wrapped__"]
+        if isinstance(inside, FunctionType) and self._judge_function(inside, args, kwargs, of=func):
+            return
+        self._judge_other(inside, args, kwargs)
+
+    def _judge_function(self, inside: FunctionType, args: Arguments, kwargs: Keywords, *, of: object) -> bool:
+        """Follow a function of the project; false for one that is taken at its name."""
+        self._kind(inside)
+        by_name = trusted(inside)
+        self.only_bound = by_name and isinstance(of, MethodType)
+        if self.only_bound and inside.__name__ in METHOD_WRITES:
+            self.strike("changes its argument")
+        if by_name and not self.only_bound:
+            return False
+        self.top, self.package = inside, package_of(inside)
+        returned = self.call(Origin(inside), args, kwargs, ())
+        if not inside.__code__.co_flags & (GENERATOR | ASYNC_GENERATOR):
+            self._returns(returned, deep=2)
+        return True
+
+    def _judge_other(self, inside: object, args: Arguments, kwargs: Keywords) -> None:
+        """Judge a class, a callable object, or a function that is taken at its name."""
         if isinstance(inside, type) and inside.__module__ in sys.modules:
             file = str(getattr(sys.modules[inside.__module__], "__file__", None) or STANDARD)
             self.package = "" if file.startswith(STANDARD) else inside.__module__.partition(".")[0]
-        if isinstance(inside, FunctionType):
-            self._kind(inside)
-            by_name = trusted(inside)
-            self.only_bound = by_name and isinstance(func, MethodType)
-            if self.only_bound and inside.__name__ in METHOD_WRITES:
-                self.strike("changes its argument")
-            if not by_name or self.only_bound:
-                self.top, self.package = inside, package_of(inside)
-                self.call(Origin(inside), args, kwargs, ())
-                return
         self.hint(Origin(inside))
         samples = [(Origin(value, "its argument", str(place)),) for place, value in enumerate(self.samples, 1)]
         rest = [(Origin(UNKNOWN, "its argument", str(place)),) for place in range(len(samples) + 1, 4)]
         given = [*args, *samples, *rest]
+        for origins in given:
+            for origin in origins:
+                self.touch(origin, deep=0)
         self.call(Origin(inside, "the object", self.name), given, kwargs, ())
+
+    def _returns(self, origins: Origins, deep: int) -> None:
+        """What the judged function gives back has to travel, as far as it is known."""
+        for origin in origins:
+            obj = origin.obj
+            cls = obj.cls if isinstance(obj, Instance) else None
+            word = "a generator" if isinstance(obj, Stream) else word_for_class(cls) if cls is not None else None
+            if word and not origin.shared:
+                self.strike(f"returns {word}, which cannot travel", self.names[0])
+            elif deep and isinstance(obj, Holder | Made):
+                self._returns(self.items(origin), deep - 1)
 
     def _bound(self, value: object, name: str) -> Origins:
         origin = Origin(value, "its bound", name)

@@ -29,6 +29,7 @@ from ._origins import (
     Made,
     Origin,
     Origins,
+    Stream,
     Super,
     cannot_travel,
     class_attribute,
@@ -162,7 +163,7 @@ class Walk(Library):
             for site in facts.inner:
                 self.enter_inner(Inner(frame, site), [], {}, ())
         if facts.code.co_flags & (GENERATOR | ASYNC_GENERATOR):
-            return (Origin(Holder(self.resolve(frame, facts.yields))),)
+            return (Origin(Stream(self.resolve(frame, facts.yields))),)
         return self.resolve(frame, facts.returns)
 
     def _assignments(self, frame: Frame) -> None:

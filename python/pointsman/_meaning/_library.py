@@ -24,6 +24,7 @@ from ._origins import (
     Origin,
     Origins,
     Row,
+    Stream,
     attribute,
     class_attribute,
     class_of,
@@ -131,8 +132,10 @@ class Library(Resolver):
         if shared:
             return (Origin(UNKNOWN, shared),)
         if name in ALIAS_RESULT:
-            own = [origin for origins in given for origin in origins]
-            return unique([*own, *(item for origin in own for item in self.items(origin))])
+            all_given = [origin for origins in given for origin in origins]
+            # What `next` and `min` give back came out of a generator, and is none.
+            own = [origin for origin in all_given if name == "builtins.iter" or not isinstance(origin.obj, Stream)]
+            return unique([*own, *(item for origin in all_given for item in self.items(origin))])
         if name == "copy.copy" and args:
             return (Origin(Copied(args[0], self.parts(given))),)
         if name in HOLDS_RESULT:

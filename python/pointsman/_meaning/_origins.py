@@ -62,6 +62,12 @@ class Holder:
         self.identity: frozenset[object] = frozenset(part.identity for part in parts if part is not FRESH)
 
 
+class Stream(Holder):
+    """A generator made inside, by what it hands out."""
+
+    __slots__ = ()
+
+
 class Row(Holder):
     """A tuple made inside, of which the places are known."""
 
@@ -243,6 +249,11 @@ def attribute(obj: object, name: str) -> object:
     return own.get(name, found)
 
 
+def word_for_class(cls: type) -> str | None:
+    """What an object of a class is that cannot go to another process."""
+    return next((word for base in cls.__mro__ if (word := NO_TRAVEL.get(full_name(base)))), None)
+
+
 def parts_of(obj: object) -> list[object]:
     """A few of the things that a plain container holds, or the class of all if nothing can be written to them."""
     if type(obj) in {list, tuple, set, frozenset}:
@@ -270,10 +281,9 @@ def cannot_travel(obj: object, depth: int = 0) -> str | None:
     if any(obj is stream or obj is getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr)):
         return None
     if not isinstance(obj, type):
-        for base in cls.__mro__:
-            word = NO_TRAVEL.get(full_name(base))
-            if word:
-                return word
+        word = word_for_class(cls)
+        if word:
+            return word
         if "__next__" in cls.__dict__ and not isinstance(obj, ModuleType):
             return "an iterator"
     if depth and not isinstance(obj, type | ModuleType | FunctionType):

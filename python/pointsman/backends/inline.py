@@ -78,18 +78,19 @@ def first_count(job: Job, mean: float | None) -> int:
     """Calls in the first batch, if a call takes `mean` seconds; one if nothing is known."""
     if mean is None:
         return 1
-    return _bounded(job, int(_aim(job) / max(mean, 1e-9)))
+    return bounded(job, int(_aim(job) / max(mean, 1e-9)))
 
 
 def next_count(job: Job, count: int, took: float) -> int:
     """Calls in the next batch, after one of `count` calls took `took` seconds."""
-    return _bounded(job, min(int(count * _aim(job) / max(took, 1e-9)), count * 4))
+    return bounded(job, min(int(count * _aim(job) / max(took, 1e-9)), count * 4))
 
 
 def _aim(job: Job) -> float:
     return _LAZY_BATCH_SECONDS if job.lazy else _BATCH_SECONDS
 
 
-def _bounded(job: Job, count: int) -> int:
+def bounded(job: Job, count: int) -> int:
+    """Calls in a batch for which `count` would be best."""
     most = (job.buffersize or MOST_LAZY) if job.lazy else _MOST_PER_BATCH
     return max(1, min(count, most))
