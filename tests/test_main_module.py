@@ -213,6 +213,34 @@ def test_each_pool_sees_what_the_program_has_set_by_then(tmp_path):
     assert printed == str([True] * 6)
 
 
+def test_functions_with_a_cache_travel_and_keep_its_kind(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import functools, pointsman
+
+        @functools.cache
+        def fibonacci(n):
+            "By itself."
+            return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+        class Table:
+            @functools.lru_cache(maxsize=8)
+            def look(self, n):
+                return n * n
+
+        def work(n):
+            return fibonacci(n), fibonacci.cache_parameters()["maxsize"], fibonacci.__doc__, fibonacci.__wrapped__(1)
+
+        print(pointsman.execute(work, [9, 10], backend="processes", max_workers=2))
+        print(pointsman.execute(fibonacci, [9, 10], backend="processes", max_workers=2))
+        print(pointsman.execute(lambda table: table.look(5), [Table()], backend="processes", max_workers=2))
+        """,
+    )
+
+    assert printed.splitlines() == ["[(34, None, 'By itself.', 1), (55, None, 'By itself.', 1)]", "[34, 55]", "[25]"]
+
+
 def test_modules_beside_the_program_can_be_imported_by_workers(tmp_path):
     (tmp_path / "beside.py").write_text("class Thing:\n    n = 5\n\ndef double(x):\n    return 2 * x, Thing()\n")
     printed = run_program(

@@ -23,7 +23,7 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
     """
     from io import BytesIO
 
-    from cloudpickle import Pickler
+    from pointsman._by_value import Pickler
 
     file = BytesIO()
     try:
@@ -66,7 +66,7 @@ def _describe(value: object) -> str:
 
 
 def _culprit(value: object) -> str:
-    from cloudpickle import dumps as by_value
+    from pointsman._by_value import dumps as by_value
 
     try:
         by_value(value)
