@@ -137,6 +137,19 @@ def test_a_generator_is_iterated_once_on_the_callers_thread(backend):
     assert seen == [(x, threading.get_ident()) for x in range(CALLS)]
 
 
+def test_results_before_an_error_of_the_inputs_are_delivered(backend):
+    def data():
+        yield from range(CALLS)
+        raise LookupError("no more of them")
+
+    got = []
+    with pytest.raises(LookupError, match="no more of them"):
+        for result in pointsman.map(functions.nap, data(), backend=backend):
+            got.append(result)
+
+    assert got == list(range(CALLS))
+
+
 # ------------------------------------------------------------------------------------------- failures
 
 

@@ -69,6 +69,8 @@ class ClusterRun:
         self._size = job.chunksize or self._fitting(1 << 30)
         self._under_way: deque[_Flight] = deque()
         self._stopped = False
+        # What the inputs have raised, or what came of sending them.
+        self._raised: Exception | None = None
         self._key, self._function = self.cluster.sent.function(job.function)
 
     def start(self) -> None:
@@ -98,8 +100,13 @@ class ClusterRun:
         __tracebackhide__ = True
         try:
             while True:
-                self._fill()
+                try:
+                    self._fill()
+                except Exception as why:  # noqa: BLE001 - it takes its turn behind the results of what was sent
+                    self._stopped, self._raised = True, why
                 if not self._under_way:
+                    if self._raised is not None:
+                        raise self._raised
                     return
                 flight = self._under_way.popleft()
                 values, error = self._take(flight)

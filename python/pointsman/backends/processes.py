@@ -93,6 +93,8 @@ class ProcessRun:
         self._calling = False
         # Whether the pilot has met an input that only the caller can send.
         self._stuck = False
+        # What the inputs have raised: it comes after the results of those before it.
+        self._inputs_raised: Exception | None = None
 
     def start(self) -> None:
         """Send the first chunks."""
@@ -155,6 +157,8 @@ class ProcessRun:
             unfinished, left, _pushed, _taken = self.native.figures()
             ended = self.closed or self.source.ended
             if ended and not left:
+                if self._inputs_raised is not None:
+                    raise self._inputs_raised
                 return
             if self.shares and self.run_some():
                 continue
@@ -179,7 +183,7 @@ class ProcessRun:
             if room <= 0:
                 break
             index, count = self.source.next_place, min(wanted, room, self.source.unbroken)
-            items = self.source.take(count)
+            items = self._take(count)
             if not items:
                 break
             if helps:
@@ -189,6 +193,13 @@ class ProcessRun:
             self.pushed += len(items)
             fed = True
         return fed
+
+    def _take(self, count: int) -> list[Any]:
+        try:
+            return self.source.take(count)
+        except Exception as why:  # noqa: BLE001 - it takes its turn behind the results
+            self._inputs_raised = why
+            return []
 
     def _send(self, items: list[Any], index: int) -> None:
         try:
@@ -263,7 +274,7 @@ class ProcessRun:
         if not (self.closed or source.ended):
             count = max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9)))
             room = self.room(self.native.figures()[1], self.chunk())
-            items = source.take(min(count, room)) if room > 0 else []
+            items = self._take(min(count, room)) if room > 0 else []
             if not items:
                 return False
             first = self.native.reserve(len(items))
