@@ -213,6 +213,45 @@ def test_each_pool_sees_what_the_program_has_set_by_then(tmp_path):
     assert printed == str([True] * 6)
 
 
+def test_each_job_sees_what_the_program_has_set_by_then(tmp_path):
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "late.py").write_text("def double(x):\n    return 2 * x\n")
+    printed = run_program(
+        tmp_path,
+        """
+        import os, sys, threading, time, pointsman
+
+        def look(seconds):
+            time.sleep(seconds)
+            return os.environ.get("LEVEL"), os.path.basename(os.getcwd()), sys.getrecursionlimit()
+
+        def run(seconds=0.0, count=4):
+            return set(pointsman.execute(look, [seconds] * count, backend="processes", max_workers=2))
+
+        told = [run()]
+        os.environ["LEVEL"] = "1"
+        told.append(run())
+        # A job that runs meanwhile ends as it began.
+        early = threading.Thread(target=lambda: told.append(run(0.2)))
+        early.start()
+        time.sleep(0.05)
+        os.environ["LEVEL"] = "2"
+        told.append(run())
+        early.join()
+        del os.environ["LEVEL"]
+        os.chdir("beside")
+        sys.setrecursionlimit(4321)
+        told.append(run())
+        sys.path.append(os.getcwd())
+        import late
+        print([[level for level, _, _ in one] for one in told[:4]])
+        print(told[4], pointsman.execute(late.double, [4], backend="processes"))
+        """,
+    )
+
+    assert printed.splitlines() == ["[[None], ['1'], ['2'], ['1']]", "{(None, 'beside', 4321)} [8]"]
+
+
 def test_functions_with_a_cache_travel_and_keep_its_kind(tmp_path):
     printed = run_program(
         tmp_path,

@@ -249,6 +249,13 @@ class Processes:
         self._finalizer.detach()
 
 
+def end_after_calls(pool: Any) -> None:
+    """Let a pool that `make` has made take no more calls; it is kept until it has run those that it has."""
+    pool.shutdown(wait=False)
+    if isinstance(pool, Processes):
+        _let_go(pool.native, kill=False)
+
+
 def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
     """End a pool that nobody holds any more; one with calls to run is kept until they have been run."""
     native.shutdown(kill)
@@ -274,6 +281,7 @@ def _launch_config(
         "directory": _directory(),
         "environ": dict(os.environ),
         "argv": list(sys.argv),
+        "recursion_limit": sys.getrecursionlimit(),
         "preload": preload,
         "blas_threads": blas_threads,
         "cores": max(1.0, cores / max(1, lanes)),

@@ -63,6 +63,7 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
                 _prepare(config)
                 _set_environment(config)
                 _look_at_warnings(config)
+                sys.setrecursionlimit(config["recursion_limit"])
                 # What is here now lives on: workers need not look at it, which would copy its pages.
                 gc.freeze()
                 packed = request.config
