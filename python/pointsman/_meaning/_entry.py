@@ -139,7 +139,9 @@ class Judgement(Walk):
         code = function.__code__
         named = code.co_argcount + code.co_kwonlyargcount
         for name in code.co_varnames[len(args) : named]:
-            defaults[name] = (self._argument(function, name, defaults),)
+            argument = self._argument(function, name, defaults)
+            self.touch(argument, deep=0)
+            defaults[name] = (argument,)
         bound = super().bind(function, args, kwargs, star, defaults)
         # The tuple of `*args` and the dict of `**kwargs` are made for the call; what is in them is not.
         for rest in code.co_varnames[named : len(bound)]:

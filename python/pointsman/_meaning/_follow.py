@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import defaultdict
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING
@@ -40,8 +41,8 @@ from ._origins import (
     unique,
 )
 from ._read import read
-from ._resolve import super_attribute
-from ._tables import MUTATORS
+from ._resolve import CHANGEABLE, super_attribute
+from ._tables import MUTATORS, SPECIAL
 from ._values import EMPTY, ITEM, TRUE, Call, Value
 
 if TYPE_CHECKING:
@@ -354,6 +355,21 @@ class Walk(Library):
             word = cannot_travel(origin.obj, deep)
             if word:
                 self.strike(f"uses {origin}: {word} cannot be shared with another process")
+            elif type(origin.obj) is defaultdict and origin.obj.default_factory is not None:
+                self.strike(f"uses {origin}, which is filled by reading it")
+            else:
+                self._specials(origin)
+
+    def _specials(self, origin: Origin) -> None:
+        """Follow what operators and built-in functions may call of an object of the project, wherever they do."""
+        cls = class_of(origin.obj)
+        if cls is None or isinstance(origin.obj, type) or not cls.__flags__ & CHANGEABLE:
+            return
+        for name in SPECIAL:
+            function = class_attribute(cls, name)
+            if isinstance(function, FunctionType) and self.is_project(function):
+                self.rest_on_attribute(cls, name)
+                self.enter(function, [(origin,)], {}, ())
 
 
 def _values_of(mapping: object) -> list[object]:

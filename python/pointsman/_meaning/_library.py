@@ -34,6 +34,7 @@ from ._origins import (
     unique,
 )
 from ._resolve import Resolver
+from ._spoken import is_own, logs_elsewhere, warns_elsewhere
 from ._tables import (
     ALIAS_RESULT,
     FUNCTION_WRITES,
@@ -49,6 +50,7 @@ from ._tables import (
 from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
 
 _MOST_REASONS = 12
+_LOGGERS = frozenset(("logging.Logger", "logging.RootLogger", "logging.LoggerAdapter"))
 _CHANGES_STATE = {name: why for why, names in PROCESS_STATE.items() for name in names}
 
 
@@ -120,6 +122,7 @@ class Library(Resolver):
         own_names = name.startswith("builtins.e") and len(args) > 1 and not any(origin.shared for origin in args[1])
         if why and not own_names:
             self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
+        self._speaks(name, kwargs)
         place = FUNCTION_WRITES.get(name)
         if place is not None:
             for origin in args[place] if place < len(args) else star:
@@ -128,9 +131,9 @@ class Library(Resolver):
         if name.rpartition(".")[2] == "method_descriptor" and getattr(function.obj, "__name__", "") in MUTATORS:
             for origin in args[0] if args else star:
                 self.write(VERBS.get(getattr(function.obj, "__name__", ""), "changes"), origin)
-        shared = SHARED_RESULT.get(name)
+        shared = _shared_result(name)
         if shared:
-            return (Origin(UNKNOWN, shared),)
+            return shared
         if name in ALIAS_RESULT:
             all_given = [origin for origins in given for origin in origins]
             # What `next` and `min` give back came out of a generator, and is none.
@@ -141,6 +144,23 @@ class Library(Resolver):
         if name in HOLDS_RESULT:
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
+
+    def _speaks(self, name: str, kwargs: dict[str, Origins]) -> None:
+        """Strike where what is printed, logged or warned of goes to somebody in this program."""
+        if name.startswith("logging.") and "logging" in sys.modules:
+            self._logs(Origin(sys.modules["logging"].root, "the root logger"), name.rpartition(".")[2])
+        elif name == "builtins.print" or name == "warnings.warn":
+            if name == "warnings.warn" and warns_elsewhere():
+                self.strike("warns, and warnings are caught in this program")
+            elif name == "builtins.print" and "file" not in kwargs and not is_own(sys.stdout):
+                self.strike("prints, and `sys.stdout` is something of this program's")
+            # Who listens may change, and nothing tells of that.
+            self.rest("never", type(self), "", None)
+
+    def _logs(self, logger: Origin, name: str) -> None:
+        if logs_elsewhere(logger.obj, name):
+            self.strike(f"logs with {logger}, whose handlers are this program's")
+        self.rest("never", type(self), "", None)
 
     def parts(self, given: tuple[Origins, ...]) -> Origins:
         """All that the arguments of a call hold."""
@@ -192,6 +212,8 @@ class Library(Resolver):
     def method_by_name(self, receiver: Origin, name: str, args: list[Origins], star: Origins) -> Origins:
         """A call of a method of which only the name is known, or that a built-in type has."""
         obj = receiver.obj
+        if full_name(class_of(obj) or object) in _LOGGERS:
+            self._logs(receiver, name)
         # `list.append(seen, 1)`, `random.shuffle(cards)` and `numpy.add.at(array, ...)` change their first argument.
         of_class = isinstance(obj, type) and name in MUTATORS
         if of_class or name in METHOD_WRITES or (name == "at" and type(obj).__name__ == "ufunc"):
@@ -215,12 +237,21 @@ class Library(Resolver):
         return (FRESH,)
 
 
+def _shared_result(name: str) -> Origins:
+    """What a library's function hands out that others see, too."""
+    if name == "logging.getLogger" and "logging" in sys.modules:
+        # The handlers of the root hear all the others, as a rule.
+        return (Origin(sys.modules["logging"].root, "the logger"),)
+    shared = SHARED_RESULT.get(name)
+    return (Origin(UNKNOWN, shared),) if shared else ()
+
+
 def _changes(obj: object, name: str) -> bool:
     """Whether the method of this name changes `obj`, as far as its class tells."""
     cls = class_of(obj)
     if cls is None:
         return True
-    if is_plain(obj) or obj is sys.stdout or obj is sys.stderr:
+    if is_plain(obj) or ((obj is sys.stdout or obj is sys.stderr) and is_own(obj)):
         return False
     if _is_harmless(cls):
         return name in HARMLESS_EVEN_SO

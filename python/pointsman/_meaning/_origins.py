@@ -280,6 +280,8 @@ def cannot_travel(obj: object, depth: int = 0) -> str | None:
         return None
     if any(obj is stream or obj is getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr)):
         return None
+    if cls is object:
+        return "an object that is known by its identity"
     if not isinstance(obj, type):
         word = word_for_class(cls)
         if word:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 # Py_TPFLAGS_HEAPTYPE: the class was made by a program, which may change it.
-_CHANGEABLE = 1 << 9
+CHANGEABLE = 1 << 9
 
 
 class Resolver:
@@ -115,7 +115,7 @@ class Resolver:
         """Note that an answer rests on what `obj.name` is: one of its own may come to hide that of its class."""
         owner = obj.cls if isinstance(obj, Instance) else obj
         cls = owner if isinstance(owner, type) else class_of(owner)
-        if cls is None or not cls.__flags__ & _CHANGEABLE:
+        if cls is None or not cls.__flags__ & CHANGEABLE:
             return
         if not isinstance(owner, type) and not cls.__weakrefoffset__:
             owner = cls

@@ -354,3 +354,12 @@ METHOD_ALIAS = frozenset(
     ]
 )
 METHOD_HOLDS = frozenset(["items", "values", "keys", "copy", "elements", "most_common", "tolist"])
+
+# Methods that operators, statements and built-in functions call which only read, as far as anybody expects.
+_READING = (
+    "len iter contains getitem missing bool hash str repr format bytes int float index complex round abs neg pos "
+    "invert eq ne lt le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor "
+    "radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor "
+    "getattr getattribute reversed length_hint call"
+)
+SPECIAL = tuple(f"__{name}__" for name in _READING.split())

@@ -1,0 +1,207 @@
+"""What is judged although no name in the code says it: operators of the user's classes, streams, handlers, identities.
+
+What it does not know: how a verdict is kept, or where calls run.
+"""
+
+import collections
+import contextlib
+import io
+import logging
+import sys
+import warnings
+
+import pytest
+
+from pointsman._meaning import judge
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def used_by(use):
+    """Make a class whose objects are used by operators and built-in functions through `use`."""
+
+    class Thing:  # noqa: PLW1641 - it has the method by another name
+        def __init__(self):
+            self.uses = 0
+
+        __len__ = __getitem__ = __add__ = __lt__ = __contains__ = __hash__ = use
+
+        def __eq__(self, other):
+            return use(self) == other
+
+        def __bool__(self):
+            return bool(use(self))
+
+        def __iter__(self):
+            return iter([use(self)])
+
+        def __str__(self):
+            return str(use(self))
+
+    return Thing
+
+
+def counted(self, *_):
+    self.uses += 1
+    return 1
+
+
+def ignored(_self, *_):
+    return 1
+
+
+Counting, Only = used_by(counted), used_by(ignored)
+
+
+USES = {
+    "len": len,
+    "item": lambda it: it[0],
+    "plus": lambda it: it + 1,
+    "less": lambda it: it < 1,
+    "in": lambda it: 1 in it,
+    "hash": hash,
+    "equal": lambda it: it == 1,
+    "truth": lambda it: 1 if it else 0,
+    "loop": list,
+    "text": lambda it: f"{it}",
+    "library": lambda it: sum(it),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_an_object_that_notes_its_uses_stays_with_whoever_uses_it(use):
+    counting, only = Counting(), Only()
+
+    assert not judge(lambda: use(counting)).may_travel
+    assert judge(lambda: use(only)).may_travel
+    use(counting)
+    assert counting.uses
+
+
+@pytest.mark.parametrize("use", [USES["item"], USES["plus"], USES["text"]], ids=["item", "plus", "text"])
+def test_inputs_that_note_their_uses_stay(use):
+    assert not judge(use, (Counting(),)).may_travel
+    assert judge(use, (Only(),)).may_travel
+
+
+def test_a_dictionary_that_fills_itself_stays():
+    filled, plain = collections.defaultdict(list), collections.defaultdict()
+
+    assert not judge(lambda key: filled[key]).may_travel
+    assert judge(lambda key: plain[key]).may_travel
+
+
+def test_iterators_as_inputs_stay():
+    def total(numbers):
+        return sum(numbers)
+
+    assert not judge(total, (iter([1]),)).may_travel
+    assert not judge(sum, (iter([1]),)).may_travel
+    assert judge(total, ([1],)).may_travel
+
+
+def test_what_is_known_by_its_identity_stays():
+    missing = object()
+
+    def found(x):
+        return x is not missing
+
+    assert "identity" in judge(found).reasons[0]
+    assert not judge(lambda x: x is not None, (object(),)).may_travel
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: (i for i in range(n)),
+        lambda n: [(i for i in range(n)), 2],
+        lambda n: {"them": (i for i in range(n))},
+    ],
+    ids=["alone", "in a list", "in a dict"],
+)
+def test_a_function_that_gives_back_a_generator_stays(make):
+    assert "returns a generator" in judge(make).reasons[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: sum(i for i in range(n)),
+        lambda n: next((i for i in range(n) if i > 3), None),
+        lambda n: [*(i for i in range(n))],
+        lambda n: min((i for i in range(n)), default=0),
+        lambda n: ",".join(str(i) for i in range(n)),
+    ],
+    ids=["sum", "next", "list", "min", "join"],
+)
+def test_a_function_that_uses_a_generator_itself_may_travel(make):
+    assert judge(make).may_travel
+
+
+def prints(x):
+    print(x)  # noqa: T201 - it is about that
+
+
+def writes(x):
+    sys.stdout.write(str(x))
+
+
+@pytest.mark.parametrize("function", [prints, writes])
+def test_what_is_printed_goes_anywhere_unless_the_program_catches_it(function, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+
+    assert judge(function).may_travel
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert not judge(function).may_travel
+    assert judge(function).may_travel
+
+
+def test_a_warning_goes_anywhere_unless_the_program_catches_it(monkeypatch):
+    # As it is without pytest, which catches them itself.
+    monkeypatch.setattr(warnings, "_showwarnmsg_impl", lambda _: None)
+    monkeypatch.setattr(warnings._showwarnmsg_impl, "__module__", "warnings")
+    monkeypatch.setattr(warnings, "showwarning", warnings._showwarning_orig)
+
+    def warn(x):
+        warnings.warn(str(x), stacklevel=1)
+
+    assert judge(warn).may_travel
+    with warnings.catch_warnings(record=True):
+        assert not judge(warn).may_travel
+    assert judge(warn).may_travel
+
+
+@pytest.fixture
+def quiet_root(monkeypatch):
+    """The root logger without the handlers that pytest gives it."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    return logging.getLogger()
+
+
+log = logging.getLogger("a.logger.of.the.tests")
+adapted = logging.LoggerAdapter(log)
+
+
+@pytest.mark.parametrize(
+    "speak",
+    [
+        lambda x: log.info(x),
+        lambda x: logging.info(x),  # noqa: LOG015 - programs do
+        lambda x: logging.getLogger("a.logger.of.the.tests").info(x),
+        lambda x: adapted.info(x),
+    ],
+    ids=["logger", "module", "by name", "adapter"],
+)
+def test_a_log_goes_anywhere_unless_a_handler_of_the_program_would_hear_it(speak, quiet_root, monkeypatch):
+    assert judge(speak).may_travel
+    quiet_root.addHandler(logging.StreamHandler(io.StringIO()))
+    monkeypatch.setattr(quiet_root, "level", logging.DEBUG)
+    assert not judge(speak).may_travel
+
+
+def test_what_no_handler_would_be_given_goes_anywhere(quiet_root, monkeypatch):
+    quiet_root.addHandler(logging.StreamHandler(io.StringIO()))
+    monkeypatch.setattr(quiet_root, "level", logging.WARNING)
+
+    assert judge(lambda x: log.info(x)).may_travel
+    assert not judge(lambda x: log.error(x)).may_travel
