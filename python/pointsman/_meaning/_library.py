@@ -149,7 +149,7 @@ class Library(Resolver):
         """Strike where what is printed, logged or warned of goes to somebody in this program."""
         if name.startswith("logging.") and "logging" in sys.modules:
             self._logs(Origin(sys.modules["logging"].root, "the root logger"), name.rpartition(".")[2])
-        elif name == "builtins.print" or name == "warnings.warn":
+        elif name in {"builtins.print", "warnings.warn"}:
             if name == "warnings.warn" and warns_elsewhere():
                 self.strike("warns, and warnings are caught in this program")
             elif name == "builtins.print" and "file" not in kwargs and not is_own(sys.stdout):
