@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from _pickle import loads
 from itertools import pairwise
+from types import CoroutineType
 
 from pointsman import _errors
+from pointsman._naming import name_of
 from pointsman._transport import dumps_anyway
 
 # How the worker's message about a result begins.
@@ -153,6 +155,26 @@ def unpackable_result(value: object, why: BaseException) -> BaseException:
     )
     error.__cause__ = why
     return error
+
+
+def refuse_coroutine(value: object, function: object) -> None:
+    """Raise if a call of a plain function gave back a coroutine, which a worker cannot await; close it.
+
+    Raises
+    ------
+    InvalidTypeError
+        With what to do about it.
+
+    """
+    if type(value) is not CoroutineType:
+        return
+    value.close()
+    name = name_of(function)
+    message = (
+        f"{name} returned a coroutine, which a worker cannot await: pass the coroutine function itself, or wrap it: "
+        f"lambda *a: asyncio.run({name}(*a))"
+    )
+    raise _errors.InvalidTypeError(message)
 
 
 def worker_died(

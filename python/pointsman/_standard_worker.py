@@ -8,12 +8,9 @@ from __future__ import annotations
 import os
 from _pickle import loads
 from time import perf_counter
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _outcome
-from pointsman._errors import InvalidTypeError
-from pointsman._naming import name_of
 from pointsman._times import Times, Watch
 from pointsman._transport import dumps_anyway
 
@@ -66,14 +63,7 @@ def outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     """Run a call and pack what came of it; never raises."""
     try:
         value = function(*args, **kwargs)
-        if isinstance(value, CoroutineType):
-            value.close()
-            name = name_of(function)
-            message = (
-                f"{name} returned a coroutine, which a worker cannot await: "
-                f"pass a plain function, or wrap it: lambda *a: asyncio.run({name}(*a))"
-            )
-            raise InvalidTypeError(message)  # noqa: TRY301 - it is the call's outcome, like any other
+        _outcome.refuse_coroutine(value, function)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's outcome
         return False, _outcome.pack_exception(error)
     try:

@@ -371,7 +371,8 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     }
     value.call_method0("close")?;
     Err(PyTypeError::new_err(format!(
-        "{} returned a coroutine, which a worker thread cannot await: pass a plain function, or wrap it: lambda *a: asyncio.run({}(*a))",
+        "{} returned a coroutine, which a worker cannot await: pass the coroutine function itself, or wrap it: \
+         lambda *a: asyncio.run({}(*a))",
         future::name_of(function),
         future::name_of(function),
     )))

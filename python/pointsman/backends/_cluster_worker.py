@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pointsman._errors import CannotTravelError
-from pointsman._outcome import pack_exception, unpackable_result, unreadable_arguments
+from pointsman._outcome import pack_exception, refuse_coroutine, unpackable_result, unreadable_arguments
 from pointsman._times import Watch
 from pointsman._transport import dumps_anyway
 
@@ -78,7 +78,9 @@ def _serve(watch: Watch | None, key: str, packed: bytes, keep_going: bool, funct
     began = perf_counter()
     for place, (args, kwargs) in enumerate(inputs):
         try:
-            results.append(run(*[_own(value, large) for value in args], **{k: _own(kwargs[k], large) for k in kwargs}))
+            value = run(*[_own(value, large) for value in args], **{k: _own(kwargs[k], large) for k in kwargs})
+            refuse_coroutine(value, run)
+            results.append(value)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it belongs to the caller
             failures.append((place, pack_exception(error)))
             if not keep_going:

@@ -5,7 +5,7 @@ Does not know other backends. A batch is one list comprehension or one C call: w
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +41,29 @@ def run_batch(
     `iterator` is one over `items`, which another thread may cut short meanwhile. When a call raises, the results before
     it are there; with `whole` a new list is returned instead, which is faster.
     """
+    __tracebackhide__ = True
+    results = _run_batch(function, items, iterator, results, star=star, keep_going=keep_going, whole=whole)
+    if results and type(results[0]) is CoroutineType:
+        # As all workers do: where calls run shall make no difference.
+        from pointsman._outcome import refuse_coroutine
+
+        for result in results[1:]:
+            result.close()
+        value, results[:] = results[0], []
+        refuse_coroutine(value, function)
+    return results
+
+
+def _run_batch(
+    function: Callable[..., Any],
+    items: list[Any] | range,
+    iterator: Iterator[Any],
+    results: list[Any],
+    *,
+    star: bool,
+    keep_going: bool,
+    whole: bool,
+) -> list[Any]:
     __tracebackhide__ = True
     if keep_going:
         for item in iterator:
