@@ -4,6 +4,7 @@ What it does not know: what every backend promises alike (test_contract.py), or 
 """
 
 import threading
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ import functions
 import pointsman
 from fixtures import run_program
 from functions import Boom
+from pointsman import TaskPriority
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -197,6 +199,42 @@ def test_a_callback_that_raises_stops_the_job_and_the_next_one_runs(backend):
 def test_an_option_that_does_not_exist_is_a_type_error():
     with pytest.raises(TypeError, match="no_such_option"):
         pointsman.execute(functions.square, [1], no_such_option=1)
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_the_urgent_calls_of_a_view_come_first(backend, tmp_path):
+    path = tmp_path / "order"
+
+    def view(**more):
+        return pointsman.options(backend=backend, max_workers=1, name="in-order", **more)
+
+    first = view().submit(time.sleep, 0.2)
+    later = [
+        view(priority=priority).submit(functions.note, str(path), priority.name)
+        for priority in (TaskPriority.LOW, TaskPriority.URGENT)
+    ]
+    for future in (first, *later):
+        future.result(functions.PATIENCE)
+
+    assert path.read_text().split() == ["URGENT", "LOW"]
+
+
+def test_a_caller_may_run_the_calls_of_a_view_itself():
+    gate = threading.Event()
+    view = pointsman.options(backend="threads", max_workers=1, name="on-caller", run_on_caller=True)
+    blocking = view.submit(gate.wait)
+    try:
+        assert view.submit(threading.get_ident).result(functions.PATIENCE) == threading.get_ident()
+    finally:
+        gate.set()
+        blocking.result(functions.PATIENCE)
+
+
+def test_what_is_said_of_single_calls_is_refused_for_jobs_and_elsewhere():
+    with pytest.raises(ValueError, match="priority is said of single calls"):
+        pointsman.options(priority=TaskPriority.HIGH).execute(functions.square, [1])
+    with pytest.raises(ValueError, match="run_on_caller is for threads"):
+        pointsman.options(backend="processes", run_on_caller=True)
 
 
 def test_options_are_shared_by_the_calls_of_a_view(backend):

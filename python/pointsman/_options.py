@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _api
 from pointsman._errors import InvalidArgumentError
-from pointsman._job import CLUSTERS, check_address, check_backend, check_callable, check_count, is_async, on_terms
+from pointsman._job import (
+    CLUSTERS,
+    check_address,
+    check_backend,
+    check_callable,
+    check_count,
+    check_switch,
+    is_async,
+    on_terms,
+)
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
     from pointsman._future import Future
     from pointsman._keywords import ExecuteKeywords, MapKeywords
     from pointsman._plan import Plan
+    from pointsman._scheduling import TaskPriority
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -27,9 +37,28 @@ class Options:
     """`run`, `submit`, `map` and `execute` with fixed options."""
 
     def __init__(
-        self, backend: str, max_workers: int | None, name: str | None, terms: Terms, address: str | None = None
+        self,
+        backend: str,
+        max_workers: int | None,
+        name: str | None,
+        terms: Terms,
+        address: str | None = None,
+        *,
+        priority: TaskPriority | None = None,
+        run_on_caller: bool = False,
     ) -> None:
         self._backend = check_backend(backend)
+        # Of single calls; none if nothing was said.
+        self._single: dict[str, Any] = {}
+        if priority is not None:
+            from pointsman._scheduling import TaskPriority
+
+            self._single["priority"] = TaskPriority(priority)
+        if check_switch("run_on_caller", run_on_caller):
+            if self._backend not in ("auto", "threads"):
+                message = f"run_on_caller is for threads: the caller's thread is no worker of backend={backend!r}"
+                raise InvalidArgumentError(message)
+            self._single["run_on_caller"] = True
         self._address = check_address(self._backend, address)
         self._max_workers = check_count("max_workers", max_workers)
         self._name = name
@@ -40,6 +69,7 @@ class Options:
         """Return one line with what was asked for."""
         chosen = {"backend": self._backend, "max_workers": self._max_workers, "name": self._name}
         chosen |= {name: getattr(self._terms, name) for name in ("timeout", "retries", "retry_on", "kill_on_cancel")}
+        chosen |= self._single
         return f"<Options {' '.join(f'{name}={value!r}' for name, value in chosen.items() if value)}>"
 
     @overload
@@ -72,12 +102,13 @@ class Options:
             backend = "processes"
         executor = _executor(backend, self._max_workers, self._name or "", self._address)
         if backend in CLUSTERS:
-            return executor.options(retries=terms.retries, retry_on=terms.retry_on).submit(fn, *args, **kwargs)
-        if terms.native is None:
+            on_terms_there = {"retries": terms.retries, "retry_on": terms.retry_on, **self._single}
+            return executor.options(**on_terms_there).submit(fn, *args, **kwargs)
+        if terms.native is None and not self._single:
             return executor.submit(fn, *args, **kwargs)
         from pointsman._executor_options import ExecutorOptions
 
-        return ExecutorOptions(executor, terms).submit(fn, *args, **kwargs)
+        return ExecutorOptions(executor, terms, **self._single).submit(fn, *args, **kwargs)
 
     @overload
     def map(
@@ -132,6 +163,11 @@ class Options:
         return _api.execute(func, data, **{**self._job_options(), **options})
 
     def _job_options(self) -> dict[str, Any]:
+        if self._single:
+            message = (
+                f"{' and '.join(self._single)} are said of single calls, for run() and submit(): a job is one thing"
+            )
+            raise InvalidArgumentError(message)
         terms = self._terms
         return {
             "backend": self._backend,
@@ -180,6 +216,8 @@ def options(
     retries: int = 0,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
     kill_on_cancel: bool = False,
+    priority: TaskPriority | None = None,
+    run_on_caller: bool = False,
     address: str | None = None,
 ) -> Options:
     """Return a view with `run`, `submit`, `map` and `execute` that use these options.
@@ -204,6 +242,10 @@ def options(
         same worker. `TimeoutError` covers calls that `timeout` stopped.
     kill_on_cancel
         `Future.cancel` stops a call that runs, and leaving a `map` early stops those that run for it.
+    priority
+        How urgent the calls of `submit` and `run` are among those that wait; a `TaskPriority`.
+    run_on_caller
+        Let a thread that waits for one of the calls run it itself, if it has not begun. On threads only.
     address
         Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
 
@@ -214,5 +256,11 @@ def options(
 
     """
     return Options(
-        backend, max_workers, name, Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel), address
+        backend,
+        max_workers,
+        name,
+        Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel),
+        address,
+        priority=priority,
+        run_on_caller=run_on_caller,
     )
