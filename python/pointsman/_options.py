@@ -164,9 +164,7 @@ class Options:
 
     def _job_options(self) -> dict[str, Any]:
         if self._single:
-            message = (
-                f"{' and '.join(self._single)} are said of single calls, for run() and submit(): a job is one thing"
-            )
+            message = f"{' and '.join(self._single)} is said of single calls: use submit() or run() of these options"
             raise InvalidArgumentError(message)
         terms = self._terms
         return {
