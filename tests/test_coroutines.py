@@ -546,3 +546,16 @@ def test_calls_that_wait_for_one_that_has_no_place_yet_get_it_one_in_the_end():
         return x
 
     assert pointsman.execute(meet, range(2 * FIRST), backend="asyncio") == list(range(2 * FIRST))
+
+
+def test_the_plan_says_how_many_coroutines_were_let_run_at_a_time():
+    async def nap(x):
+        await asyncio.sleep(0.01)
+        return x
+
+    before = pointsman.optimize(nap, range(200))
+    _results, plan = pointsman.execute(nap, range(200), return_optimization_result=True)
+
+    assert "as many calls as it pays to have" in str(before)
+    assert plan.max_workers > 1
+    assert f"at most {plan.max_workers} calls at a time" in str(plan)

@@ -85,6 +85,8 @@ class AsyncRun:
             yield from flight.stream(self._moves, self._move)
         finally:
             flight.stop()
+            if self.plan.backend == "asyncio" and job.max_workers is None:
+                self.plan.max_workers = flight.most
         if self._elsewhere is not None:
             yield from self._elsewhere.stream()
 
@@ -140,7 +142,8 @@ def _plan_for_loop(job: Job) -> Plan:
     asked = job.backend == "asyncio"
     return Plan(
         backend="asyncio",
-        max_workers=job.max_workers or 1,
+        # Without a limit the loop finds out how many pay.
+        max_workers=job.max_workers or 0,
         chunksize=1,
         function=job.name,
         calls=job.source.left(),
@@ -175,6 +178,11 @@ class _Flight:
             self._loop.call_soon_threadsafe(self._begin_look)
 
     # ------------------------------------------------------------------- the caller's thread
+
+    @property
+    def most(self) -> int:
+        """Calls that were let run at a time in the end."""
+        return self._streaming.climb.limit
 
     def stream(
         self, moves: Callable[[_native.Observation, int], bool], move: Callable[[int], None]

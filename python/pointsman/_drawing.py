@@ -82,7 +82,8 @@ def choice(plan: Plan) -> str:
     if plan.backend == "inline":
         return "plain loop on the caller's thread"
     if plan.backend == "asyncio":
-        return f"event loop, at most {plan.max_workers} calls at a time"
+        limit = f"at most {plan.max_workers} calls" if plan.max_workers else "as many calls as it pays to have"
+        return f"event loop, {limit} at a time"
     if plan.backend in _CLUSTERS:
         # Nobody has asked yet, where the backend was said.
         at_a_time = f", {plan.max_workers} calls at a time" if plan.max_workers else ""

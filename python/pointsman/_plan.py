@@ -123,7 +123,8 @@ class Plan:
     backend
         "inline", "threads", "processes" or "interpreters"; "asyncio" for coroutines, "dask" or "ray" for a cluster.
     max_workers
-        Calls that run at a time; the caller's own thread counts when it takes part.
+        Calls that run at a time; the caller's own thread counts when it takes part. 0 on an event loop that is to find
+        out, until it has.
     processes, threads_per_worker
         Worker processes or interpreters, and the threads in each (or in this process) that run calls.
     chunksize
@@ -233,7 +234,7 @@ class Plan:
     @property
     def n_jobs(self) -> int:
         """The seed's word for `max_workers`; 1 when serial."""
-        return 1 if self.backend == "inline" else self.max_workers
+        return 1 if self.backend == "inline" else max(1, self.max_workers)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the data, as JSON can hold it."""

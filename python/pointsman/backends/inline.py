@@ -42,7 +42,11 @@ def run_batch(
     it are there; with `whole` a new list is returned instead, which is faster.
     """
     __tracebackhide__ = True
-    results = _run_batch(function, items, iterator, results, star=star, keep_going=keep_going, whole=whole)
+    try:
+        results = _run_batch(function, items, iterator, results, star=star, keep_going=keep_going, whole=whole)
+    except StopIteration as why:
+        # In the generators that this passes through on its way it would lose its name.
+        raise RuntimeError(_stopped(function)) from why
     if results and type(results[0]) is CoroutineType:
         # As all workers do: where calls run shall make no difference.
         from pointsman._outcome import refuse_coroutine
@@ -85,9 +89,12 @@ def _run_batch(
         results.extend(map(function, iterator))
     if len(results) < len(items):
         # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
-        message = f"{getattr(function, '__qualname__', function)!r} raised StopIteration"
-        raise RuntimeError(message)
+        raise RuntimeError(_stopped(function))
     return results
+
+
+def _stopped(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__qualname__', function)!r} raised StopIteration"
 
 
 def goes_through_anything(job: Job) -> bool:
