@@ -263,7 +263,7 @@ class Run:
                 yield results
             if self._early is not None:
                 return
-            if meter.mean > _LONG_CALL and not meter.looked_twice:
+            if meter.mean > _LONG_CALL and not meter.looked_twice and meter.cpu > _BUSY * meter.wall:
                 # Before others are started beside a call that lasts: then it would be too late to know.
                 self._size(meter, list(items[:1]), self._results[:1])
             if self._is_enough(meter):
