@@ -3,6 +3,7 @@
 What it does not know: how a verdict is kept, or where calls run.
 """
 
+import builtins
 import collections
 import contextlib
 import io
@@ -154,6 +155,13 @@ def test_what_is_printed_goes_anywhere_unless_the_program_catches_it(function, m
     with contextlib.redirect_stdout(io.StringIO()):
         assert not judge(function).may_travel
     assert judge(function).may_travel
+
+
+def test_a_print_that_a_library_has_replaced_is_still_one(monkeypatch):
+    monkeypatch.setattr(builtins, "print", warnings.warn_explicit)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert not judge(prints).may_travel
 
 
 def test_a_warning_goes_anywhere_unless_the_program_catches_it(monkeypatch):

@@ -10,6 +10,7 @@ I2. A method of an unknown object counts by its name; the result of an unknown m
 
 from __future__ import annotations
 
+import builtins
 import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
@@ -122,7 +123,7 @@ class Library(Resolver):
         own_names = name.startswith("builtins.e") and len(args) > 1 and not any(origin.shared for origin in args[1])
         if why and not own_names:
             self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
-        self._speaks(name, kwargs)
+        self._speaks(function.obj, name, kwargs)
         place = FUNCTION_WRITES.get(name)
         if place is not None:
             for origin in args[place] if place < len(args) else star:
@@ -145,8 +146,11 @@ class Library(Resolver):
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
 
-    def _speaks(self, name: str, kwargs: dict[str, Origins]) -> None:
+    def _speaks(self, obj: object, name: str, kwargs: dict[str, Origins]) -> None:
         """Strike where what is printed, logged or warned of goes to somebody in this program."""
+        # Libraries put functions of their own in the place of `print`.
+        if obj is vars(builtins).get("print"):
+            name = "builtins.print"
         if name.startswith("logging.") and "logging" in sys.modules:
             self._logs(Origin(sys.modules["logging"].root, "the root logger"), name.rpartition(".")[2])
         elif name in {"builtins.print", "warnings.warn"}:
