@@ -252,6 +252,47 @@ def test_each_job_sees_what_the_program_has_set_by_then(tmp_path):
     assert printed.splitlines() == ["[[None], ['1'], ['2'], ['1']]", "{(None, 'beside', 4321)} [8]"]
 
 
+def test_a_job_that_still_sends_ends_on_the_workers_that_it_began_with(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import os, time, pointsman
+
+        def look(_):
+            time.sleep(0.005)
+            return os.environ.get("LEVEL")
+
+        def run():
+            return set(pointsman.execute(look, range(4), backend="processes", max_workers=2))
+
+        def workers():
+            with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as file:
+                [zygote] = file.read().split()
+            with open(f"/proc/{zygote}/task/{zygote}/children") as file:
+                return len(file.read().split())
+
+        slow = pointsman.map(look, range(40), backend="processes", max_workers=2, buffersize=2)
+        seen = [next(slow)]
+        told = []
+        for level in "123":
+            os.environ["LEVEL"] = level
+            told.append(run() == {level})
+            # Meanwhile nothing is under way there.
+            time.sleep(0.05)
+            seen += [next(slow) for _ in range(5)]
+        seen += slow
+        print(told, len(seen), set(seen))
+        del slow
+        deadline = time.monotonic() + 20
+        while workers() > 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print(workers())
+        """,
+    )
+
+    assert printed.splitlines() == ["[True, True, True] 40 {None}", "2"]
+
+
 def test_functions_with_a_cache_travel_and_keep_its_kind(tmp_path):
     printed = run_program(
         tmp_path,

@@ -8,7 +8,6 @@ Does not know jobs or plans.
 from __future__ import annotations
 
 import os
-import sys
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,6 @@ _for_loops: Threads | None = None
 # By the threads in each: a pool, and what its workers were given.
 _processes: dict[int, tuple[Processes, tuple[Any, ...]]] = {}
 _NONE: tuple[None, tuple[Any, ...]] = None, ()
-# Set by pytest before each test: no call of a program depends on it.
-_SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", b"PYTEST_CURRENT_TEST")
 _interpreters: Any = None
 # Held while one of them is made; the same thread may come again, from a signal handler or a finalizer.
 _making = RLock()
@@ -82,43 +79,30 @@ def threads_running() -> int:
 def processes(count: int, threads_each: int, cores: float) -> Processes:
     """The program's pool of worker processes with this many threads each, grown to `count` processes.
 
-    A new one, if the program has changed since the last was made what its workers were given: that one ends after its
-    calls.
+    A new one, if the program has changed since the last was made what its workers were given. Who uses that one holds
+    it meanwhile: it ends when nobody does.
     """
+    from pointsman._pool import make, outlast, surroundings
+
     _check_owner()
-    given = _given()
+    given = surroundings()
     pool, known = _processes.get(threads_each, _NONE)
     if pool is None or pool.closed or given != known:
-        from pointsman._pool import end_after_calls, make
-
         with _making:
             pool, known = _processes.get(threads_each, _NONE)
             if pool is None or pool.closed or given != known:
-                if pool is not None:
-                    end_after_calls(pool)
+                if pool is not None and not pool.closed:
+                    outlast(pool)
                 pool = make(count, threads_each, cores=cores)
                 _processes[threads_each] = pool, given
     pool.grow(count)
     return pool
 
 
-def _given() -> tuple[Any, ...]:
-    """What workers take over from the program when they start."""
-    try:
-        directory = os.getcwd()  # noqa: PTH109 - pathlib is dear to import
-    except OSError:
-        directory = ""
-    # As the system has it, where that can be had: to decode it takes 30 us.
-    environment: dict[Any, str | bytes] = dict(getattr(os.environ, "_data", os.environ))
-    for name in _SET_BY_OTHERS:
-        environment.pop(name, None)
-    return directory, environment, tuple(sys.path), sys.getrecursionlimit()
-
-
 def processes_running(threads_each: int = 1) -> int:
     """Worker processes of the program's pool that are alive."""
     _check_owner()
-    pool, _given = _processes.get(threads_each, _NONE)
+    pool, _known = _processes.get(threads_each, _NONE)
     return 0 if pool is None or pool.closed else pool.size
 
 
@@ -158,7 +142,7 @@ def shutdown() -> None:
     if _interpreters is not None:
         _interpreters.shutdown(cancel=True)
         _interpreters = None
-    for pool, _given in _processes.values():
+    for pool, _known in _processes.values():
         pool.shutdown(kill=True)
     _processes.clear()
     if _threads is not None:

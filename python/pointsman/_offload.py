@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _native
+from pointsman import _default
 from pointsman._errors import CannotTravelError
 from pointsman._learning import Learnt, Observed, lookup
 from pointsman._loopside import arriving, port_of
@@ -82,6 +82,6 @@ class Offload:
 
     def _leave(self, loop: AbstractEventLoop | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         cores = facts().cores
-        pool: _native.ProcessPool = _default.processes(max(1, round(cores)), 1, cores).native
-        future: Any = pool.submit(self.importable, args, kwargs)
+        pool = _default.processes(max(1, round(cores)), 1, cores)
+        future: Any = pool.native.submit(self.importable, args, kwargs)
         return future if loop is None else arriving(future, loop)

@@ -36,7 +36,10 @@ _SLOWEST = 2.0
 
 _alive: weakref.WeakSet[Processes] = weakref.WeakSet()
 # Pools that are gone but for the calls that they still run.
-_lingering: list[_native.ProcessPool] = []
+# At the program's end the patient ones are waited for.
+_lingering: list[tuple[_native.ProcessPool, bool]] = []
+# Set by pytest before each test: no call of a program depends on it.
+_SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", b"PYTEST_CURRENT_TEST")
 
 
 def make(processes: int, threads: int = 1, *, kind: str = "processes", **options: Any) -> Any:
@@ -181,7 +184,7 @@ class Processes:
         _alive.add(self)
         self._prepared = perf_counter() - began
         self.grow(processes)
-        self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient)
+        self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient, patient=patient)
         self._finalizer.atexit = False
 
     @property
@@ -219,6 +222,14 @@ class Processes:
             self._collector = threading.Thread(target=collect, name="pointsman-collector", daemon=True)
             self._collector.start()
 
+    def outlast(self) -> None:
+        """Take calls as long as anybody holds this pool, which another has replaced, and then end after the last."""
+        # It serves whoever waits for one of these calls, also when nobody holds the pool any more.
+        self._start_collector()
+        self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _let_go, self.native, kill=False, patient=self._patient)
+        self._finalizer.atexit = False
+
     def end(self) -> None:
         """End with the program, and remember how long the start took."""
         start_up = self.native.start_up()
@@ -249,19 +260,28 @@ class Processes:
         self._finalizer.detach()
 
 
-def end_after_calls(pool: Any) -> None:
-    """Let a pool that `make` has made take no more calls; it is kept until it has run those that it has."""
-    pool.shutdown(wait=False)
+def outlast(pool: Any) -> None:
+    """Let a pool that `make` has made, and that another replaces, end when nobody uses it any more."""
+    # The standard library's do so by themselves.
     if isinstance(pool, Processes):
-        _let_go(pool.native, kill=False)
+        pool.outlast()
 
 
-def _let_go(native: _native.ProcessPool, *, kill: bool) -> None:
+def _let_go(native: _native.ProcessPool, *, kill: bool, patient: bool) -> None:
     """End a pool that nobody holds any more; one with calls to run is kept until they have been run."""
     native.shutdown(kill)
-    _lingering[:] = [pool for pool in _lingering if not pool.join(0.0)]
+    _lingering[:] = [(pool, waits) for pool, waits in _lingering if not pool.join(0.0)]
     if not native.join(0.0):
-        _lingering.append(native)
+        _lingering.append((native, patient))
+
+
+def surroundings() -> tuple[Any, ...]:
+    """What workers take over from the program when they start, as far as calls may depend on it."""
+    # As the system has it, where that can be had: to decode it takes 30 us.
+    environment: dict[Any, str | bytes] = dict(getattr(os.environ, "_data", os.environ))
+    for name in _SET_BY_OTHERS:
+        environment.pop(name, None)
+    return _directory(), environment, tuple(sys.path), sys.getrecursionlimit()
 
 
 def _launch_config(
@@ -336,7 +356,7 @@ def _forget() -> None:
     for pool in list(_alive):
         pool.native.disown()
         pool._closed = True  # noqa: SLF001 - this module
-    for native in _lingering:
+    for native, _patient in _lingering:
         native.disown()
     _alive.clear()
     _lingering.clear()
@@ -346,7 +366,9 @@ def _forget() -> None:
 def _end_all() -> None:
     for pool in list(_alive):
         pool.end()
-    for native in _lingering:
+    for native, patient in _lingering:
+        if not patient:
+            native.shutdown(kill=True)
         native.join(None)
     _zygote.end()
     _machine.flush()

@@ -55,6 +55,8 @@ class ProcessRun:
     def __init__(self, job: Job, plan: Plan, mean: float | None, base: int) -> None:
         processes = max(1, plan.processes)
         pool = _default.processes(processes, plan.threads_per_worker, _machine.facts().cores)
+        # Held as long as calls may be sent to it: another may take its place.
+        self.pool: Any = pool
         native = _pool.job(
             pool,
             job.function,
