@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Cached = type(functools.lru_cache(len))
 
 
-class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles by value what the other side cannot import."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -33,10 +33,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
-def dumps(value: object) -> bytes:
-    """Pickle by value."""
+def dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
+    """Pickle by value; large buffers go to `buffer_callback`, if there is one."""
     file = BytesIO()
-    Pickler(file, protocol=5).dump(value)
+    _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
 
 

@@ -133,7 +133,7 @@ class Run:
             self._learn()
         except BaseException as why:
             error = why
-            if isinstance(why, CannotTravelError) and self._recalled is not None:
+            if isinstance(why, CannotTravelError) and self.job.backend == "auto" and self._recalled is not None:
                 self._recalled.keep_here()
             raise
         finally:

@@ -237,5 +237,5 @@ class Observed:
                     # What is read here is read again in no time, by a thread that may not wait.
                     may_travel(self.function)
                     meter.size([], [result])
-                    self.learnt.stays = meter.cannot_travel
+                    self.learnt.stays = self.learnt.stays or meter.result_stays
                 _keep(self.function, self.learnt)

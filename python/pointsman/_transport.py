@@ -21,13 +21,10 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
         If even that fails, with pickle's own words and the fix.
 
     """
-    from io import BytesIO
+    from pointsman import _by_value
 
-    from pointsman._by_value import Pickler
-
-    file = BytesIO()
     try:
-        Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        return _by_value.dumps(value, buffer_callback)
     except (Exception, SystemExit) as why:
         from pointsman._errors import CannotTravelError
 
@@ -36,7 +33,6 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
             f"create such objects inside the function, pass what they are made from, or use backend='threads'"
         )
         raise CannotTravelError(message) from why
-    return file.getvalue()
 
 
 def dumps_anyway(value: object) -> bytes:

@@ -39,11 +39,10 @@ def logs_elsewhere(logger: object, method: str) -> bool:
     if method not in _LOGS:
         return False
     own = instance_dict(logger)
-    if isinstance(own.get("logger"), object) and "handlers" not in own:
+    if "handlers" not in own:
+        # An adapter, which has the logger that it speaks through.
         own = instance_dict(own.get("logger"))
-    level = _LEVELS.get(method, 50)
-    threshold = 0
-    handled = False
+    level, threshold, handled = _LEVELS.get(method, 50), 0, False
     for _ in range(_DEEPEST):
         if not threshold:
             found = own.get("level", 0)

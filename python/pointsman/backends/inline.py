@@ -8,6 +8,8 @@ from __future__ import annotations
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from pointsman._outcome import refuse_coroutine
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -43,54 +45,53 @@ def run_batch(
     """
     __tracebackhide__ = True
     try:
-        results = _run_batch(function, items, iterator, results, star=star, keep_going=keep_going, whole=whole)
+        if keep_going:
+            _go_on(function, iterator, results, star=star)
+        elif star:
+            if whole:
+                results = [function(*item) for item in iterator]
+            else:
+                results.extend(function(*item) for item in iterator)
+        elif whole and type(function) is FunctionType:
+            # The interpreter inlines Python calls here, but not those that come from C.
+            results = [function(item) for item in iterator]
+        else:
+            if whole:
+                results = list(map(function, iterator))
+            else:
+                # `extend` keeps what came before an exception.
+                results.extend(map(function, iterator))
+            if len(results) < len(items):
+                # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
+                raise RuntimeError(_stopped(function))
     except StopIteration as why:
         # In the generators that this passes through on its way it would lose its name.
         raise RuntimeError(_stopped(function)) from why
     if results and type(results[0]) is CoroutineType:
-        # As all workers do: where calls run shall make no difference.
-        from pointsman._outcome import refuse_coroutine
-
-        for result in results[1:]:
-            result.close()
-        value, results[:] = results[0], []
-        refuse_coroutine(value, function)
+        _refuse(function, results)
     return results
 
 
-def _run_batch(
-    function: Callable[..., Any],
-    items: list[Any] | range,
-    iterator: Iterator[Any],
-    results: list[Any],
-    *,
-    star: bool,
-    keep_going: bool,
-    whole: bool,
-) -> list[Any]:
-    __tracebackhide__ = True
-    if keep_going:
-        for item in iterator:
-            try:
-                results.append(function(*item) if star else function(item))
-            except Exception as error:  # noqa: BLE001 - the caller asked for exceptions as results
-                results.append(error)
-    elif star:
-        if whole:
-            return [function(*item) for item in iterator]
-        results.extend(function(*item) for item in iterator)
-    elif whole and type(function) is FunctionType:
-        # The interpreter inlines Python calls here, but not those that come from C.
-        return [function(item) for item in iterator]
-    elif whole:
-        results = list(map(function, iterator))
-    else:
-        # `extend` keeps what came before an exception.
-        results.extend(map(function, iterator))
-    if len(results) < len(items):
-        # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
-        raise RuntimeError(_stopped(function))
-    return results
+def _refuse(function: Callable[..., Any], results: list[Any]) -> None:
+    """Raise for coroutines as results, as all workers do: where calls run shall make no difference."""
+    value, rest = results[0], results[1:]
+    results.clear()
+    for other in rest:
+        if type(other) is CoroutineType:
+            other.close()
+    refuse_coroutine(value, function)
+
+
+def _go_on(function: Callable[..., Any], iterator: Iterator[Any], results: list[Any], *, star: bool) -> None:
+    """Append the results, and exceptions as such."""
+    for item in iterator:
+        try:
+            value = function(*item) if star else function(item)
+            if type(value) is CoroutineType:
+                refuse_coroutine(value, function)
+            results.append(value)
+        except Exception as error:  # noqa: BLE001 - the caller asked for exceptions as results
+            results.append(error)
 
 
 def _stopped(function: Callable[..., Any]) -> str:

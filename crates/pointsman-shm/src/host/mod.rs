@@ -314,7 +314,8 @@ impl<S: Sink + ?Sized> Host<S> {
     }
 
     /// Kills the process that runs this task now. False if none does; then nothing is killed. A call that ends while the
-    /// signal is on its way has its own outcome all the same. Tasks that run on other lanes of the same process die with it. Waits for a claim that is under way, a moment as a rule, two seconds at most.
+    /// signal is on its way has its own outcome all the same. Tasks that run on other lanes of the same process die with
+    /// it. Waits for a claim that is under way, a moment as a rule, two seconds at most.
     pub fn kill(&self, task: TaskId, reason: KillReason) -> bool {
         let shared = &*self.shared;
         if shared.is_foreign() {
