@@ -103,6 +103,15 @@ def test_limits_of_memory_are_refused_at_once(standard, limit):
         pointsman.Executor(1, backend="processes", **{limit: 1 << 30})
 
 
+@pytest.mark.timeout(30)
+def test_workers_that_have_workers_of_their_own_end_with_their_pool(standard):
+    def nested(count):
+        return sum(pointsman.execute(functions.square, range(count), backend="processes"))
+
+    with pointsman.Executor(2, backend="processes") as made:
+        assert made.submit(nested, 4).result(functions.PATIENCE) == 14
+
+
 def test_a_death_fails_what_ran_and_later_calls_run(standard):
     with pointsman.Executor(2, backend="processes") as made:
         error = made.submit(functions.end_by_exit, 3).exception(functions.PATIENCE)

@@ -20,6 +20,8 @@ import weakref
 from _pickle import loads
 from concurrent.futures import BrokenExecutor
 from concurrent.futures.process import ProcessPoolExecutor
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _alive: weakref.WeakSet[StandardProcesses] = weakref.WeakSet()
 _hooked = False
+_finalizing = 0
 
 
 class StandardProcesses:
@@ -296,13 +299,17 @@ def refuse(terms: object) -> None:
 
 
 def _register(pool: StandardProcesses) -> None:
-    global _hooked  # noqa: PLW0603 - once per process
+    global _hooked, _finalizing  # noqa: PLW0603 - once per process
     _alive.add(pool)
     if not _hooked:
         _hooked = True
         at_fork(_alive.clear)
         # Before the standard library's own hook, which would wait for every queued call.
         threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+    if _finalizing != os.getpid() and parent_process() is not None:
+        _finalizing = os.getpid()
+        # A process of multiprocessing waits for its own children before it comes to those hooks.
+        Finalize(None, _end_all, exitpriority=100)
 
 
 def _end_all() -> None:
