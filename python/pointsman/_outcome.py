@@ -187,7 +187,8 @@ def worker_died(
     call = _call(function, index)
     kind, _, why = cause.partition(": ")
     if kind == "timeout":
-        text = f"{call} took longer than its timeout, so it was stopped with its worker process {pid}"
+        limit = f"its timeout of {float(why):g} s"
+        text = f"{call} took longer than {limit}, so it was stopped with its worker process {pid}"
         return _errors.CallTimeoutError(text)
     if kind == "no room":
         return _errors.SharedMemoryFullError(f"{call} was not run: {why}; send less at a time, or raise shared_memory=")

@@ -6,10 +6,12 @@ use pointsman_shm::{Cause, Death, KillReason};
 pub(crate) fn cause(death: &Death) -> (String, i32) {
     match &death.cause {
         // What had no part in the reason for the kill, and ran on another thread of the process.
-        Cause::Killed(KillReason::Timeout | KillReason::Cancelled) if death.target.is_none() => ("neighbour".into(), 0),
+        Cause::Killed(KillReason::Timeout(_) | KillReason::Cancelled) if death.target.is_none() => {
+            ("neighbour".into(), 0)
+        }
         Cause::Signal(signal) => ("signal".into(), *signal),
         Cause::Exit(code) => ("exit".into(), *code),
-        Cause::Killed(KillReason::Timeout) => ("timeout".into(), 0),
+        Cause::Killed(KillReason::Timeout(limit)) => (format!("timeout: {}", limit.as_secs_f64()), 0),
         Cause::Killed(KillReason::Cancelled) => ("cancelled".into(), 0),
         Cause::Killed(KillReason::Shutdown) => ("shutdown".into(), 0),
         Cause::Killed(KillReason::Memory) => ("memory".into(), 0),

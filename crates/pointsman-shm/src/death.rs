@@ -1,6 +1,7 @@
 //! How worker processes die.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::os;
 use crate::task::{ProcessId, TaskId};
@@ -8,8 +9,8 @@ use crate::task::{ProcessId, TaskId};
 /// Why this side killed a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KillReason {
-    /// A call ran longer than it may.
-    Timeout,
+    /// A call ran longer than this, which is what it may.
+    Timeout(Duration),
     /// A running call was cancelled.
     Cancelled,
     /// The pool is shut down.
@@ -77,8 +78,8 @@ impl fmt::Display for Cause {
         match self {
             Self::Signal(signal) => write!(out, "was ended by signal {signal}"),
             Self::Exit(code) => write!(out, "exited with code {code}"),
-            Self::Killed(KillReason::Timeout) => {
-                write!(out, "was killed because a call took too long")
+            Self::Killed(KillReason::Timeout(limit)) => {
+                write!(out, "was killed because a call took longer than {limit:?}")
             }
             Self::Killed(KillReason::Cancelled) => {
                 write!(out, "was killed because its call was cancelled")

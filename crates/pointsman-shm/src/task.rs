@@ -76,7 +76,7 @@ impl Terms {
     /// should not run any more is not.
     pub(crate) fn covers(&self, death: &Death) -> bool {
         match death.cause {
-            Cause::Killed(KillReason::Timeout) if death.target.is_some() => self.retry_late,
+            Cause::Killed(KillReason::Timeout(_)) if death.target.is_some() => self.retry_late,
             Cause::Killed(KillReason::Cancelled) if death.target.is_some() => false,
             Cause::Killed(KillReason::Shutdown) | Cause::NeverStarted(_) | Cause::NoRoom(_) => false,
             _ => true,

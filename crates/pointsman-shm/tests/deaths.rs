@@ -114,10 +114,10 @@ fn kills_that_come_too_late_hit_nobody_else() {
     let pool = Pool::new(small(), 1, 1);
     let tasks: Vec<_> = (0..400).map(|_| pool.submit(&[ECHO], 1, 1, Vec::new())).collect();
     for (id, sink) in &tasks {
-        let killed = pool.host.kill(*id, KillReason::Timeout);
+        let killed = pool.host.kill(*id, KillReason::Memory);
         let outcomes = pool.finish(sink);
         // One that ends while the signal is on its way has its value, whatever becomes of its process.
-        let died = killed && outcomes == vec![Outcome::Died(Cause::Killed(KillReason::Timeout))];
+        let died = killed && outcomes == vec![Outcome::Died(Cause::Killed(KillReason::Memory))];
         if !died {
             assert_eq!(vec![echoed(&[ECHO], 0)], outcomes);
         }
@@ -128,10 +128,11 @@ fn kills_that_come_too_late_hit_nobody_else() {
 fn a_call_that_takes_too_long_is_killed_and_those_after_it_run() {
     let pool = Pool::new(small(), 1, 1);
     let (task, sink) = pool.submit(&[SLEEP, 200], 2, 1, Vec::new());
-    pool.host.set_timeout(task, Duration::from_millis(30));
+    let limit = Duration::from_millis(30);
+    pool.host.set_timeout(task, limit);
     let after = pool.call(&[ECHO]);
 
-    let late = Outcome::Died(Cause::Killed(KillReason::Timeout));
+    let late = Outcome::Died(Cause::Killed(KillReason::Timeout(limit)));
     assert_eq!(vec![late.clone(), late], pool.finish(&sink));
     assert_eq!(vec![echoed(&[ECHO], 0)], pool.finish(&after));
 }

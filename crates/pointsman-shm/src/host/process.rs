@@ -15,7 +15,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::HostConfig;
 use super::core::{Core, Env, Lane, Stage};
@@ -327,19 +327,19 @@ impl<S: Sink + ?Sized> Core<S> {
 
     /// Dooms processes with a call that has run longer than it may.
     pub(super) fn kill_the_late(&mut self, env: &Env) {
-        let late: Vec<TaskId> = self
+        let late: Vec<(TaskId, Duration)> = self
             .lanes
             .iter()
             .flatten()
             .filter_map(|lane| {
                 let id = lane.current?;
                 let limit = self.table.get(id)?.terms.limit?;
-                (lane.since?.elapsed() >= limit).then_some(id)
+                (lane.since?.elapsed() >= limit).then_some((id, limit))
             })
             .collect();
-        for id in late {
+        for (id, limit) in late {
             // One that is being claimed now is met the next time.
-            let _ = self.kill_task(env, id, KillReason::Timeout);
+            let _ = self.kill_task(env, id, KillReason::Timeout(limit));
         }
     }
 
@@ -487,8 +487,8 @@ mod tests {
             let mut core = host.shared.lock();
             let process = core.processes.get_mut(&id).unwrap();
             process.live(pid, handle);
-            let doomed = process.doom(KillReason::Timeout, TaskId(1)).unwrap();
-            assert!(process.doom(KillReason::Timeout, TaskId(1)).is_none(), "once is enough");
+            let doomed = process.doom(KillReason::Timeout(Duration::ZERO), TaskId(1)).unwrap();
+            assert!(process.doom(KillReason::Timeout(Duration::ZERO), TaskId(1)).is_none(), "once is enough");
             doomed
         };
         assert!(shell.try_wait().unwrap().is_none(), "it is only stopped");
