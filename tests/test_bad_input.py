@@ -382,7 +382,7 @@ class Restless:
 # ----------------------------------------------------------------------------------- switches, plans, callbacks
 
 
-@pytest.mark.parametrize("option", ["verbose", "progress", "return_optimization_result", "profile"])
+@pytest.mark.parametrize("option", ["verbose", "progress", "return_optimization_result", "profile", "ordered"])
 def test_a_word_where_a_switch_belongs_is_an_error_that_names_it(option):
     message = caught(TypeError, pointsman.execute, functions.square, [1], **{option: "no"})
 

@@ -39,6 +39,55 @@ def test_map_yields_in_the_order_of_the_inputs(backend):
     assert results == list(range(30))
 
 
+@pytest.mark.parametrize("entry", [pointsman.map, pointsman.execute])
+@pytest.mark.parametrize(
+    "call", [functions.early_is_slow, functions.square, functions.nap], ids=lambda call: call.__name__
+)
+def test_every_input_has_its_result_where_order_is_not_asked_for(backend, entry, call):
+    results = entry(call, range(CALLS), backend=backend, ordered=False)
+
+    assert sorted(results) == sorted(map(call, range(CALLS)))
+
+
+@pytest.mark.parametrize("inputs", [range, lambda count: iter(range(count))], ids=["range", "iterator"])
+def test_a_call_that_lasts_holds_nobody_up_where_order_is_not_asked_for(backend, inputs, tmp_path):
+    if backend == "inline":
+        pytest.skip("a plain loop knows no other order than that of its inputs")
+    gate = tmp_path / "gate"
+    call = partial(functions.wait_at, str(gate), 10)
+
+    results = pointsman.map(call, inputs(40), backend=backend, ordered=False)
+    before = [next(results) for _ in range(20)]
+    gate.touch()
+
+    assert 10 not in before
+    assert sorted([*before, *results]) == list(range(40))
+
+
+def test_exceptions_come_as_they_are_ready_where_order_is_not_asked_for(backend):
+    options = {"backend": backend, "ordered": False}
+
+    results = pointsman.execute(functions.fail_if_odd, range(40), on_error="return", **options)
+    error = failure(pointsman.execute, functions.fail_late_or_at_once, range(12), **options)
+    raised = failure(list, pointsman.map(functions.fail_late_or_at_once, range(12), **options))
+
+    assert sorted(x if isinstance(x, int) else x.code for x in results) == list(range(40))
+    assert error.args[0] == raised.args[0] == "failed"
+
+
+def test_results_before_an_error_of_the_inputs_are_delivered_in_any_order(backend):
+    def data():
+        yield from range(CALLS)
+        raise LookupError("no more of them")
+
+    got = []
+    with pytest.raises(LookupError, match="no more of them"):
+        for result in pointsman.map(functions.nap, data(), backend=backend, ordered=False):
+            got.append(result)
+
+    assert sorted(got) == list(range(CALLS))
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 3])
 def test_few_items_give_as_many_results(backend, size):
     assert pointsman.execute(functions.square, list(range(size)), backend=backend) == [x * x for x in range(size)]

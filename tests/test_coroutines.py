@@ -139,6 +139,44 @@ def test_max_workers_is_the_number_of_calls_at_a_time():
     assert most == 3
 
 
+@pytest.mark.parametrize("place", ["auto", "asyncio"])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_the_inputs_raise_comes_after_the_results(place, ordered):
+    async def nap(x):
+        await asyncio.sleep(0.005)
+        return x
+
+    def data():
+        yield from range(30)
+        raise LookupError("no more of them")
+
+    got = []
+    with pytest.raises(LookupError, match="no more of them"):
+        for result in pointsman.map(nap, data(), backend=place, ordered=ordered):
+            got.append(result)
+
+    assert sorted(got) == list(range(30))
+
+
+def test_a_coroutine_that_lasts_holds_nobody_up_where_order_is_not_asked_for():
+    gate = threading.Event()
+
+    async def wait_at_3(x):
+        if x == 3:
+            await asyncio.to_thread(gate.wait)
+        return x
+
+    results = pointsman.map(wait_at_3, range(20), ordered=False)
+    before = list(itertools.islice(results, 19))
+    gate.set()
+
+    assert 3 not in before
+    assert list(results) == [3]
+    gate.clear()
+    threading.Timer(0.1, gate.set).start()
+    assert pointsman.execute(wait_at_3, range(20), ordered=False)[-1] == 3
+
+
 def test_a_lazy_map_asks_for_no_more_inputs_than_its_buffer():
     asked = []
 

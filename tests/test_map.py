@@ -59,6 +59,20 @@ def looked_ahead(backend):
     return max(ahead)
 
 
+@pytest.mark.parametrize("place", ["threads", "processes"])
+def test_what_the_inputs_raise_comes_after_the_results_where_the_caller_only_waits(place):
+    def data():
+        yield from range(30)
+        raise LookupError("no more of them")
+
+    results = pointsman.map(functions.nap, data(), backend=place, max_workers=3)
+    got = list(itertools.islice(results, 30))
+
+    assert got == list(range(30))
+    with pytest.raises(LookupError, match="no more of them"):
+        next(results)
+
+
 def test_an_endless_input_gives_results_and_is_looked_at_a_bounded_way_ahead(backend):
     # Calls of 5 ms: a look ahead of more than this would be seconds of work that nobody may want. Once more, since on a
     # loaded machine the first calls may be mistaken for short ones.

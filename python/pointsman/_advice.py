@@ -39,6 +39,7 @@ def advise(plan: Plan, job: Job, verdict: Verdict | None, threads: int, *, only_
         _leave_cores_to_nested(plan)
     if job.prefer_threads and job.backend == "auto":
         _prefer_threads(plan)
+    plan.caller_shares = plan.caller_shares and job.caller_shares
     if verdict is not None:
         read(plan, verdict, only_none=only_none)
     if threads > 0:

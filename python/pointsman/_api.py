@@ -105,6 +105,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     max_workers: int | None = None,
     chunksize: int | None = None,
     buffersize: int | None = None,
+    ordered: bool = True,
     on_error: str = "raise",
     timeout: float | None = None,
     retries: int = 0,
@@ -114,6 +115,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     auto_adjust_for_nested_parallelism: bool = True,
     progress: bool = False,
     address: str | None = None,
+    plan: Plan | None = None,
 ) -> Iterator[Any]:
     """Yield the results of `fn` over the inputs, in order, lazily.
 
@@ -132,8 +134,10 @@ def map(  # noqa: A001 - the standard name and the documented options
         Calls that travel together to a worker process; None sizes chunks by measured cost.
     buffersize
         Inputs ahead of the results taken, at most.
+    ordered
+        Whether results come in the order of the inputs; else as they are ready.
     on_error
-        "raise" stops at the first exception; "return" gives exceptions as results.
+        "raise" stops at the first exception, in the order of the results; "return" gives exceptions as results.
     timeout
         Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
         worker process and fails with `CallTimeoutError`; no other call is touched.
@@ -154,6 +158,8 @@ def map(  # noqa: A001 - the standard name and the documented options
         Show a bar in a terminal or a notebook; elsewhere nothing.
     address
         Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
+    plan
+        A plan from `optimize`, followed instead of measuring.
 
     Raises
     ------
@@ -163,6 +169,8 @@ def map(  # noqa: A001 - the standard name and the documented options
         From the iterator, after the results before it: whatever `fn` raises.
 
     """
+    if plan is not None:
+        _check_plan(plan)
     job = Job(
         fn,
         iterables,
@@ -172,6 +180,7 @@ def map(  # noqa: A001 - the standard name and the documented options
         buffersize=buffersize,
         on_error=on_error,
         lazy=True,
+        ordered=ordered,
         prefer_threads=prefer_threads_for_io,
         nested=auto_adjust_for_nested_parallelism,
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
@@ -179,9 +188,9 @@ def map(  # noqa: A001 - the standard name and the documented options
     )
     check_switch("progress", progress)
     if not progress:
-        return _flatten(_begin(job).stream())
+        return _flatten(_begin(job, plan).stream())
     total = job.source.left()
-    running = _begin(job)
+    running = _begin(job, plan)
     return _flatten(_shown(running, total))
 
 
@@ -224,6 +233,8 @@ def execute(
     backend: str = "auto",
     max_workers: int | None = None,
     chunksize: int | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
     on_error: str = "raise",
     timeout: float | None = None,
     retries: int = 0,
@@ -254,8 +265,12 @@ def execute(
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
         Calls that travel together to a worker process; None sizes chunks by measured cost.
+    buffersize
+        Inputs ahead of the results that have come, at most; None for no bound on inputs with a length.
+    ordered
+        Whether the list is in the order of the inputs; else in that in which the results came.
     on_error
-        "raise" stops at the first exception, in the order of the inputs; "return" gives exceptions as results.
+        "raise" stops at the first exception, in the order of the results; "return" gives exceptions as results.
     timeout
         Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
         worker process and fails with `CallTimeoutError`; no other call is touched.
@@ -313,6 +328,9 @@ def execute(
         backend=backend,
         max_workers=max_workers,
         chunksize=chunksize,
+        buffersize=buffersize,
+        lazy=buffersize is not None,
+        ordered=ordered,
         on_error=on_error,
         sample_size=sample_size,
         target_chunk_duration=target_chunk_duration,

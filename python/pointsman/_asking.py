@@ -91,6 +91,7 @@ def priced(
         threads_running=_default.threads_running(),
         processes_running=_default.processes_running(),
         interpreters_running=_default.interpreters_running(),
+        caller_shares=job.caller_shares,
         struck=struck,
         backends=backends,
         target_chunk_seconds=job.target,

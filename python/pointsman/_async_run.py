@@ -155,7 +155,7 @@ class _Flight:
     """The calls of one job on the background loop.
 
     Between the caller's thread and the loop's: the loop puts outcomes into `_done` and sets `_news`; the caller takes
-    them out, in order, and pushes more inputs.
+    them out and pushes more inputs.
     """
 
     def __init__(self, job: Job, *, looks: bool) -> None:
@@ -170,6 +170,8 @@ class _Flight:
         self._calls: dict[int, Call] = {}
         self._pushed = self._taken = 0
         self._failed: int | None = None
+        # What the inputs have raised: it comes after the results of those before it.
+        self._inputs_raised: Exception | None = None
         self._meter: Meter | None = None
         self._finished = 0
         self._seen: _native.Observation | None = None
@@ -202,6 +204,8 @@ class _Flight:
             if raised is not None:
                 raise raised
             if self._taken == self._pushed and (moving or self._source.ended):
+                if self._inputs_raised is not None:
+                    raise self._inputs_raised
                 return
             if self._seen is not None and not moving:
                 seen, self._seen = self._seen, None
@@ -218,7 +222,11 @@ class _Flight:
         room = (job.buffersize or (_LAZY_AHEAD if job.lazy else _AHEAD * limit)) - (self._pushed - self._taken)
         if source.ended or self._failed is not None or room <= 0:
             return
-        items = source.take(min(room, _MOST_AT_ONCE), brief=True)
+        try:
+            items = source.take(min(room, _MOST_AT_ONCE), brief=True)
+        except Exception as why:  # noqa: BLE001 - it takes its turn behind the results
+            self._inputs_raised = why
+            return
         calls = []
         for item in items:
             call = self._call(self._pushed, item)
@@ -242,9 +250,13 @@ class _Flight:
     def _take(self) -> tuple[list[Any], BaseException | None]:
         values: list[Any] = []
         with self._lock:
-            while (outcome := self._done.pop(self._taken, None)) is not None:
-                self._calls.pop(self._taken, None)
-                good, value = outcome
+            while self._done:
+                # As they were finished, the earliest first; or the one whose turn it is.
+                index = self._taken if self._job.ordered else next(iter(self._done))
+                if index not in self._done:
+                    break
+                good, value = self._done.pop(index)
+                self._calls.pop(index, None)
                 if not good and not (self._job.keep_going and isinstance(value, Exception)):
                     return values, value
                 values.append(value)
@@ -315,7 +327,7 @@ class _Flight:
             # Nothing after it is wanted; what was begun before it is let finish.
             self._failed = index if self._failed is None else min(self._failed, index)
             self._streaming.waiting.clear()
-        if index == self._taken or not self._streaming.waiting:
+        if index == self._taken or not self._job.ordered or not self._streaming.waiting:
             self._news.set()
 
     def _begin_look(self) -> None:

@@ -51,6 +51,7 @@ class Job:
         "nested",
         "number",
         "on_error",
+        "ordered",
         "prefer_threads",
         "profile",
         "sample_size",
@@ -73,6 +74,7 @@ class Job:
         sample_size: int | None = None,
         target_chunk_duration: float | None = None,
         lazy: bool = False,
+        ordered: bool = True,
         profile: bool = False,
         prefer_threads: bool = True,
         nested: bool = True,
@@ -122,6 +124,7 @@ class Job:
             raise InvalidArgumentError(message)
         self.target: float = target_chunk_duration or TARGET_CHUNK_SECONDS
         self.lazy: bool = lazy
+        self.ordered: bool = check_switch("ordered", ordered)
         self.profile: bool = check_switch("profile", profile)
         self.prefer_threads: bool = check_switch("prefer_threads_for_io", prefer_threads)
         self.nested: bool = check_switch("auto_adjust_for_nested_parallelism", nested)
@@ -160,6 +163,11 @@ class Job:
             return self.function
         here.seek(index)
         return here
+
+    @property
+    def caller_shares(self) -> bool:
+        """Whether the caller's thread may run calls, too: in one that lasts it would not hand on what is ready."""
+        return self.ordered or not self.lazy
 
     @property
     def keep_going(self) -> bool:

@@ -19,6 +19,8 @@ class JobKeywords(TypedDict, total=False):
     backend: str
     max_workers: int | None
     chunksize: int | None
+    buffersize: int | None
+    ordered: bool
     on_error: str
     timeout: float | None
     retries: int
@@ -28,18 +30,16 @@ class JobKeywords(TypedDict, total=False):
     auto_adjust_for_nested_parallelism: bool
     progress: bool
     address: str | None
+    plan: Plan | None
 
 
 class MapKeywords(JobKeywords, total=False):
     """Those of `map`."""
 
-    buffersize: int | None
-
 
 class ExecuteKeywords(JobKeywords, total=False):
     """Those of `execute`, but for `return_optimization_result`, on which the type of the result depends."""
 
-    plan: Plan | None
     sample_size: int | None
     target_chunk_duration: float | None
     verbose: bool

@@ -95,15 +95,16 @@ def job(
     base: int,
     terms: _native.Terms | None,
     number: int = 0,
+    ordered: bool = True,
 ) -> Any:
     """Return a job of many calls on a pool that `make` has made."""
     if isinstance(pool, Processes):
-        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms, number)
+        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms, number, ordered)
     from pointsman import _standard
     from pointsman._standard_job import StandardJob
 
     _standard.refuse(terms)
-    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base, number=number)
+    return StandardJob(pool, function, star=star, keep_going=keep_going, base=base, number=number, ordered=ordered)
 
 
 class Processes:

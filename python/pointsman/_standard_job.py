@@ -3,7 +3,7 @@
 Does not know how large a chunk should be.
 
 Invariants:
-    J1. Chunks lie in the order of their inputs; results are taken in that order.
+    J1. Chunks lie in the order of their inputs; results are taken in that order, or chunk by chunk as they are ready.
     J2. A chunk that is taken back was cancelled first: no worker has begun it or will.
 """
 
@@ -66,8 +66,10 @@ class StandardJob:
         keep_going: bool,
         base: int,
         number: int = 0,
+        ordered: bool = True,
     ) -> None:
         self._pool, self._star, self._keep_going, self._base = pool, star, keep_going, base
+        self._ordered = ordered
         self._number = number
         self._name = name_of(function)
         self._function = dumps_anyway(function)
@@ -155,13 +157,10 @@ class StandardJob:
         return back
 
     def take(self) -> tuple[list[Any], BaseException | None]:
-        """Return the results that are ready, in order, and the exception that comes after them, if one does."""
+        """Return the results that are ready, and the exception that comes after them, if one does."""
         self._pool.pause()
         values: list[Any] = []
-        while self._chunks:
-            chunk = self._chunks[0]
-            if not chunk.finished:
-                break
+        while (chunk := self._ready()) is not None:
             self._open(chunk)
             while chunk.ready:
                 value, error = chunk.ready.popleft()
@@ -173,8 +172,14 @@ class StandardJob:
                     values.append(error)
                 else:
                     return values, error
-            self._chunks.popleft()
+            self._chunks.remove(chunk)
         return values, None
+
+    def _ready(self) -> Chunk | None:
+        """The chunk whose results come next, if they are there."""
+        # A copy: others may send meanwhile.
+        looked_at = tuple(self._chunks) if not self._ordered else self._chunks and (self._chunks[0],)
+        return next((chunk for chunk in looked_at if chunk.finished), None)
 
     def _open(self, chunk: Chunk) -> None:
         """Unpack the outcomes of a chunk that is over."""
@@ -203,7 +208,7 @@ class StandardJob:
         until = None if seconds is None else monotonic() + seconds
 
         def news() -> bool:
-            if not self._chunks or self._chunks[0].finished:
+            if not self._chunks or self._ready() is not None:
                 return True
             return pending > 0 and sum(not chunk.finished for chunk in self._chunks) <= pending
 

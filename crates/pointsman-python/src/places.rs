@@ -1,4 +1,4 @@
-//! The inputs of a job that several threads share, and its results in the places of the inputs.
+//! The inputs of a job that several threads share, and its results: in the places of the inputs, or as they are ready.
 //!
 //! # Does not know
 //!
@@ -7,9 +7,10 @@
 //! # Invariants
 //!
 //! - I1. `taken <= claimed <= pushed`: indices in the job, of the next result to be given, the next input to be claimed, and
-//!   the next to be added.
+//!   the next to be added. Where results are wanted as they are ready, `taken` is only how many were given.
 //! - I2. Nothing of Python's is dropped here, since a lock is held: what becomes unwanted is handed out.
-//! - I3. Each segment of `open` has an input that nobody has claimed, and so lies in `unread`, too.
+//! - I3. Each segment of `open` has an input that nobody has claimed, and so lies in `unread`, too, or, where results are
+//!   wanted as they are ready, comes to lie in `gone`.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -37,6 +38,10 @@ pub(crate) struct Places {
     open: VecDeque<Arc<Segment>>,
     pushed: usize,
     claimed: usize,
+    /// What was claimed together and has results to be taken, if they are wanted as they are ready: `unread` is empty then.
+    ready: Option<VecDeque<(Arc<Segment>, Range<usize>)>>,
+    /// Segments to be dropped without the lock (I2).
+    gone: Vec<Arc<Segment>>,
     /// Inputs that will never be claimed, though their results are missed.
     dropped: usize,
     pub(crate) taken: usize,
@@ -59,6 +64,11 @@ pub(crate) struct Taken {
 }
 
 impl Places {
+    /// No inputs yet; their results will be wanted in order, or as they are ready.
+    pub(crate) fn new(ordered: bool) -> Self {
+        Self { ready: (!ordered).then(VecDeque::new), ..Self::default() }
+    }
+
     pub(crate) fn pushed(&self) -> usize {
         self.pushed
     }
@@ -77,7 +87,9 @@ impl Places {
     pub(crate) fn push(&mut self, inputs: Bound<'_, PyList>) {
         let segment = Arc::new(Segment::new(self.pushed, inputs));
         self.pushed += segment.len();
-        self.unread.push_back(Stretch { segment: segment.clone(), end: segment.len() });
+        if self.ready.is_none() {
+            self.unread.push_back(Stretch { segment: segment.clone(), end: segment.len() });
+        }
         self.open.push_back(segment);
     }
 
@@ -92,8 +104,20 @@ impl Places {
         Some((segment, from..upto))
     }
 
-    /// Whether the next result is there.
+    /// Notes that results of inputs that were claimed are there; whether somebody may be waiting for them.
+    pub(crate) fn settled(&mut self, segment: &Arc<Segment>, places: Range<usize>) -> bool {
+        if let Some(ready) = &mut self.ready {
+            ready.push_back((segment.clone(), places));
+            return true;
+        }
+        (segment.first + places.start..segment.first + places.end).contains(&self.taken)
+    }
+
+    /// Whether a result can be taken.
     pub(crate) fn is_next_ready(&self) -> bool {
+        if let Some(ready) = &self.ready {
+            return !ready.is_empty();
+        }
         let next = self.unread.iter().find(|stretch| self.taken < stretch.segment.first + stretch.end);
         next.is_some_and(|stretch| stretch.segment.is_ready(self.taken - stretch.segment.first))
     }
@@ -102,10 +126,13 @@ impl Places {
     pub(crate) fn drop_rest(&mut self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.dropped = self.pushed - self.claimed;
         let mut inputs = Vec::new();
-        // `unread` has these, too: results of theirs are missed (I2, I3).
         for segment in std::mem::take(&mut self.open) {
             let from = self.claimed.saturating_sub(segment.first);
             inputs.extend((from..segment.len()).map(|at| segment.take_input(py, at)));
+            if self.ready.is_some() {
+                self.gone.push(segment);
+            }
+            // Else `unread` has it, too: results of its are missed (I2, I3).
         }
         inputs
     }
@@ -120,8 +147,34 @@ impl Places {
         inputs
     }
 
-    /// The results that are there, in order, up to an exception that is none: `is_value` says which are.
+    /// The results that are there, up to an exception that is none: `is_value` says which are.
     pub(crate) fn take(&mut self, py: Python<'_>, is_value: impl Fn(usize) -> bool) -> Taken {
+        if self.ready.is_some() { self.take_as_ready(py, is_value) } else { self.take_in_order(py, is_value) }
+    }
+
+    fn take_as_ready(&mut self, py: Python<'_>, is_value: impl Fn(usize) -> bool) -> Taken {
+        let mut values = Vec::new();
+        let (mut raised, mut gone) = (None, std::mem::take(&mut self.gone));
+        while let Some((segment, places)) = self.ready.as_mut().and_then(VecDeque::front_mut) {
+            let Some(at) = places.next() else {
+                gone.extend(self.ready.as_mut().and_then(VecDeque::pop_front).map(|(segment, _)| segment));
+                continue;
+            };
+            match segment.take(py, at) {
+                None => continue,
+                Some(Settled::Value(value)) => values.push(value),
+                Some(Settled::Raised(error)) if is_value(segment.first + at) => values.push(error),
+                Some(Settled::Raised(error)) => {
+                    raised = Some(error);
+                    break;
+                }
+            }
+            self.taken += 1;
+        }
+        Taken { given: Given::Some(values), raised, gone }
+    }
+
+    fn take_in_order(&mut self, py: Python<'_>, is_value: impl Fn(usize) -> bool) -> Taken {
         let mut values = Vec::new();
         let (mut raised, mut gone) = (None, Vec::new());
         while let Some(stretch) = self.unread.front() {

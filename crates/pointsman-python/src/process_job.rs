@@ -50,13 +50,23 @@ struct State {
     cpu_ns: u64,
 }
 
-/// Chunks in flight and their results, in order.
+impl State {
+    /// Takes a chunk out of the job whose results have all been taken.
+    fn remove(&mut self, place: usize, chunk: &Arc<Chunk>) -> Option<Sent> {
+        let is_there = self.chunks.get(place).is_some_and(|sent| Arc::ptr_eq(&sent.chunk, chunk));
+        if is_there { self.chunks.remove(place) } else { None }
+    }
+}
+
+/// Chunks in flight and their results, in order or as they are ready.
 #[pyclass(module = "pointsman._native", frozen)]
 pub(crate) struct ProcessJob {
     pool: Arc<Pool>,
     function: Arc<Function>,
     star: bool,
     keep_going: bool,
+    /// Whether results are given in the order of the inputs.
+    ordered: bool,
     /// Index of the first input in the whole job, for messages.
     base: usize,
     terms: pointsman_shm::Terms,
@@ -120,7 +130,8 @@ impl ProcessJob {
 impl ProcessJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     #[new]
-    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None, number=0))]
+    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None, number=0, ordered=true))]
+    #[expect(clippy::too_many_arguments, reason = "those of Python are keywords")]
     fn new(
         pool: &ProcessPool,
         function: &Bound<'_, PyAny>,
@@ -129,11 +140,12 @@ impl ProcessJob {
         base: usize,
         terms: Option<&Bound<'_, Terms>>,
         number: u32,
+        ordered: bool,
     ) -> PyResult<Self> {
         let terms = terms::shared(terms);
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self { pool, function, star, keep_going, base, terms, number, state: Mutex::default() })
+        Ok(Self { pool, function, star, keep_going, ordered, base, terms, number, state: Mutex::default() })
     }
 
     /// Sends a chunk of inputs to the workers; `index` is that of the first of them, if not as many came before. Returns
@@ -194,13 +206,15 @@ impl ProcessJob {
         Ok(())
     }
 
-    /// The results that are ready, in order, and the exception that comes after them, if one does.
+    /// The results that are ready, and the exception that comes after them, if one does.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
         self.pool.host.drain();
         let values = PyList::empty(py);
+        // Of those before it, each has a call that has not come back.
+        let mut place = 0;
         loop {
-            let front = self.lock().chunks.front().map(|sent| (sent.chunk.clone(), sent.base));
-            let Some((chunk, base)) = front else { break };
+            let next = self.lock().chunks.get(place).map(|sent| (sent.chunk.clone(), sent.base));
+            let Some((chunk, base)) = next else { break };
             let began = trace::posted();
             let ready = chunk.take(py, self.keep_going, base);
             let count = ready.values.len();
@@ -220,9 +234,13 @@ impl ProcessJob {
                 return Ok((values, ready.raised));
             }
             if !ready.exhausted {
-                break;
+                if self.ordered {
+                    break;
+                }
+                place += 1;
+                continue;
             }
-            let gone = state.chunks.pop_front();
+            let gone = state.remove(place, &chunk);
             if let Some((wall, cpu)) = chunk.usage()
                 && gone.as_ref().is_some_and(|sent| sent.task.is_some())
             {
@@ -246,7 +264,9 @@ impl ProcessJob {
         let spin = if self.lock().calls == 0 { SPIN } else { Duration::ZERO };
         self.pool.wait_spinning(py, deadline, spin, &|| {
             let state = self.lock();
-            state.chunks.front().is_none_or(|sent| sent.chunk.has_news())
+            let looked_at = if self.ordered { 1 } else { state.chunks.len() };
+            state.chunks.is_empty()
+                || state.chunks.iter().take(looked_at).any(|sent| sent.chunk.has_news())
                 || (pending > 0
                     && state.chunks.iter().rev().filter(|sent| !sent.chunk.is_finished()).take(pending + 1).count()
                         <= pending)

@@ -180,7 +180,7 @@ impl SharedJob {
                 self.record(py, &mut seen);
             }
             let spent = (began.elapsed().as_secs_f64(), clock::thread_cpu() - cpu_began);
-            let left_over = self.settle(py, segment.first + range.start, range.len(), done, failed, spent);
+            let left_over = self.settle(py, &segment, range, done, failed, spent);
             drop(left_over);
             if let Some(error) = urgent {
                 return Err(error);
@@ -218,12 +218,13 @@ impl SharedJob {
     fn settle(
         &self,
         py: Python<'_>,
-        first: usize,
-        claimed: usize,
+        segment: &Arc<Segment>,
+        range: Range<usize>,
         done: usize,
         failed: bool,
         (wall, cpu): (f64, f64),
     ) -> Vec<Py<PyAny>> {
+        let (first, claimed) = (segment.first + range.start, range.len());
         let mut state = self.lock();
         let braked = state.is_braked();
         state.running -= claimed;
@@ -243,7 +244,8 @@ impl SharedJob {
             state.failed = true;
             left_over = state.places.drop_rest(py);
         }
-        let wake = released || (first..first + claimed).contains(&state.places.taken) || state.finished();
+        let awaited = state.places.settled(segment, range.start..range.start + done);
+        let wake = released || awaited || state.finished();
         drop(state);
         if wake {
             self.changed.notify_all();
@@ -268,12 +270,21 @@ impl SharedJob {
 impl SharedJob {
     /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
     ///
-    /// `base` is the index of the first input, `number` the job's and `label` the function's name in traces.
+    /// `base` is the index of the first input, `number` the job's and `label` the function's name in traces. Results are
+    /// given in the order of the inputs, or, if they are not to be `ordered`, as they are ready.
     #[new]
-    #[pyo3(signature = (function, star, keep_going, base=0, number=0, label=String::new()))]
-    fn new(function: Py<PyAny>, star: bool, keep_going: bool, base: usize, number: u32, label: String) -> Self {
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { function, star, keep_going, base, number, label, state, changed }
+    #[pyo3(signature = (function, star, keep_going, base=0, number=0, label=String::new(), ordered=true))]
+    fn new(
+        function: Py<PyAny>,
+        star: bool,
+        keep_going: bool,
+        base: usize,
+        number: u32,
+        label: String,
+        ordered: bool,
+    ) -> Self {
+        let state = State { places: Places::new(ordered), ..State::default() };
+        Self { function, star, keep_going, base, number, label, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Adds inputs at the end. The list is the job's from then on.
@@ -347,7 +358,7 @@ impl SharedJob {
         })
     }
 
-    /// The results that are ready, in order, and the exception that comes after them, if one does.
+    /// The results that are ready, and the exception that comes after them, if one does.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
         let mut state = self.lock();
         let State { places, urgent, .. } = &mut *state;

@@ -4,7 +4,7 @@ Does not know any engine, how a cluster is found or started, or who decided to u
 
 Invariants:
     K1. At most a window of calls is on its way, whatever the length of the input.
-    K2. Results come in order. What a call raised comes after the results before it.
+    K2. Results come in order, or chunk by chunk as they are ready. What a call raised comes after those before it.
     K3. A chunk whose worker died is begun again only if the job's terms say so, and then call by call: one that kills
         its worker takes none of its neighbours along.
 """
@@ -12,6 +12,8 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,8 @@ _WORTH = 20
 _DEPTH = 2
 # Seconds for which a cluster is taken to have the workers that it had: some grow and shrink with their work.
 _SECONDS_OF_A_SIZE = 1.0
+# Seconds between two looks whether the cluster is still there, while nothing is heard of it.
+_SLICE = 1.0
 # A chunk has at most so many times the calls of the one before it.
 _GROWTH = 8
 
@@ -68,6 +72,8 @@ class ClusterRun:
         self._mean = mean
         self._size = job.chunksize or self._fitting(1 << 30)
         self._under_way: deque[_Flight] = deque()
+        # Those of them that are done, if results are wanted as they are ready.
+        self._done: SimpleQueue[_Flight] | None = None if job.ordered else SimpleQueue()
         self._stopped = False
         # What the inputs have raised, or what came of sending them.
         self._raised: Exception | None = None
@@ -96,7 +102,7 @@ class ClusterRun:
         self.cluster.cancel([flight.started for flight in flights])
 
     def stream(self) -> Iterator[list[Any]]:
-        """Yield results in order until the job is done; raise what a call raised after the results before it."""
+        """Yield results until the job is done; raise what a call raised after the results before it."""
         __tracebackhide__ = True
         try:
             while True:
@@ -108,8 +114,7 @@ class ClusterRun:
                     if self._raised is not None:
                         raise self._raised
                     return
-                flight = self._under_way.popleft()
-                values, error = self._take(flight)
+                values, error = self._take(self._next())
                 if values:
                     yield values
                 if error is not None:
@@ -130,8 +135,24 @@ class ClusterRun:
             items = self.source.take(count, brief=True) if count > 0 else []
             if not items:
                 return
-            self._under_way.append(self._send(items, place))
+            flight = self._send(items, place)
+            self._under_way.append(flight)
+            if self._done is not None:
+                self.cluster.when_done(flight.started, partial(self._done.put, flight))
             ahead += len(items)
+
+    def _next(self) -> _Flight:
+        """The chunk whose results come next."""
+        while self._done is not None and self.cluster.alive:
+            try:
+                flight = self._done.get(timeout=_SLICE)
+            except Empty:
+                continue
+            # An engine may tell of it twice.
+            if flight in self._under_way:
+                self._under_way.remove(flight)
+                return flight
+        return self._under_way.popleft()
 
     def _send(self, items: list[Any], base: int) -> _Flight:
         job = self.job

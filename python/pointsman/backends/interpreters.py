@@ -1,4 +1,4 @@
-"""Worker interpreters: chunks go out sized by measured cost, results come back in order, and the caller may take part.
+"""Worker interpreters: chunks go out sized by measured cost, results come back, and the caller may take part.
 
 Does not know how calls travel (the standard library's pool carries them) or who decided.
 
@@ -52,7 +52,13 @@ class InterpreterJob(StandardJob):
 
     def __init__(self, pool: Interpreters, job: Job, base: int) -> None:
         super().__init__(
-            pool, job.function, star=job.source.star, keep_going=job.keep_going, base=base, number=job.number
+            pool,
+            job.function,
+            star=job.source.star,
+            keep_going=job.keep_going,
+            base=base,
+            number=job.number,
+            ordered=job.ordered,
         )
         # Not the job itself: chunks that were cancelled lie in the pool for a while, and would keep its inputs alive.
         self._called, self._mends = job.function, job.backend == "auto"

@@ -1,4 +1,4 @@
-"""Worker processes: chunks go out sized by measured cost, results come back in order, and the caller may take part.
+"""Worker processes: chunks go out sized by measured cost, results come back, and the caller may take part.
 
 Does not know how calls travel (the native pool does) or who decided.
 """
@@ -65,6 +65,7 @@ class ProcessRun:
             base=base,
             terms=job.terms.native and job.terms.native_for(standard=_pool.is_standard()),
             number=job.number,
+            ordered=job.ordered,
         )
         # A pool with more workers than this job may use gets no more at a time than these are to run.
         depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
@@ -78,7 +79,7 @@ class ProcessRun:
         self.base = base
         self.native: _native.ProcessJob = native
         self.source: Source = job.source
-        self.shares: bool = plan.caller_shares
+        self.shares: bool = plan.caller_shares and job.caller_shares
         threads = max(1, plan.threads_per_worker)
         self.target: float = min(job.target, _CHUNK_SECONDS / (threads if job.lazy else 1))
         # Many lanes are ahead enough by what they have under way.
@@ -125,7 +126,7 @@ class ProcessRun:
         return self.native.give_back()
 
     def stream(self) -> Iterator[list[Any]]:
-        """Yield results in order until the job is done."""
+        """Yield results until the job is done, in order unless they are wanted as they are ready."""
         __tracebackhide__ = True
         try:
             yield from self._loop()

@@ -207,14 +207,18 @@ class ThreadRun:
         self._context = context
         self._source = source
         # At the program's end a daemon thread is cut off where it is, which must not be in a native frame.
-        self._shares = plan.caller_shares and not daemon
+        self._shares = plan.caller_shares and job.caller_shares and not daemon
         self._daemon = daemon
-        self._shared = _native.SharedJob(job.function, source.star, job.keep_going, base, job.number, job.name)
+        self._shared = _native.SharedJob(
+            job.function, source.star, job.keep_going, base, job.number, job.name, job.ordered
+        )
         self._pool = _default.threads().native
         self._eager = source.sized and not job.lazy
         self._window = max(1, job.buffersize or plan.max_workers * _WINDOW_PER_THREAD)
         self._least = self._window
         self._widens = job.buffersize is None and not self._eager
+        # What the inputs have raised: it comes after the results of those before it.
+        self._inputs_raised: Exception | None = None
         self._helpers = 0
         self._wanted = plan.max_workers - 1 if self._shares else plan.max_workers
         self._closed = self._closed_early = False
@@ -250,7 +254,7 @@ class ThreadRun:
         if not self._closed:
             room = self._room()
             if room > 0:
-                self._shared.push(source.take(room))
+                self._shared.push(self._take(room))
             if source.ended:
                 self._shared.close()
                 self._closed = True
@@ -259,6 +263,13 @@ class ThreadRun:
         while self._helpers < useful:
             self._pool.share(self._shared, self._context.copy())
             self._helpers += 1
+
+    def _take(self, count: int) -> list[Any]:
+        try:
+            return self._source.take(count)
+        except Exception as why:  # noqa: BLE001 - it takes its turn behind the results
+            self._inputs_raised = why
+            return []
 
     def grow(self, plan: Plan) -> None:
         """Let more threads take part, as a later plan says."""
@@ -305,7 +316,7 @@ class ThreadRun:
         return self._shared.stop()
 
     def stream(self) -> Iterator[list[Any]]:
-        """Yield results in order until the job is done."""
+        """Yield results until the job is done, in order unless they are wanted as they are ready."""
         __tracebackhide__ = True
         shared = self._shared
         try:
@@ -328,18 +339,23 @@ class ThreadRun:
                     raise raised
                 unclaimed, _running, left, _finished = shared.figures()
                 if finished and not left:
-                    return
+                    break
                 if finished and not values:
-                    if self._daemon:
-                        # It ends with the program, as daemon threads do: without a word.
-                        threading.Event().wait()
-                    message = "the program is ending: the rest of this job is not run"
-                    raise PoolBrokenError(message)
+                    self._end_with_the_program()
                 full = self._closed or left >= self._window
                 if not values and (full or not unclaimed):
                     shared.wait(None if full else 0.001)
         finally:
             self.stop()
+        if self._inputs_raised is not None:
+            raise self._inputs_raised
+
+    def _end_with_the_program(self) -> None:
+        if self._daemon:
+            # As daemon threads do: without a word.
+            threading.Event().wait()
+        message = "the program is ending: the rest of this job is not run"
+        raise PoolBrokenError(message)
 
     def _wait_a_little(self) -> None:
         # Nobody looks at results before the end: those of a list that is complete need not be copied.
