@@ -11,11 +11,12 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+
+from pointsman._naming import is_importable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         """Say how an object is pickled; called by pickle for each."""
-        if type(obj) is _Cached and not _is_importable(obj):
+        if type(obj) is _Cached and not is_importable(obj):
             return _empty, (obj.cache_parameters(),), (obj.__wrapped__, vars(obj)), None, None, _fill
         return super().reducer_override(obj)
 
@@ -38,14 +39,6 @@ def dumps(value: object, buffer_callback: Callable[[object], object] | None = No
     file = BytesIO()
     _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
-
-
-def _is_importable(cached: Any) -> bool:
-    module, name = getattr(cached, "__module__", None), getattr(cached, "__qualname__", "")
-    found: Any = sys.modules.get(module) if isinstance(module, str) and module != "__main__" else None
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is cached
 
 
 def _empty(parameters: dict[str, Any]) -> Any:

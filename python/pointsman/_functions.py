@@ -13,6 +13,8 @@ from marshal import loads as load_code
 from sys import modules, stdlib_module_names
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
+from pointsman._naming import is_importable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -178,15 +180,10 @@ class _Packer:
             note(name)
             return _Ref(-1, name)
         if kind is FunctionType:
-            return value if _is_importable(value) else _Ref(self.function(value))
-        if (kind is BuiltinFunctionType or isinstance(value, type)) and _is_importable(value):
+            return value if is_importable(value) else _Ref(self.function(value))
+        if (kind is BuiltinFunctionType or isinstance(value, type)) and is_importable(value):
             return value
         raise _TooRich
-
-
-def _is_importable(value: Any) -> bool:
-    module = value.__module__
-    return module != "__main__" and getattr(modules.get(module), value.__qualname__, None) is value
 
 
 def _names(code: CodeType) -> set[str]:
