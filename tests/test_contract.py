@@ -201,7 +201,9 @@ def test_results_before_an_error_of_the_inputs_are_delivered(backend):
 
 @pytest.mark.parametrize("count", [2, CALLS])
 def test_a_plain_function_that_returns_coroutines_is_refused(backend, count):
-    with pytest.raises(TypeError, match=r"returned a coroutine, which a worker cannot await: .* asyncio\.run"):
+    with pytest.raises(
+        pointsman.InvalidTypeError, match=r"returned a coroutine, which a worker cannot await: .* asyncio\.run"
+    ):
         pointsman.execute(functions.give_coroutine, range(count), backend=backend)
 
 

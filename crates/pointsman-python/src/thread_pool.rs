@@ -369,13 +369,7 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>, function: &Bound<'_, Py
     if !calling::is_of_type(value, coroutines(value.py())?) {
         return Ok(());
     }
-    value.call_method0("close")?;
-    Err(PyTypeError::new_err(format!(
-        "{} returned a coroutine, which a worker cannot await: pass the coroutine function itself, or wrap it: \
-         lambda *a: asyncio.run({}(*a))",
-        future::name_of(function),
-        future::name_of(function),
-    )))
+    value.py().import("pointsman._outcome")?.call_method1("refuse_coroutine", (value, function)).map(drop)
 }
 
 fn not_callable(function: &Bound<'_, PyAny>) -> PyErr {
