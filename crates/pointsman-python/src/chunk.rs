@@ -40,11 +40,32 @@ impl Run {
     }
 }
 
+/// Buffers of runs that have been read, for the next ones: memory that was touched before is far cheaper.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Buffers that are kept, and the bytes that each has at least and at most. Arbitrary: chunks of tiny calls need some 100
+/// KB, and those of a pool are no more at a time.
+const MOST_SPARE: usize = 4;
+const SPARE_BYTES: std::ops::RangeInclusive<usize> = 1 << 12..=1 << 20;
+
+/// Calls of a chunk up to which it needs none of them.
+const FEW: usize = 256;
+
+fn spare() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Run {
     fn drop(&mut self) {
         while let Some((_, bytes)) = self.peek() {
             sealed::release(bytes, &self.lane);
             self.read += 5 + bytes.len();
+        }
+        if SPARE_BYTES.contains(&self.bytes.capacity()) {
+            let mut spare = spare();
+            if spare.len() < MOST_SPARE {
+                self.bytes.clear();
+                spare.push(std::mem::take(&mut self.bytes));
+            }
         }
     }
 }
@@ -77,10 +98,11 @@ pub(crate) struct Chunk {
     state: Mutex<State>,
 }
 
-/// What a chunk has to give at the moment.
+/// What a chunk had to give.
 #[derive(Default)]
 pub(crate) struct Ready {
-    pub(crate) values: Vec<Py<PyAny>>,
+    /// How many values.
+    pub(crate) count: usize,
     /// The exception of the call that comes after the values.
     pub(crate) raised: Option<Py<PyAny>>,
     /// Whether every result of the chunk has been taken.
@@ -109,7 +131,8 @@ impl Sink for Chunk {
                 }
                 let same_lane = matches!(state.pieces.back(), Some(Piece::Run(run)) if Arc::ptr_eq(&run.lane, lane));
                 if !same_lane {
-                    state.pieces.push_back(Piece::Run(Run { lane: lane.clone(), bytes: Vec::new(), read: 0 }));
+                    let bytes = if self.calls > FEW { spare().pop() } else { None }.unwrap_or_default();
+                    state.pieces.push_back(Piece::Run(Run { lane: lane.clone(), bytes, read: 0 }));
                 }
                 if let Some(Piece::Run(run)) = state.pieces.back_mut() {
                     run.bytes.push(tag);
@@ -208,9 +231,15 @@ impl Chunk {
         (state.finished && !state.cancelled).then_some((state.wall_ns, state.cpu_ns))
     }
 
-    /// Takes what is ready, decoding it. With `keep_going` an exception is a result like any other. `base` is
-    /// added to the indices that messages name.
-    pub(crate) fn take(&self, py: Python<'_>, keep_going: bool, base: usize) -> Ready {
+    /// Takes what is ready, decoding it, and hands the values to `give`. With `keep_going` an exception is a result like
+    /// any other. `base` is added to the indices that messages name.
+    pub(crate) fn take(
+        &self,
+        py: Python<'_>,
+        keep_going: bool,
+        base: usize,
+        mut give: impl FnMut(Py<PyAny>) -> PyResult<()>,
+    ) -> PyResult<Ready> {
         let mut ready = Ready::default();
         while ready.raised.is_none() {
             let mut state = self.lock();
@@ -218,26 +247,28 @@ impl Chunk {
             let from = base + self.first + state.taken;
             drop(state);
             let Some(mut piece) = piece else { break };
-            let count = ready.values.len();
+            let count = ready.count;
             let mut at = from;
             let emptied = loop {
                 let Some(decoded) = piece.next(py, &self.function.name, at) else {
                     break true;
                 };
                 match decoded {
-                    Ok(value) => ready.values.push(value),
                     // What is no `Exception` wants to end the program: that is nobody's result.
-                    Err(error) if keep_going && error.bind(py).is_instance_of::<PyException>() => {
-                        ready.values.push(error);
+                    Err(error) if !(keep_going && error.bind(py).is_instance_of::<PyException>()) => {
+                        ready.raised = Some(error);
                     }
-                    Err(error) => ready.raised = Some(error),
+                    Ok(value) | Err(value) => {
+                        give(value)?;
+                        ready.count += 1;
+                    }
                 }
                 at += 1;
                 if ready.raised.is_some() {
                     break false;
                 }
             };
-            let taken = ready.values.len() - count + usize::from(ready.raised.is_some());
+            let taken = ready.count - count + usize::from(ready.raised.is_some());
             let mut state = self.lock();
             state.taken += taken;
             if !emptied {
@@ -246,7 +277,7 @@ impl Chunk {
         }
         let state = self.lock();
         ready.exhausted = state.taken == self.calls || (state.finished && state.cancelled && state.pieces.is_empty());
-        ready
+        Ok(ready)
     }
 }
 

@@ -31,6 +31,9 @@ use crate::waiting;
 /// millisecond, unless the worker is stuck in the kernel.
 const DEATH_TAKES: Duration = Duration::from_millis(300);
 
+/// Bytes that are kept to pack further inputs into, at most. Arbitrary.
+const MOST_PACKED: usize = 1 << 20;
+
 struct Sent {
     chunk: Arc<Chunk>,
     /// Index of the job's first input, seen from this chunk: inputs that never came here may lie between.
@@ -72,6 +75,8 @@ pub(crate) struct ProcessJob {
     terms: pointsman_shm::Terms,
     /// The job's number in traces.
     number: u32,
+    /// Where inputs are packed: memory that was touched before is far cheaper.
+    packed: Mutex<Vec<u8>>,
     state: Mutex<State>,
 }
 
@@ -86,7 +91,9 @@ impl ProcessJob {
         host.time_calls(trace::on());
         let began = trace::posted();
         let calls = items.len();
-        let mut payload = Vec::with_capacity(16 + calls * 12);
+        let mut payload = std::mem::take(&mut *self.packed());
+        payload.clear();
+        payload.reserve(16 + calls * 12);
         let mut store = HostStore::new(host);
         encode_items(items, self.star, &mut payload, &mut store)?;
         let attached = store.take();
@@ -104,7 +111,15 @@ impl ProcessJob {
         if began != 0 {
             trace::transfer(items.py(), Kind::Send, trace::name(&self.function.name), self.number, began, bytes);
         }
-        Ok((host.submit(spec, chunk), bytes))
+        let task = host.submit(spec, chunk);
+        if payload.capacity() <= MOST_PACKED {
+            *self.packed() = payload;
+        }
+        Ok((task, bytes))
+    }
+
+    fn packed(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends the inputs of a cancelled chunk that have not been run.
@@ -145,7 +160,18 @@ impl ProcessJob {
         let terms = terms::shared(terms);
         let pool = pool.pool.clone();
         let function = pool.function(function)?;
-        Ok(Self { pool, function, star, keep_going, ordered, base, terms, number, state: Mutex::default() })
+        Ok(Self {
+            pool,
+            function,
+            star,
+            keep_going,
+            ordered,
+            base,
+            terms,
+            number,
+            packed: Mutex::default(),
+            state: Mutex::default(),
+        })
     }
 
     /// Sends a chunk of inputs to the workers; `index` is that of the first of them, if not as many came before. Returns
@@ -216,17 +242,10 @@ impl ProcessJob {
             let next = self.lock().chunks.get(place).map(|sent| (sent.chunk.clone(), sent.base));
             let Some((chunk, base)) = next else { break };
             let began = trace::posted();
-            let ready = chunk.take(py, self.keep_going, base);
-            let count = ready.values.len();
+            let ready = chunk.take(py, self.keep_going, base, |value| values.append(value))?;
+            let count = ready.count;
             if began != 0 && count > 0 {
                 trace::transfer(py, Kind::Receive, trace::name(&self.function.name), self.number, began, 0);
-            }
-            if values.is_empty() {
-                values.as_any().call_method1("extend", (PyList::new(py, ready.values)?,))?;
-            } else {
-                for value in ready.values {
-                    values.append(value)?;
-                }
             }
             let mut state = self.lock();
             state.taken += count;

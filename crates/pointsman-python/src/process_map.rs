@@ -349,8 +349,10 @@ impl ProcessMap {
         while raised.is_none() {
             let front = feed.lock().chunks.front().map(|sent| sent.part.clone());
             let Some(part) = front else { break };
-            let mut ready = part.chunk.take(py, false, 0);
-            values.append(&mut ready.values);
+            let ready = part.chunk.take(py, false, 0, |value| {
+                values.push(value);
+                Ok(())
+            })?;
             raised = ready.raised;
             if raised.is_none() && part.chunk.is_cancelled() {
                 raised = Some(py.import("concurrent.futures")?.getattr("CancelledError")?.call0()?.unbind());

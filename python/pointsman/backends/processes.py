@@ -36,6 +36,9 @@ _CALLER_SECONDS = 0.005
 _GRACE = 0.1
 # Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
 _CHUNK_BYTES = 16 << 20
+# Calls in a chunk, at most: what they send and give is then in memory that has been touched before, and in a core's cache.
+# A chunk costs some 15 us. Arbitrary from 4096 to 16384 (benches/dispatch.py, "own chunks").
+_CHUNK_CALLS = 8192
 # Seconds of the caller's calls after which, and between which, the pilot sends chunks in its place. Arbitrary from 5 to
 # 20 ms: twice what those calls are expected to take, less than the chunks in flight do.
 _AT_THE_HELM = 0.01
@@ -267,6 +270,7 @@ class ProcessRun:
             count = _native.chunk_size(left if left is not None else 1 << 40, lanes, self.mean, 0.0, self.target)
         if self.pushed and self.bytes:
             count = min(count, max(1, _CHUNK_BYTES * self.pushed // self.bytes))
+        count = min(count, _CHUNK_CALLS)
         if job.lazy and job.buffersize is not None:
             count = min(count, max(1, job.buffersize // (2 * self.lanes)))
         return count
@@ -275,8 +279,11 @@ class ProcessRun:
         """Run some calls on the caller's thread: new ones, or a chunk that no worker has begun; whether any were."""
         source = self.source
         if not (self.closed or source.ended):
-            count = max(1, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9)))
-            room = self.room(self.native.figures()[1], self.chunk())
+            chunk = self.chunk()
+            # No longer than what the workers have ahead of them.
+            most = max(1, self.depth - 1) * chunk
+            count = max(1, min(most, int(_CALLER_SECONDS / max(self.mean or _CALLER_SECONDS, 1e-9))))
+            room = self.room(self.native.figures()[1], chunk)
             items = self._take(min(count, room)) if room > 0 else []
             if not items:
                 return False
