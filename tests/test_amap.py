@@ -56,6 +56,16 @@ async def test_every_input_gets_its_result(function, source, ordered):
     assert (got if ordered else sorted(got)) == expected
 
 
+async def test_a_call_that_raises_stop_async_iteration_does_not_end_the_map_in_silence():
+    def stop_at_3(x):
+        if x == 3:
+            raise StopAsyncIteration
+        return x
+
+    with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+        await collect(pointsman.amap(stop_at_3, range(10)))
+
+
 async def test_results_come_as_they_are_ready_if_order_does_not_matter():
     gate = anyio.Event()
 

@@ -110,6 +110,12 @@ def test_a_call_that_raises_stop_iteration_does_not_end_the_map_in_silence(execu
         list(executor.map(_stop_at_3, range(10)))
 
 
+@pytest.mark.parametrize("options", [{}, {"buffersize": 2}])
+def test_nor_does_it_on_threads_whose_number_was_given(options):
+    with pointsman.Executor(2) as executor, pytest.raises(RuntimeError, match="StopIteration"):
+        list(executor.map(_stop_at_3, range(10), **options))
+
+
 def test_an_endless_input_is_taken_as_results_are(executor):
     taken = []
 

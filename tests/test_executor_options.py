@@ -294,7 +294,7 @@ def test_calls_are_taken_while_the_figures_unpack_a_result(monkeypatch):
         taken.append("unpacked")
 
     monkeypatch.setattr(functions, "WHEN_UNPACKED", [submit_elsewhere])
-    with pointsman.Executor(2) as executor:
+    with pointsman.Executor() as executor:
         terms = executor.options(timeout=functions.PATIENCE)
         future = terms.submit(functions.give_unpacked)
         assert wait_until(future.done)
@@ -376,10 +376,19 @@ def test_the_time_of_a_call_counts_from_its_beginning():
 def test_a_caller_that_waits_may_run_the_call_itself_if_it_says_so(busy):
     view = busy.options(run_on_caller=True)
 
-    assert view.submit(threading.get_ident).result(functions.PATIENCE) == threading.get_ident()
+    assert view.submit(threading.get_ident).result() == threading.get_ident()
     assert busy.get_stats().completed_tasks == 1
     with pytest.raises(ValueError, match="run_on_caller"):
         pointsman.Executor(backend="processes").options(run_on_caller=True)
+
+
+def test_a_caller_with_a_time_limit_waits_and_does_not_run_the_call_itself(busy):
+    future = busy.options(run_on_caller=True).submit(threading.get_ident)
+
+    with pytest.raises(TimeoutError):
+        future.result(0.01)
+    with pytest.raises(TimeoutError):
+        future.exception(0)
 
 
 def test_context_variables_reach_the_call_and_do_not_come_back():

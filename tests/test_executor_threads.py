@@ -4,6 +4,7 @@ What it does not know: which calls they run, or in which order.
 """
 
 import ctypes
+import os
 import sys
 import threading
 
@@ -99,3 +100,28 @@ def test_threads_have_a_stack_of_the_size_asked_for():
 def test_a_stack_that_the_system_refuses_is_refused_at_once(size):
     with pytest.raises(ValueError, match="thread_stack_size"):
         pointsman.Executor(thread_stack_size=size)
+
+
+def test_an_executor_whose_workers_were_chosen_sends_no_call_elsewhere():
+    local = threading.local()
+
+    def prepare():
+        local.ready = True
+
+    def look():
+        return getattr(local, "ready", False), os.getpid()
+
+    with pointsman.Executor(1, initializer=prepare) as executor:
+        assert executor.options(timeout=60).submit(look).result(functions.PATIENCE) == (True, os.getpid())
+        with pytest.raises(ValueError, match="kill_on_cancel"):
+            executor.options(kill_on_cancel=True)
+
+
+def test_a_call_that_cannot_travel_runs_here_though_it_has_a_time_limit():
+    lock = threading.Lock()
+
+    def use(held):
+        return held is lock
+
+    with pointsman.Executor() as executor:
+        assert executor.options(timeout=60).submit(use, lock).result(functions.PATIENCE)

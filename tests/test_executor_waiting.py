@@ -43,6 +43,23 @@ def test_a_call_may_wait_for_an_earlier_one_that_waits_for_its_own(workers):
         assert [future.result(functions.PATIENCE) for future in later] == [26] * 20
 
 
+@pytest.mark.parametrize(
+    "wait", [concurrent.futures.wait, lambda futures: list(concurrent.futures.as_completed(futures))]
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_calls_that_wait_by_the_standard_librarys_means_always_find_a_worker(wait, workers):
+    def leaves(depth):
+        if depth == 0:
+            return 1
+        futures = [executor.submit(leaves, depth - 1) for _ in range(3)]
+        wait(futures)
+        return sum(future.result() for future in futures)
+
+    for _ in range(40):
+        with pointsman.Executor(workers) as executor:
+            assert executor.submit(leaves, 3).result(functions.PATIENCE) == 27
+
+
 def test_a_call_that_waits_runs_no_other_on_its_stack():
     inside = threading.local()
     seen = []

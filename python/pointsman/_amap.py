@@ -211,6 +211,10 @@ class _State:
                 self.taken += 1
                 value, error = self.ready.pop(index)
                 if error is not None and not (self.keep_going and isinstance(error, Exception)):
+                    if isinstance(error, StopAsyncIteration):
+                        # It would be the map's end, without a word.
+                        message = "a call of this map raised StopAsyncIteration"
+                        raise RuntimeError(message) from error
                     raise error
                 self._fill()
                 return value if error is None else error

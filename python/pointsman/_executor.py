@@ -11,13 +11,14 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError, broken_pool
+from pointsman._errors import CannotTravelError, InvalidTypeError, broken_pool
 from pointsman._executor_checks import (
     check_choices,
     check_for_loop,
     check_limits,
     check_stack_size,
     check_workers,
+    check_workers_keep,
     failed_future,
 )
 from pointsman._forks import at_fork
@@ -289,6 +290,11 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             submit = self._submit or self._start(fn)
             if self._queue_capacity is not None and self._backend == "processes":
                 self._wait_for_room()
+                future = submit(fn, args, kwargs, rank, *more)
+                if self._shut_down and future.cancelled():
+                    # Shut down while this waited: it was never taken.
+                    self._check_open()
+                return future  # type: ignore[no-any-return]
             return submit(fn, args, kwargs, rank, *more)  # type: ignore[no-any-return]
         except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
             return self._not_sent(fn, why)
@@ -316,7 +322,8 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         timeout, retries, retry_on, kill_on_cancel
             As for `pointsman.options`. A thread cannot be stopped: on threads a call that runs longer than `timeout`
             fails with `CallTimeoutError` all the same, and goes on; nobody hears of its outcome. With
-            `backend="auto"` the calls of a function that may travel run in processes instead, where they are stopped.
+            `backend="auto"`, and neither `max_workers` nor `initializer` given, calls that may travel run in the
+            program's worker processes instead, where they are stopped.
         priority
             How urgent the calls are among those that wait.
         run_on_caller
@@ -334,23 +341,9 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
         terms = Terms(timeout, retries, retry_on, kill_on_cancel=kill_on_cancel)
         terms.check(self._asked)
-        if run_on_caller and self._backend == "processes":
-            message = "run_on_caller is for threads: the caller's thread is no worker process"
-            raise InvalidArgumentError(message)
+        # "auto" with workers that somebody has said is threads.
+        check_workers_keep("auto" if self._learns else self._backend, kill=kill_on_cancel, on_caller=run_on_caller)
         return ExecutorOptions(self, terms, TaskPriority(priority), run_on_caller=bool(run_on_caller))
-
-    def _submit_on(
-        self, terms: Any, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 2
-    ) -> Future[T]:
-        """Start a call on terms that only a worker process can keep."""
-        self._check_open()
-        try:
-            if self._backend == "processes":
-                self._start(fn)
-                return self._pool.native.submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]
-            return self._submit_to_process(fn, args, kwargs, terms, rank=rank)
-        except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
-            return self._not_sent(fn, why)
 
     def _wait_for_room(self) -> None:
         """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
@@ -546,6 +539,8 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse further calls; with `cancel_futures` cancel those not begun; with `wait` wait for the rest."""
+        if wait and self._coroutines is not None:
+            self._coroutines.refuse_to_wait()
         with self._lock:
             self._shut_down = True
             self._go_quickly(None)
@@ -553,8 +548,12 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         if pool is not None:
             pool.shutdown(wait=wait, cancel=cancel_futures)
         if cancel_futures:
+            coroutines = self._coroutines
             for future in self._elsewhere:
-                future.cancel()
+                if coroutines is None or not coroutines.owns(future):
+                    future.cancel()
+            if coroutines is not None:
+                coroutines.cancel_waiting()
         if wait and self._elsewhere:
             concurrent.futures.wait(self._elsewhere)
 

@@ -118,6 +118,19 @@ def check_limits(
     return {"kind": backend, **limits}
 
 
+def check_workers_keep(backend: str, *, kill: bool, on_caller: bool) -> None:
+    """Raise for what calls are to be given that the workers of an executor cannot keep."""
+    if kill and backend == "threads":
+        message = (
+            "kill_on_cancel= needs worker processes, and this executor has threads, as backend=, max_workers= or "
+            "initializer= said: add backend='processes'"
+        )
+        raise InvalidArgumentError(message)
+    if on_caller and backend == "processes":
+        message = "run_on_caller is for threads: the caller's thread is no worker process"
+        raise InvalidArgumentError(message)
+
+
 def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:
     """Return the future of a call that could not be sent."""
     from pointsman._future import Future

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from pointsman._errors import CannotTravelError
 from pointsman._job import awaited, check_async, check_callable, on_terms
 from pointsman._learning import may_travel
 from pointsman._pool import is_standard
@@ -42,15 +43,33 @@ class ExecutorOptions:
         wrapped = terms.wrap(fn)
         native = terms.native and terms.native_for(standard=is_standard())
         if executor._backend == executor._asked == "processes" and native is not None:  # noqa: SLF001 - its view
-            return executor._submit_on(native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+            return self._submit_away(wrapped, args, kwargs, native)  # type: ignore[return-value]
         if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
-            if executor._asked == "auto" and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
-                return executor._submit_on(terms.native, wrapped, args, kwargs, self._priority)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+            # The program's processes are not this executor's where its workers are as somebody said.
+            if executor._learns and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
+                sent = self._submit_away(wrapped, args, kwargs, terms.native)
+                if sent is not None:
+                    return sent
             from pointsman._deadlines import Timed
 
             timed = Timed(wrapped, terms.timeout or 0.0)
             return timed.of(self._submit(timed, args, kwargs))
         return self._submit(wrapped, args, kwargs)
+
+    def _submit_away(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any
+    ) -> Future[T] | None:
+        """Send a call to worker processes; None if it cannot travel, and might run on a thread as well."""
+        executor, rank = self._executor, self._priority
+        executor._check_open()  # noqa: SLF001 - its view
+        apart = executor._backend == "processes"  # noqa: SLF001 - its view
+        try:
+            if apart:
+                return executor._native_pool(fn).submit(fn, args, kwargs, rank, terms)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+            return executor._submit_to_process(fn, args, kwargs, terms, rank=rank)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
+        except Exception as why:  # noqa: BLE001 - what cannot travel is an error in the future
+            stays = isinstance(why, CannotTravelError) and not (apart or self._terms.kill_on_cancel)
+            return None if stays else executor._not_sent(fn, why)  # noqa: SLF001 - its view
 
     def _submit(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
         more = (self._run_on_caller,) if self._run_on_caller else ()

@@ -22,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_scheduler::Priority;
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -450,6 +450,17 @@ impl MapResults {
     }
 }
 
+/// What a call raised, as an iterator may raise it: a `StopIteration` would be its end, without a word.
+fn raised(py: Python<'_>, error: Py<PyAny>) -> PyErr {
+    let error = PyErr::from_value(error.into_bound(py));
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
+    }
+    let told = PyRuntimeError::new_err("a call of this map raised StopIteration");
+    told.set_cause(py, Some(error));
+    told
+}
+
 #[pymethods]
 impl MapResults {
     fn __iter__(slf: Py<Self>) -> Py<Self> {
@@ -463,7 +474,7 @@ impl MapResults {
                 Some(Ok(Settled::Value(value))) => return Ok(Some(value)),
                 Some(Ok(Settled::Raised(error))) => {
                     self.close(py);
-                    return Err(PyErr::from_value(error.into_bound(py)));
+                    return Err(raised(py, error));
                 }
                 Some(Err(place)) => place,
             };

@@ -239,8 +239,8 @@ impl Origin for ThreadCall {
     fn wait(&self, future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<bool> {
         let (py, depth) = (future.py(), thread_pool::depth());
         // Whoever gives a time limit wants to go on when it is over, which it cannot in the middle of a call.
-        let own = deadline.is_none() && (1..MAX_DEPTH).contains(&depth) && self.pool.worker_here().is_some();
-        if (self.on_caller || own) && self.cell.stage() == Stage::Pending {
+        let own = (1..MAX_DEPTH).contains(&depth) && self.pool.worker_here().is_some();
+        if deadline.is_none() && (self.on_caller || own) && self.cell.stage() == Stage::Pending {
             let desk = self.pool.counters.desk();
             thread_pool::serving(&self.pool, None, || Self::run(future, Instant::now(), &desk, &mut Spare::default()));
             if self.cell.is_settled() {

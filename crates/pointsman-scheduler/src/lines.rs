@@ -124,20 +124,32 @@ impl<T> Lines<T> {
         self.rescued.push_back(job);
     }
 
+    /// Jobs that [`Lines::rescue`] has added and nobody has taken.
+    pub(crate) fn rescued(&self) -> usize {
+        self.rescued.len()
+    }
+
+    /// Removes the next of them.
+    pub(crate) fn pop_rescued(&mut self) -> Option<T> {
+        let job = self.rescued.pop_front()?;
+        self.len -= 1;
+        Some(job)
+    }
+
     /// Removes the next job for a worker, or for a helper that is none.
     pub(crate) fn pop(&mut self, worker: Option<usize>) -> Option<T> {
         if self.len == 0 {
             return None;
         }
-        let job = self.rescued.pop_front().or_else(|| {
-            let entry = match self.order {
-                Order::Shared => self.pop_shared(),
-                Order::Stealing => self.pop_stealing(worker),
-            };
-            entry.map(|entry| entry.job)
-        })?;
+        if let Some(job) = self.pop_rescued() {
+            return Some(job);
+        }
+        let entry = match self.order {
+            Order::Shared => self.pop_shared(),
+            Order::Stealing => self.pop_stealing(worker),
+        }?;
         self.len -= 1;
-        Some(job)
+        Some(entry.job)
     }
 
     /// The line of the least urgent job that has waited beyond all patience, unless it is the most urgent anyway.

@@ -172,7 +172,7 @@ impl<T> Queue<T> {
     /// A job for a worker; `None` makes it a searching one, which must call [`Queue::search`].
     pub fn take_or_search(&self, worker: usize) -> Option<T> {
         let mut state = self.lock();
-        let job = if state.is_crowded() { None } else { self.pop(&mut state, Some(worker)) };
+        let job = self.pop_allowed(&mut state, worker);
         if job.is_none() {
             state.searching += 1;
         }
@@ -198,9 +198,7 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         loop {
             // Here this worker is one of `searching`.
-            if !state.is_crowded()
-                && let Some(job) = self.pop(&mut state, Some(worker))
-            {
+            if let Some(job) = self.pop_allowed(&mut state, worker) {
                 state.searching -= 1;
                 self.leave(state, true);
                 return Taken::Job(job);
@@ -248,6 +246,19 @@ impl<T> Queue<T> {
 
     fn pop(&self, state: &mut State<T>, worker: Option<usize>) -> Option<T> {
         let job = state.lines.pop(worker);
+        if job.is_some() {
+            self.show(state);
+        }
+        job
+    }
+
+    /// The next job for a worker. One too many takes no other than a rescued one: whoever rescued it may have counted on
+    /// this worker, and all others may wait for what waits for it.
+    fn pop_allowed(&self, state: &mut State<T>, worker: usize) -> Option<T> {
+        if !state.is_crowded() {
+            return self.pop(state, Some(worker));
+        }
+        let job = state.lines.pop_rescued();
         if job.is_some() {
             self.show(state);
         }
@@ -325,8 +336,9 @@ impl<T> Queue<T> {
         state.extra += 1;
         state.lines.rescue(job);
         self.show(&state);
-        let wake = state.searching == 0 && state.choose();
-        let needs = !wake && state.searching == 0;
+        // Each rescued job needs a worker of its own: one that runs another may come to wait for this one.
+        let wake = state.searching < state.lines.rescued() && state.choose();
+        let needs = !wake && state.searching < state.lines.rescued();
         state.workers += usize::from(needs);
         drop(state);
         if wake {

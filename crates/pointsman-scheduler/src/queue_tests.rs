@@ -214,6 +214,32 @@ fn an_idle_worker_runs_a_rescued_job_and_no_other_is_started() {
 }
 
 #[test]
+fn each_rescued_job_gets_a_worker_of_its_own() {
+    let queue = queue(1, 10);
+    assert!(queue.add_worker(false));
+    assert_eq!(None, queue.take_or_search(0));
+
+    assert!(!queue.rescue(1), "the one that searches");
+    assert!(queue.rescue(2), "it will run the other one, and may wait for this");
+    assert_eq!(Taken::Job(1), queue.search(0, SOON));
+    assert_eq!(Some(2), queue.take_or_search(1));
+}
+
+#[test]
+fn a_worker_too_many_runs_a_rescued_job_before_it_ends() {
+    let queue = queue(1, 10);
+    assert!(queue.add_worker(false));
+    assert!(queue.add_worker(true));
+    assert!(queue.add_worker(true));
+    assert_eq!(None, queue.take_or_search(0));
+
+    assert!(!queue.rescue(1));
+    post(&queue, 0);
+    assert_eq!(Taken::Job(1), queue.search(0, SOON));
+    assert_eq!(Taken::Surplus, take(&queue));
+}
+
+#[test]
 fn a_rescued_job_goes_before_those_that_have_lost_their_patience() {
     let jobs = 2 * u32::try_from(crate::PATIENCE).unwrap();
     let queue = queue(1, usize::MAX);

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections import deque
 from functools import partial
 from time import perf_counter
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _bridge, _native, _trace
 from pointsman._climb import Climb
+from pointsman._errors import PoolBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -45,9 +47,21 @@ class _Loop:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            # A loop lets through what wants to end the program. Its call has that for an outcome; the others go on.
+            while not self._runs_to_its_end():
+                pass
         finally:
+            for stream in list(_streams):
+                if stream.loop is self.loop:
+                    stream.drop_waiting(PoolBrokenError("the program is ending: the call is not run"))
             _bridge.close_loop(self.loop)
+
+    def _runs_to_its_end(self) -> bool:
+        try:
+            self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            return False
+        return True
 
     def end(self) -> None:
         """Stop the loop and wait until it is closed in order."""
@@ -71,6 +85,11 @@ def background() -> asyncio.AbstractEventLoop:
             if first:
                 _bridge.before_exit(end)
     return _background.loop
+
+
+def on_background() -> bool:
+    """Whether the calling thread is that of the loop."""
+    return _background is not None and _background.thread is threading.current_thread()
 
 
 def end() -> None:
@@ -163,6 +182,7 @@ class Stream:
         self.one_by_one = False
         self._watched: asyncio.TimerHandle | None = None
         self._seen = 0
+        _streams.add(self)
 
     # ------------------------------------------------------------------- from any thread
 
@@ -175,6 +195,15 @@ class Stream:
         self.loop.call_soon_threadsafe(self._cancel, call)
 
     # ------------------------------------------------------------------- on the loop
+
+    def drop_waiting(self, why: BaseException | None) -> None:
+        """Let no call begin that waits: it has raised `why`, or was cancelled."""
+        calls = list(self.waiting)
+        self.waiting.clear()
+        for call in calls:
+            if not call.cancelled:
+                call.cancelled = True
+                call.tell(None, why)
 
     def _push(self, calls: list[Call]) -> None:
         self.waiting.extend(calls)
@@ -251,6 +280,7 @@ class Stream:
         return come_back
 
 
+_streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 # The stream of each task that runs a call, on the loop's thread.
 _calls: dict[asyncio.Task[Any], Stream] = {}
 

@@ -36,8 +36,8 @@ _CALLER_SECONDS = 0.005
 _GRACE = 0.1
 # Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
 _CHUNK_BYTES = 16 << 20
-# Calls in a chunk, at most: what they send and give is then in memory that has been touched before, and in a core's cache.
-# A chunk costs some 15 us. Arbitrary from 4096 to 16384 (benches/dispatch.py, "own chunks").
+# Calls in a chunk, at most: what they send and give is then in memory that was touched before, and in a core's cache. A
+# chunk costs some 15 us. Arbitrary from 4096 to 16384 (benches/dispatch.py, "own chunks").
 _CHUNK_CALLS = 8192
 # Seconds of the caller's calls after which, and between which, the pilot sends chunks in its place. Arbitrary from 5 to
 # 20 ms: twice what those calls are expected to take, less than the chunks in flight do.
