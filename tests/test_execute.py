@@ -224,7 +224,7 @@ def test_a_caller_may_run_the_calls_of_a_view_itself():
     view = pointsman.options(backend="threads", max_workers=1, name="on-caller", run_on_caller=True)
     blocking = view.submit(gate.wait)
     try:
-        assert view.submit(threading.get_ident).result(functions.PATIENCE) == threading.get_ident()
+        assert view.submit(threading.get_ident).result() == threading.get_ident()
     finally:
         gate.set()
         blocking.result(functions.PATIENCE)

@@ -22,6 +22,7 @@ from pointsman._meaning import judge
 from pointsman._measure import Meter
 from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
+from pointsman._source import InTurn
 from pointsman.backends import inline
 from pointsman.backends.threads import ThreadRun
 
@@ -42,8 +43,8 @@ _ENOUGH = 4e-3
 _LONG_CALL = 1e-3
 # Calls left from which on one more measured call costs little.
 _MANY = 12
-# Seconds that a call must have run before processes are started beside it, unless an earlier call was measured: to
-# start them takes as long, and a first call often computes only because it imports.
+# Seconds that a call must have run before processes are started beside it, unless an earlier one was measured: to start
+# them takes as long, and a first call often computes because it imports.
 _SURE = 0.012
 # Seconds after which the process that forks workers is started for a call that computes: it takes a core meanwhile,
 # which the calls need if this one was only importing and connecting. It needs as long as is left until `_SURE`.
@@ -252,9 +253,9 @@ class Run:
         # What was remembered is for a run's first calls; who asks for figures gets those of calls made now.
         self._trusting = watched and self._recalled is None and wanted is None and not job.profile
         self._as_before = False
-        while items := source.take(inline.bounded(job, count), brief=True):
+        while items := source.in_turn(inline.bounded(job, count), inline.aim(job), timed=True):
             self._arguments = items[:3]
-            self._recall(items[0])
+            self._recall(self._arguments[0])
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
                 self._only_none = self._only_none and all(result is None for result in results)
@@ -277,6 +278,8 @@ class Run:
     def _recall(self, item: Any) -> None:
         """Learn what earlier jobs of the function have taught, `item` being the first input of this one."""
         if self._recalled is None:
+            if self.job.source.gives_iterators(item):
+                self._strike("an input that is an iterator may be good only until the next is taken", "threads")
             self._recalled = _learning.recall(self.job.asked, item, star=self.job.source.star)
             if self._recalled is not None and self._recalled.stays:
                 self._strike("a result of an earlier call could not be pickled")
@@ -316,29 +319,27 @@ class Run:
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
 
-    def _batch(self, items: list[Any] | range, *, look: bool, watched: bool) -> Iterator[list[Any]]:
+    def _batch(self, items: list[Any] | range | InTurn, *, look: bool, watched: bool) -> Iterator[list[Any]]:
         """Run a batch on this thread and yield its results.
 
         With `look` what it took is measured. With `watched`, a call that lasts is looked at while it runs, and others
         are started beside it.
         """
-        job, meter = self.job, self._meter
+        job, meter, source = self.job, self._meter, self.job.source
         __tracebackhide__ = True
-        watched = (
-            watched and job.backend == "auto" and job.source.sized and job.source.quiet and not job.lazy and facts().gil
-        )
+        watched = watched and job.backend == "auto" and source.sized and source.quiet and not job.lazy and facts().gil
         iterator = iter(items)
         results: list[Any] = []
-        if watched:
+        if watched and not isinstance(items, InTurn):
             self._running, self._begun = (items, iterator), 0
-            # Now: in the call it would count as one of the call's own threads.
             pilots.looking.start()
         if meter is not None:
             meter.begin(look=look)
+        inputs = source.wall, source.cpu
         try:
             if watched:
                 pilots.looking.watch(self, self._first_look() if look else inline.LATE)
-            how = {"star": job.source.star, "keep_going": job.keep_going, "whole": not job.lazy}
+            how = {"star": source.star, "keep_going": job.keep_going, "whole": not job.lazy}
             results = inline.run_batch(job.at(self._in_turn), items, iterator, results, **how)
         except BaseException as error:
             if watched:
@@ -353,6 +354,7 @@ class Run:
             if watched:
                 self._land()
             if meter is not None:
+                meter.inputs = source.wall - inputs[0], source.cpu - inputs[1]
                 meter.end(max(1, len(results)), keep=look)
         yield results
 
@@ -397,7 +399,8 @@ class Run:
         __tracebackhide__ = True
         expected = self._mean()
         count = inline.first_count(job, expected)
-        take = source.stretch if inline.goes_through_anything(job) else partial(source.take, brief=True)
+        cuts = source.sized and inline.goes_through_anything(job)
+        take = source.stretch if cuts else partial(source.in_turn, seconds=inline.aim(job))
         while items := take(count):
             made = 1
             began = perf_counter()
@@ -469,15 +472,14 @@ class Run:
         if meter.cannot_travel:
             self._strike("an argument or a result cannot be pickled")
 
-    def _strike(self, why: str) -> None:
-        for away in _AWAY:
+    def _strike(self, why: str, *more: str) -> None:
+        for away in (*_AWAY, *more):
             self._struck.setdefault(away, why)
 
     def _judge(self) -> None:
         # One input says more of what the function does to it than its code does.
-        sample = self._arguments[:1]
-        verdict = judge(self.job.asked, tuple(sample[0]) if sample and self.job.source.star else tuple(sample))
-        self._verdict = verdict
+        sample = self._arguments[0] if self._arguments and self.job.source.star else self._arguments[:1]
+        verdict = self._verdict = judge(self.job.asked, tuple(sample))
         if not verdict.may_travel:
             self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
 
@@ -496,7 +498,7 @@ class Run:
         return run
 
     def _base(self) -> int:
-        """Index of the first input that is left: while a batch runs its inputs come before."""
+        """Index of the first input that is left; those of a batch that runs come before."""
         return self._in_turn + (len(self._running[0]) if self._running is not None else 0)
 
     def _mean(self) -> float | None:

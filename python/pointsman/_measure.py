@@ -80,6 +80,7 @@ class Meter:
         "disturbed",
         "flip",
         "held",
+        "inputs",
         "longest",
         "looked",
         "looked_twice",
@@ -124,6 +125,8 @@ class Meter:
         self.disturbed = self.looking = self.lost = 0.0
         # For how long the thread has waited for a core, as the system says: at `begin`, at the last look, and in looks.
         self._queued = self._heard = self._excused = 0.0
+        # Seconds that the inputs of the last calls took, in all and on the CPU, where they were taken between those.
+        self.inputs: tuple[float, float] = (0.0, 0.0)
         self._began = self._since
         # When the calls were over that a look outlasted, and what the system said then.
         self._stopped = self._queued_then = 0.0
@@ -262,18 +265,19 @@ class Meter:
 
     def _add(self, sample: _native.Sample, calls: int, away: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        wall = max(sample.cpu, sample.wall - away - self.lost)
-        if self.disturbed and wall - sample.cpu < _SEEMS * wall:
-            wall = sample.cpu
+        cpu = max(0.0, sample.cpu - self.inputs[1])
+        wall = max(cpu, sample.wall - away - self.lost - self.inputs[0])
+        if self.disturbed and wall - cpu < _SEEMS * wall:
+            wall = cpu
         if self._crowded is not None:
-            wall = max(sample.cpu, min(wall, self._crowded[0] + sample.cpu - self._crowded[1]))
+            wall = max(cpu, min(wall, self._crowded[0] + cpu - self._crowded[1]))
             self._crowded = None
         self._last_wall = wall
         mean = wall / calls
         self.calls += calls
         self.wall += wall
-        self.cpu += sample.cpu
-        self.held += sample.held
+        self.cpu += cpu
+        self.held += sample.held * (cpu / sample.cpu if sample.cpu > 0 else 1.0)
         if not self.company:
             self.children += sample.children_cpu
         self._hear_others(sample)

@@ -9,14 +9,16 @@ import sys
 from collections import deque
 from collections.abc import Sized
 from itertools import islice
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # Seconds that an iterator may take to give inputs for a batch beyond the first: a slow one gives one at a time.
 _BRIEF = 0.5e-3
+# Seconds from which on it matters what one input took, and how much of that was computing.
+_SLOW = 20e-6
 # Collections that can be cut without running anybody's code, and others that can be gone through so.
 _SEQUENCES = (list, tuple, range, str, bytes)
 _GONE_THROUGH: tuple[type, ...] = (
@@ -53,6 +55,9 @@ class Source:
         self._kept: list[Any] | None = None
         # Places in the sequence of inputs that were taken out of their order.
         self._holes: list[int] = []
+        # Seconds that an iterator has taken while somebody wanted to know, in all and on the CPU.
+        self.wall: float = 0.0
+        self.cpu: float = 0.0
         self._length: int | None = None
         if self.star:
             self._iterator = zip(*iterables, strict=False)
@@ -71,6 +76,11 @@ class Source:
         # Whether inputs are taken without running anybody's code, so that any thread may take them.
         self.quiet: bool = all(type(data) in _GONE_THROUGH or _is_array(data) for data in iterables)
 
+    def gives_iterators(self, item: Any) -> bool:
+        """Whether the inputs come from an iterator and are such themselves, as this one is."""
+        parts = item if self.star else (item,)
+        return not self.sized and any(hasattr(type(part), "__next__") for part in parts)
+
     def keep(self) -> list[Any]:
         """From now on keep every input that is taken; returns the list that fills."""
         self._kept = []
@@ -87,6 +97,41 @@ class Source:
                 items += self._pull(count - len(items), brief=False)
             return items
         return self._pull(count, brief=brief)
+
+    def in_turn(self, count: int, seconds: float, *, timed: bool = False) -> list[Any] | InTurn:
+        """Up to `count` inputs for calls on the caller's thread: of an iterator each is taken when its turn has come.
+
+        None is taken after `seconds`. `timed` says to note what the iterator takes, too.
+        """
+        if self.sized or self._back or self._error is not None:
+            return self.take(count, brief=True)
+        until = perf_counter() + seconds
+        first = self.take(1)
+        if not first or count == 1 or self._kept is not None:
+            return first
+        return InTurn(first, self._watched() if timed else self._iterator, count, until, self._passed_by)
+
+    def _passed_by(self, count: int, *, ended: bool) -> None:
+        """Note that so many inputs were taken in their turn, and whether the iterator has come to its end."""
+        self._taken += count
+        self._ended = self._ended or ended
+
+    def _watched(self) -> Iterator[Any]:
+        """Go on with the iterator, and note what it takes."""
+        iterator, slow = self._iterator, False
+        while True:
+            # The clock of the CPU takes a good part of a microsecond: only where the iterator takes far longer.
+            busy = thread_time() if slow else 0.0
+            began = perf_counter()
+            item = next(iterator, self)
+            took = perf_counter() - began
+            self.wall += took
+            if slow:
+                self.cpu += thread_time() - busy
+            slow = took > _SLOW
+            if item is self:
+                return
+            yield item
 
     def stretch(self, count: int) -> list[Any] | range:
         """Take up to `count` inputs as `take` does briefly; those of a range stay one: it is cheaper to go through."""
@@ -221,6 +266,44 @@ class Source:
         count = min(count, left)
         places = (self._taken + (2 * part + 1) * left // (2 * count) for part in range(count))
         return [place for place in places if place not in self._holes]
+
+
+class InTurn:
+    """A stretch of an iterator's inputs, the next of which is taken when the call of the one before is over.
+
+    What an iterator gives may depend on what calls do (a list of work to which they add), or be good only until the
+    next is taken (the groups of `itertools.groupby`).
+    """
+
+    __slots__ = ("_count", "_first", "_given", "_passed", "_rest", "_until")
+
+    def __init__(
+        self, first: list[Any], rest: Iterator[Any], count: int, until: float, passed: Callable[..., None]
+    ) -> None:
+        self._first, self._rest, self._count, self._until, self._passed = first, rest, count, until, passed
+        self._given = 1
+
+    def __len__(self) -> int:
+        return self._given
+
+    def __getitem__(self, cut: slice) -> list[Any]:
+        return self._first[cut]
+
+    def __iter__(self) -> Iterator[Any]:
+        count, until = self._count, self._until
+        yield self._first[0]
+        ended = False
+        try:
+            if perf_counter() > until:
+                return
+            for item in self._rest:
+                self._given += 1
+                yield item
+                if self._given == count or perf_counter() > until:
+                    return
+            ended = True
+        finally:
+            self._passed(self._given - 1, ended=ended)
 
 
 def _is_array(data: object) -> bool:

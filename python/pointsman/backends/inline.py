@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pointsman._job import Job
+    from pointsman._source import InTurn
 
 # Seconds of work between two looks at the clock: long enough that looking costs nothing, short enough to change course.
 _BATCH_SECONDS = 0.01
@@ -30,7 +31,7 @@ MOST_LAZY = 64
 
 def run_batch(
     function: Callable[..., Any],
-    items: list[Any] | range,
+    items: list[Any] | range | InTurn,
     iterator: Iterator[Any],
     results: list[Any],
     *,
@@ -109,15 +110,16 @@ def first_count(job: Job, mean: float | None) -> int:
     """Calls in the first batch, if a call takes `mean` seconds; one if nothing is known."""
     if mean is None:
         return 1
-    return bounded(job, int(_aim(job) / max(mean, 1e-9)))
+    return bounded(job, int(aim(job) / max(mean, 1e-9)))
 
 
 def next_count(job: Job, count: int, took: float) -> int:
     """Calls in the next batch, after one of `count` calls took `took` seconds."""
-    return bounded(job, min(int(count * _aim(job) / max(took, 1e-9)), count * 4))
+    return bounded(job, min(int(count * aim(job) / max(took, 1e-9)), count * 4))
 
 
-def _aim(job: Job) -> float:
+def aim(job: Job) -> float:
+    """Seconds of work in a batch."""
     return _LAZY_BATCH_SECONDS if job.lazy else _BATCH_SECONDS
 
 
