@@ -3,6 +3,7 @@
 What it does not know: the order of queued calls, or what executors share with the standard library's.
 """
 
+import asyncio
 import concurrent.futures
 import threading
 import time
@@ -58,6 +59,49 @@ def test_calls_that_wait_by_the_standard_librarys_means_always_find_a_worker(wai
     for _ in range(40):
         with pointsman.Executor(workers) as executor:
             assert executor.submit(leaves, 3).result(functions.PATIENCE) == 27
+
+
+async def gathered(futures):
+    await asyncio.gather(*futures)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        concurrent.futures.wait,
+        lambda futures: list(concurrent.futures.as_completed(futures)),
+        lambda futures: asyncio.run(gathered(futures)),
+    ],
+    ids=["wait", "as_completed", "gather"],
+)
+def test_two_executors_that_wait_for_each_other_by_other_means_go_on(wait, workers):
+    def leaves(depth, here, there):
+        if depth == 0:
+            return 1
+        futures = [there.submit(leaves, depth - 1, there, here) for _ in range(2)]
+        wait(futures)
+        return sum(future.result() for future in futures)
+
+    with pointsman.Executor(workers) as one, pointsman.Executor(workers) as other:
+        assert one.submit(leaves, 4, one, other).result(functions.PATIENCE) == 16
+
+
+def test_an_executor_for_whose_calls_another_ones_worker_waits_stays_as_it_is():
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def one_of_many(_number):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        with lock:
+            running[0] -= 1
+
+    with pointsman.Executor(1) as one, pointsman.Executor(1) as other:
+        one.submit(lambda: concurrent.futures.wait([other.submit(one_of_many, n) for n in range(20)])).result()
+
+    assert most[0] == 1
 
 
 def test_a_call_that_waits_runs_no_other_on_its_stack():

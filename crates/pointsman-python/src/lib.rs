@@ -27,6 +27,7 @@ mod gathering;
 mod growth;
 mod host_store;
 mod instance;
+mod lookout;
 mod map_job;
 mod once;
 mod outcome;

@@ -23,6 +23,7 @@ use pointsman_scheduler::{Awaits, Wait, is_stuck};
 use pyo3::prelude::*;
 
 use crate::ending::detached;
+use crate::lookout;
 use crate::serving;
 use crate::thread_pool::{Job, Shared};
 use crate::waiting::SLICE;
@@ -81,7 +82,8 @@ fn list() -> MutexGuard<'static, Vec<Entry>> {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn name_of(pool: &Arc<Shared>) -> usize {
+/// A name of a pool.
+pub(crate) fn name_of(pool: &Arc<Shared>) -> usize {
     Arc::as_ptr(pool).addr()
 }
 
@@ -98,10 +100,15 @@ impl Drop for Listed {
     }
 }
 
+/// The name of the pool whose worker this thread is, if it is one.
+pub(crate) fn home() -> Option<usize> {
+    serving::home().filter(|home| home.worker_here().is_some()).map(|home| name_of(&home))
+}
+
 /// Puts this thread on the list, or says what it waits for now; what all who are on it wait for.
 fn snapshot(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Listed>) -> Vec<Wait> {
     let (process, thread) = (std::process::id(), here());
-    let home = serving::home().filter(|home| home.worker_here().is_some()).map(|home| name_of(&home));
+    let home = home();
     let entry = Entry { process, thread, home, pool: pool.clone(), runner };
     let mut list = list();
     let before = if listed.is_some() {
@@ -112,20 +119,30 @@ fn snapshot(pool: &Arc<Shared>, runner: Option<usize>, listed: &mut Option<Liste
         *listed = Some(Listed(thread));
         None
     };
+    let waits = waits_of(&list, process);
+    drop(list);
+    drop(before);
+    // Those who wait by other means may be part of a circle, too.
+    [waits, lookout::waits()].concat()
+}
+
+/// What all workers wait for, by whatever means.
+pub(crate) fn all_waits() -> Vec<Wait> {
+    let waits = waits_of(&list(), std::process::id());
+    [waits, lookout::waits()].concat()
+}
+
+fn waits_of(list: &[Entry], process: u32) -> Vec<Wait> {
     // Each queue's lock is taken once, since workers want it.
     let mut workers = HashMap::new();
-    let waits = list
-        .iter()
+    list.iter()
         .filter(|entry| entry.process == process)
         .map(|entry| {
             let pool = name_of(&entry.pool);
             let of_pool = || Awaits::Pool(pool, *workers.entry(pool).or_insert_with(|| entry.pool.queue.workers()));
             Wait { thread: entry.thread, home: entry.home, awaits: entry.runner.map_or_else(of_pool, Awaits::Thread) }
         })
-        .collect();
-    drop(list);
-    drop(before);
-    waits
+        .collect()
 }
 
 /// Puts this thread on the list, or says what it waits for now; whether it is in a circle, and how many wait.

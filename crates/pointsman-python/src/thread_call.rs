@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use pointsman_scheduler::spin;
+use pointsman_scheduler::{Awaits, spin};
 use pyo3::prelude::*;
 
 use crate::calling::Inputs;
@@ -26,6 +26,7 @@ use crate::counters::Desk;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
 use crate::instance;
+use crate::lookout;
 use crate::patience::{self, Loans, Progress};
 use crate::serving;
 use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, refuse_coroutine};
@@ -124,9 +125,11 @@ impl ThreadCall {
 
     /// Has the call run by a worker beyond the limit if need be. This thread, which is one of the pool's, will do nothing
     /// else until the call is settled, and somebody is to be told of that.
-    fn lend(&self, py: Python<'_>, future: &Bound<'_, FutureCore>) -> PyResult<()> {
+    ///
+    /// Whether it was, now.
+    pub(crate) fn lend(&self, py: Python<'_>, future: &Bound<'_, FutureCore>) -> PyResult<bool> {
         if self.cell.stage() != Stage::Pending || self.loans.any() {
-            return Ok(());
+            return Ok(false);
         }
         let started = self.pool.rescue(py, Job::Call(future.clone().unbind()));
         self.loans.add();
@@ -135,7 +138,20 @@ impl ThreadCall {
         if self.cell.is_settled() {
             self.give_back();
         }
-        started
+        started.map(|()| true)
+    }
+
+    /// What a thread that waits for the call waits for; nothing if it is settled.
+    pub(crate) fn awaited(&self) -> Option<Awaits> {
+        let any = || Awaits::Pool(patience::name_of(&self.pool), self.pool.queue.workers());
+        match self.cell.stage() {
+            Stage::Pending => Some(any()),
+            Stage::Running => match self.runner.load(Ordering::Relaxed) {
+                0 => Some(any()),
+                thread => Some(Awaits::Thread(thread)),
+            },
+            Stage::Cancelled | Stage::Finished => None,
+        }
     }
 
     /// Cancels the call of a future if nobody has begun it.
@@ -281,7 +297,11 @@ impl Origin for ThreadCall {
 
     fn watch(&self, future: &Bound<'_, FutureCore>, blocks: bool) -> PyResult<()> {
         // A worker that waits by other means than ours does not come to run the call itself.
-        if blocks && serving::serves(&self.pool) { self.lend(future.py(), future) } else { Ok(()) }
+        if !blocks || thread_pool::depth() == 0 {
+            return Ok(());
+        }
+        lookout::note(future);
+        if serving::serves(&self.pool) { self.lend(future.py(), future).map(drop) } else { Ok(()) }
     }
 
     fn describe(&self, py: Python<'_>) -> String {
