@@ -59,12 +59,16 @@ fn list() -> MutexGuard<'static, List> {
 
 /// Notes that this thread, a worker, is about to wait for the call of a future.
 pub(crate) fn note(future: &Bound<'_, FutureCore>) {
-    let (process, thread) = (std::process::id(), patience::here());
+    let (process, thread, home) = (std::process::id(), patience::here(), patience::home());
     let call = future.clone().unbind();
     let mut list = list();
     match list.waits.iter_mut().find(|wait| wait.process == process && wait.thread == thread) {
-        Some(wait) => wait.calls.push(call),
-        None => list.waits.push(Outside { process, thread, home: patience::home(), calls: vec![call] }),
+        Some(wait) => {
+            // What is on the list may be left of a thread that has ended, whose name this one has.
+            wait.home = home;
+            wait.calls.push(call);
+        }
+        None => list.waits.push(Outside { process, thread, home, calls: vec![call] }),
     }
     let starts = list.looked_after != process;
     list.looked_after = process;
