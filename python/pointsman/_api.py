@@ -14,6 +14,7 @@ from pointsman._job import Job, check_callable, check_callback, check_switch, is
 from pointsman._terms import NONE, Terms
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
     from typing import Literal, Unpack
 
@@ -101,7 +102,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     fn: Callable[..., Any],
     /,
     *iterables: Iterable[Any],
-    backend: str = "auto",
+    backend: str | concurrent.futures.Executor = "auto",
     max_workers: int | None = None,
     chunksize: int | None = None,
     buffersize: int | None = None,
@@ -128,6 +129,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     backend
         "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
         "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
+        Or an executor of your own, any `concurrent.futures.Executor`; it is used and not shut down.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -230,7 +232,7 @@ def execute(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str = "auto",
+    backend: str | concurrent.futures.Executor = "auto",
     max_workers: int | None = None,
     chunksize: int | None = None,
     buffersize: int | None = None,
@@ -261,6 +263,7 @@ def execute(
     backend
         "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
         "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
+        Or an executor of your own, any `concurrent.futures.Executor`; it is used and not shut down.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     chunksize
@@ -371,7 +374,7 @@ def optimize(
     func: Callable[[S], Any],
     data: Iterable[S],
     *,
-    backend: str = "auto",
+    backend: str | concurrent.futures.Executor = "auto",
     max_workers: int | None = None,
     chunksize: int | None = None,
     sample_size: int | None = None,
@@ -394,8 +397,9 @@ def optimize(
     progress_callback
         Called on this thread with a phase ("measuring", "done") and the share that is finished, from 0 to 1.
 
-    The others are those of `execute`: `backend` or `max_workers` narrow what is compared, `chunksize` and
-    `target_chunk_duration` (seconds) say how calls travel, `sample_size` how many are measured.
+    The others are those of `execute`: `backend` (an executor of your own, too) or `max_workers` narrow what is
+    compared, `chunksize` and `target_chunk_duration` (seconds) say how calls travel, `sample_size` how many are
+    measured.
 
     Raises
     ------

@@ -22,6 +22,10 @@ APART = ("processes", "interpreters")
 
 def fixed(job: Job) -> Plan | None:
     """Return the plan that follows from the options alone; None if there is something to decide."""
+    if job.lent is not None:
+        plan = said(job, job.backend, job.lent.workers)
+        plan.executor, plan.reasons = job.lent.kind, (f"backend= is an executor of the caller's, a {job.backend}",)
+        return plan
     if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
         return said(job, "processes", job.max_workers or _whole_cores())
     if job.backend == "interpreters":

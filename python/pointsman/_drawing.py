@@ -84,6 +84,9 @@ def choice(plan: Plan) -> str:
     if plan.backend == "asyncio":
         limit = f"at most {plan.max_workers} calls" if plan.max_workers else "as many calls as it pays to have"
         return f"event loop, {limit} at a time"
+    if plan.executor:
+        at_a_time = f", {plan.max_workers} calls at a time" if plan.max_workers else ""
+        return f"the caller's own {plan.backend}{at_a_time}"
     if plan.backend in _CLUSTERS:
         # Nobody has asked yet, where the backend was said.
         at_a_time = f", {plan.max_workers} calls at a time" if plan.max_workers else ""

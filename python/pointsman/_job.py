@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _log, _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._lent import Lent, lent
+from pointsman._naming import BACKENDS as BACKENDS
+from pointsman._naming import CLUSTERS as CLUSTERS
 from pointsman._naming import name_of as name_of
 from pointsman._source import Source
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Iterable
-
-BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
-# Engines that an optional package brings.
-CLUSTERS = ("dask", "ray")
 
 # Seconds of work in one chunk at most, unless the caller says otherwise: long enough that handing it out costs nothing,
 # short enough that a busy worker does not hold the end up. The seed's default.
@@ -46,6 +46,7 @@ class Job:
         "here",
         "kept",
         "lazy",
+        "lent",
         "max_workers",
         "name",
         "nested",
@@ -66,7 +67,7 @@ class Job:
         function: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
         *,
-        backend: str = "auto",
+        backend: str | concurrent.futures.Executor = "auto",
         max_workers: int | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
@@ -90,11 +91,13 @@ class Job:
         # Who wants to hear of this job.
         self.told: Any = None
         self.name: str = name_of(function)
-        self.backend: str = check_backend(backend)
+        # The caller's own executor, if that is to run the calls.
+        self.lent: Lent | None = lent(backend, terms, max_workers)
+        self.backend: str = check_backend(backend) if self.lent is None else self.lent.name
         self.address: str | None = check_address(self.backend, address)
         # Whether the function's calls are coroutines that an event loop runs; other workers take plain functions only.
         self.awaits: bool = check_async(function, self.backend) and self.backend in ("auto", "asyncio")
-        if self.awaits:
+        if self.awaits or (self.lent is not None and self.lent.ours and is_async(function)):
             self.function = on_terms(function, terms)
         elif is_async(function):
             # What cannot be stopped from outside stops where it awaits, by itself.
@@ -304,7 +307,10 @@ def check_backend(backend: Any) -> str:
             raise InvalidArgumentError(NO_INTERPRETERS)
     if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
-    message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"
+    message = (
+        f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, or an executor that was made, "
+        f"not {backend!r}"
+    )
     raise InvalidArgumentError(message)
 
 

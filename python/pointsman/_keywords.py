@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable
 
     from pointsman._plan import Plan
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class JobKeywords(TypedDict, total=False):
     """What every job takes."""
 
-    backend: str
+    backend: str | concurrent.futures.Executor
     max_workers: int | None
     chunksize: int | None
     buffersize: int | None

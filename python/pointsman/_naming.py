@@ -1,8 +1,16 @@
-"""Names of functions and classes: in messages, and in the place of what they name. Does not know what they are for."""
+"""Names of functions, classes and backends: in messages, and in the place of what they name.
+
+Does not know what they are for.
+"""
 
 from __future__ import annotations
 
 from sys import modules
+
+# What users choose by name; an executor of their own is named after its class.
+BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
+# Engines that an optional package brings.
+CLUSTERS = ("dask", "ray")
 
 
 def name_of(function: object) -> str:

@@ -17,9 +17,11 @@ from pointsman._job import (
     is_async,
     on_terms,
 )
+from pointsman._lent import lent
 from pointsman._terms import Terms
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
     from typing import Literal, Unpack
 
@@ -38,7 +40,7 @@ class Options:
 
     def __init__(
         self,
-        backend: str,
+        backend: str | concurrent.futures.Executor,
         max_workers: int | None,
         name: str | None,
         terms: Terms,
@@ -47,7 +49,12 @@ class Options:
         priority: TaskPriority | None = None,
         run_on_caller: bool = False,
     ) -> None:
-        self._backend = check_backend(backend)
+        self._lent = lent(backend, terms, max_workers)
+        self._backend = check_backend(backend) if self._lent is None else self._lent.name
+        if self._lent is not None and (priority is not None or name is not None):
+            what = "name" if priority is None else "priority"
+            message = f"{what}= is not for an executor of yours: say it where the {self._backend} is made or used"
+            raise InvalidArgumentError(message)
         # Of single calls; none if nothing was said.
         self._single: dict[str, Any] = {}
         if priority is not None:
@@ -56,7 +63,7 @@ class Options:
             self._single["priority"] = TaskPriority(priority)
         if check_switch("run_on_caller", run_on_caller):
             if self._backend not in ("auto", "threads"):
-                message = f"run_on_caller is for threads: the caller's thread is no worker of backend={backend!r}"
+                message = f"run_on_caller is for threads: the caller's thread is no worker of backend={self._backend!r}"
                 raise InvalidArgumentError(message)
             self._single["run_on_caller"] = True
         self._address = check_address(self._backend, address)
@@ -97,6 +104,10 @@ class Options:
         if self._backend == "inline":
             message = "backend='inline' has no background to submit to; use run(), or backend='threads'"
             raise InvalidArgumentError(message)
+        if self._lent is not None:
+            from pointsman.backends.foreign import start
+
+            return start(self._lent, fn, self._terms, args, kwargs)
         backend, terms = self._backend, self._terms
         if backend == "auto" and terms.needs_process and not is_async(fn):
             backend = "processes"
@@ -168,7 +179,7 @@ class Options:
             raise InvalidArgumentError(message)
         terms = self._terms
         return {
-            "backend": self._backend,
+            "backend": self._backend if self._lent is None else self._lent.executor,
             "address": self._address,
             "max_workers": self._max_workers,
             "timeout": terms.timeout,
@@ -207,7 +218,7 @@ def _on_cluster(backend: str, max_workers: int | None, name: str, address: str |
 
 def options(
     *,
-    backend: str = "auto",
+    backend: str | concurrent.futures.Executor = "auto",
     max_workers: int | None = None,
     name: str | None = None,
     timeout: float | None = None,
@@ -223,7 +234,8 @@ def options(
     Parameters
     ----------
     backend
-        "auto", "inline", "threads", "processes", "dask" or "ray".
+        "auto", "inline", "threads", "processes", "dask" or "ray"; or an executor of your own, any
+        `concurrent.futures.Executor`, which is used and not shut down.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
     name

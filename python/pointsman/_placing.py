@@ -37,6 +37,10 @@ class Caller(NamedTuple):
 
 def open_run(job: Job, plan: Plan, caller: Caller) -> ThreadRun | ProcessRun | Any:
     """Make the run of a plan that is not inline."""
+    if job.lent is not None:
+        from pointsman.backends.foreign import ForeignRun
+
+        return ForeignRun(job, plan, job.lent)
     if plan.backend == "threads":
         return ThreadRun(job, plan, caller.context, caller.base, daemon=caller.daemon)
     if plan.backend in CLUSTERS:

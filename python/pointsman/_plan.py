@@ -121,10 +121,13 @@ class Plan:
     Attributes
     ----------
     backend
-        "inline", "threads", "processes" or "interpreters"; "asyncio" for coroutines, "dask" or "ray" for a cluster.
+        "inline", "threads", "processes" or "interpreters"; "asyncio" for coroutines, "dask" or "ray" for a cluster;
+        the name of its class for an executor of the caller's.
+    executor
+        Of what kind that is: "thread", "process", "interpreter" or "other"; empty for backends of ours.
     max_workers
         Calls that run at a time; the caller's own thread counts when it takes part. 0 on an event loop that is to find
-        out, until it has.
+        out, until it has, and for an executor or a cluster that has not said.
     processes, threads_per_worker
         Worker processes or interpreters, and the threads in each (or in this process) that run calls.
     chunksize
@@ -181,6 +184,7 @@ class Plan:
         samples: tuple[Sample, ...] = (),
         data: Any = None,
         actual: Actual | None = None,
+        executor: str = "",
     ) -> None:
         self.backend: str = backend
         self.max_workers: int = max_workers
@@ -204,6 +208,7 @@ class Plan:
         self.samples: tuple[Sample, ...] = samples
         self.data: Any = data
         self.actual: Actual | None = actual
+        self.executor: str = executor
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -228,7 +233,9 @@ class Plan:
 
     @property
     def executor_type(self) -> str:
-        """The seed's word for the backend: "thread", or "process" (for a serial plan, too)."""
+        """The seed's word for the backend: "thread", or "process" (for a serial plan, too); or `executor`."""
+        if self.executor:
+            return self.executor
         return "thread" if self.backend == "threads" else "process"
 
     @property
