@@ -3,7 +3,9 @@
 What it does not know: how the planner prices a candidate (its own tests), or whether the prediction was good (benches).
 """
 
+import concurrent.futures
 import json
+import re
 import time
 
 import pytest
@@ -289,3 +291,70 @@ def test_records_in_a_plan_do_not_change(measured):
         measured.observation.held = 0
     with pytest.raises(AttributeError, match="no_such"):
         _ = measured.observation.no_such
+
+
+# ----------------------------------------------------------------------------------------------- followed
+
+
+def follow(plan, **options):
+    """Whether `execute` and `map` follow a plan, with the same answer."""
+    said = []
+    for run in (lambda: pointsman.execute(functions.square, range(9), plan=plan, **options),
+                lambda: list(pointsman.map(functions.square, range(9), plan=plan, **options))):  # fmt: skip
+        try:
+            assert run() == [number**2 for number in range(9)]
+            said.append(None)
+        except pointsman.InvalidArgumentError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "options", "words"),
+    [
+        ({"backend": "threads", "max_workers": 64}, {"max_workers": 1}, "64 threads.*max_workers=1"),
+        ({"backend": "threads", "max_workers": 64}, {"backend": "inline"}, "64 threads.*backend='inline'"),
+        ({"backend": "threads", "max_workers": 2}, {"backend": "processes"}, "2 threads.*backend='processes'"),
+        ({"backend": "inline", "max_workers": 1}, {"backend": "processes"}, "plain loop.*backend='processes'"),
+        ({"backend": "threads", "max_workers": 2}, {"timeout": 0.3}, "2 threads.*timeout=0.3"),
+        ({"backend": "threads", "max_workers": 2}, {"kill_on_cancel": True}, "kill_on_cancel.*'threads'"),
+        (
+            {"backend": "processes", "max_workers": 2, "processes": 2, "chunksize": 4},
+            {"chunksize": 2},
+            "2 worker processes in chunks of 4.*chunksize=2",
+        ),
+        ({"backend": "asyncio", "max_workers": 0}, {}, "event loop.*square is no coroutine function"),
+        ({"backend": "dask", "max_workers": 0}, {"max_workers": 2}, "dask cluster.*max_workers=2"),
+        ({"backend": "zzz", "max_workers": 2}, {}, "backend must be one of.*'zzz'"),
+        ({"backend": "Pool", "max_workers": 2, "executor": "thread"}, {}, "caller's own Pool.*no executor was given"),
+    ],
+)
+def test_what_contradicts_a_plan_is_refused_with_both_named(plan, options, words):
+    assert re.search(words, follow(pointsman.Plan(**plan), **options) or "")
+
+
+def test_an_executor_beside_a_plan_for_a_backend_of_ours_is_refused():
+    plan = pointsman.Plan(backend="threads", max_workers=2)
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert "the ThreadPoolExecutor" in follow(plan, backend=executor)
+
+
+@pytest.mark.parametrize(
+    ("plan", "options"),
+    [
+        ({"backend": "threads", "max_workers": 2}, {"max_workers": 2, "backend": "threads"}),
+        ({"backend": "threads", "max_workers": 2, "chunksize": 3}, {"max_workers": 8, "chunksize": 3}),
+        ({"backend": "inline", "max_workers": 1}, {"max_workers": 4, "backend": "threads"}),
+        ({"backend": "processes", "max_workers": 1, "processes": 1}, {"timeout": 30}),
+    ],
+)
+def test_what_agrees_with_a_plan_is_fine(plan, options):
+    assert follow(pointsman.Plan(**plan), **options) is None
+
+
+@pytest.mark.parametrize("options", [{"backend": "threads"}, {"max_workers": 3}, {"chunksize": 2}])
+def test_a_plan_can_be_followed_with_the_options_that_it_was_made_with(options):
+    plan = pointsman.optimize(functions.square, range(9), **options)
+
+    assert follow(plan, **options) is None

@@ -161,7 +161,7 @@ def map(  # noqa: A001 - the standard name and the documented options
     address
         Of the cluster, for `backend="dask"` or "ray"; None starts a local one, which is closed at the program's end.
     plan
-        A plan from `optimize`, followed instead of measuring.
+        A plan from `optimize`, followed instead of measuring; what contradicts it is refused.
 
     Raises
     ------
@@ -171,8 +171,6 @@ def map(  # noqa: A001 - the standard name and the documented options
         From the iterator, after the results before it: whatever `fn` raises.
 
     """
-    if plan is not None:
-        _check_plan(plan)
     job = Job(
         fn,
         iterables,
@@ -188,6 +186,8 @@ def map(  # noqa: A001 - the standard name and the documented options
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    if plan is not None:
+        _check_plan(plan, job)
     check_switch("progress", progress)
     if not progress:
         return _flatten(_begin(job, plan).stream())
@@ -285,7 +285,7 @@ def execute(
     kill_on_cancel
         Stop the calls that run, too, when the job ends early: by an exception, or because its results are not wanted.
     plan
-        A plan from `optimize`, followed instead of measuring again.
+        A plan from `optimize`, followed instead of measuring again; what contradicts it is refused.
     sample_size
         Calls to measure before deciding; None measures until a call's cost is known well enough.
     target_chunk_duration
@@ -321,8 +321,6 @@ def execute(
     check_switch("verbose", verbose)
     check_switch("return_optimization_result", return_optimization_result)
     check_callback("progress_callback", progress_callback)
-    if plan is not None:
-        _check_plan(plan)
     # IPython and pytest leave a frame out of tracebacks that has this: what raised is the user's.
     __tracebackhide__ = True
     job = Job(
@@ -343,6 +341,8 @@ def execute(
         terms=_terms(timeout, retries, retry_on, kill_on_cancel),
         address=address,
     )
+    if plan is not None:
+        _check_plan(plan, job)
     check_switch("progress", progress)
     total = job.source.left()
     running = _begin(job, plan)
@@ -437,12 +437,14 @@ def optimize(
     return plan
 
 
-def _check_plan(plan: Any) -> None:
+def _check_plan(plan: Any, job: Job) -> None:
+    from pointsman import _asking
     from pointsman._plan import Plan
 
     if not isinstance(plan, Plan):
         message = f"plan must be a Plan, as optimize() returns it, but {what_it_is(plan)}"
         raise InvalidTypeError(message)
+    _asking.check_given(job, plan)
 
 
 def _terms(
