@@ -281,6 +281,44 @@ def test_text_that_is_no_plan_is_a_value_error_that_says_so(text):
     assert isinstance(caught.value, pointsman.PointsmanError)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("max_workers", value) for value in (-3, 0, "x", None, True, 1.5, 1 << 70)],
+        *[("chunksize", value) for value in ("a", 0, None)],
+        *[("backend", value) for value in ("zzz", "auto", "", None, ["threads"])],
+        *[("processes", value) for value in (-1, "2", None)],
+        *[("threads_per_worker", value) for value in (-1, None)],
+        ("executor", "zzz"),
+        ("executor", ["thread"]),
+        ("caller_shares", "yes"),
+    ],
+)
+def test_a_plan_in_json_that_cannot_be_followed_names_the_field(field, value):
+    fields = json.loads(pointsman.Plan(backend="threads", max_workers=2).to_json())
+
+    with pytest.raises(pointsman.InvalidArgumentError, match=f"{field}.* of a plan in JSON"):
+        pointsman.Plan.from_json(json.dumps({**fields, field: value}))
+
+
+def test_a_plan_in_json_for_processes_needs_some():
+    text = pointsman.Plan(backend="processes", max_workers=2).to_json()
+
+    with pytest.raises(pointsman.InvalidArgumentError, match="'processes' of a plan"):
+        pointsman.Plan.from_json(text)
+
+
+@pytest.mark.parametrize("backend", ["inline", "threads", "processes", "asyncio", "dask", "ray", "auto"])
+@pytest.mark.parametrize("data", [[], [1], range(50)])
+def test_every_plan_that_is_made_can_be_read(backend, data):
+    async def later(x):
+        return x
+
+    plan = pointsman.optimize(later if backend == "asyncio" else functions.square, data, backend=backend)
+
+    assert pointsman.Plan.from_json(plan.to_json()) == plan
+
+
 def test_a_plan_is_not_equal_to_one_for_another_job(measured):
     assert measured != pointsman.optimize(functions.square, [1])
     assert measured != "a plan"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pointsman._naming import BACKENDS, CLUSTERS
+
 _OBSERVED = (
     "calls",
     "held",
@@ -38,6 +40,17 @@ _SENTENCES = ("reasons", "warnings", "turning_points", "hints")
 
 # A plan is left for another that takes less than this share of its time. Arbitrary between 0.7 and 0.9.
 _CLEARLY = 0.8
+
+
+# Where calls can run; "auto" is a question and no answer.
+_PLACES = (*BACKENDS[1:], *CLUSTERS)
+# What `executor` may say.
+_KINDS = ("", "thread", "process", "interpreter", "other")
+# Backends that may have to find out how many calls run at a time.
+_FIND_OUT = ("asyncio", *CLUSTERS)
+_WITH_PROCESSES = ("processes", "interpreters")
+# No count is larger: it has to fit what the workers' pools count with.
+_LARGEST = (1 << 31) - 1
 
 
 class Record:
@@ -267,7 +280,7 @@ class Plan:
         Raises
         ------
         InvalidArgumentError
-            If the text is no plan.
+            If the text is no plan, or one that cannot be followed; it names the field.
 
         """
         import json
@@ -281,7 +294,7 @@ class Plan:
             for name in _SENTENCES:
                 fields[name] = tuple(fields.get(name, ()) if name == "hints" else fields[name])
             samples = tuple(Sample(**sample) for sample in fields.pop("samples", ()))
-            return cls(
+            plan = cls(
                 observation=Observation(**observation) if observation is not None else None,
                 actual=Actual(**actual) if actual is not None else None,
                 candidates=candidates,
@@ -291,6 +304,33 @@ class Plan:
         except (ValueError, KeyError, TypeError, AttributeError) as why:
             message = f"this is not a plan in JSON ({type(why).__name__}: {why}); Plan.to_json() writes one"
             raise InvalidArgumentError(message) from why
+        if (wrong := plan._wrong()) is not None:
+            name, allowed = wrong
+            message = f"{name!r} of a plan in JSON must be {allowed}, not {getattr(plan, name)!r}"
+            raise InvalidArgumentError(message)
+        return plan
+
+    def _wrong(self) -> tuple[str, str] | None:
+        """The first of the fields that are followed which makes no sense, and what would."""
+        # Whatever was read is there: nothing is as its type says.
+        backend: Any = self.backend
+        shares: Any = self.caller_shares
+        if self.executor not in _KINDS:
+            return "executor", f"one of {', '.join(map(repr, _KINDS))}"
+        if not isinstance(backend, str) or not (self.executor or self.backend in _PLACES):
+            return "backend", f"one of {', '.join(map(repr, _PLACES))}"
+        apart = self.backend in _WITH_PROCESSES and not self.executor
+        least = {
+            "max_workers": 0 if self.executor or self.backend in _FIND_OUT else 1,
+            "processes": int(apart),
+            "threads_per_worker": int(apart),
+            "chunksize": 1,
+        }
+        for name, fewest in least.items():
+            value = getattr(self, name)
+            if type(value) is not int or not fewest <= value <= _LARGEST:
+                return name, f"a whole number from {fewest} to {_LARGEST}"
+        return None if type(shares) is bool else ("caller_shares", "true or false")
 
     def __repr__(self) -> str:
         """Return one line with the choice."""
