@@ -309,3 +309,87 @@ def test_what_submit_has_learnt_is_in_the_same_file(file):
 def test_only_a_path_can_be_remembered_in(path):
     with pytest.raises(TypeError, match="path"):
         pointsman.remember(path)
+
+
+# ------------------------------------------------------------------------------------- what is there already
+
+pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+
+
+def use(name):
+    """Run something that is worth remembering."""
+    function = compiled(f"import time\ndef {name}(x):\n    time.sleep(0.002)\n    return x", name)
+    assert pointsman.execute(function, range(9)) == [*range(9)]
+    _memory._flush()
+
+
+@pipes
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a link to a pipe"])
+def test_what_is_there_and_is_no_file_is_refused_and_left_as_it_is(tmp_path, kind):
+    path = taken = tmp_path / "taken"
+    if kind == "a folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    if kind.startswith("a link"):
+        path = tmp_path / "link"
+        path.symlink_to(taken)
+    before = sorted(tmp_path.iterdir()), taken.stat()
+
+    with pytest.raises(pointsman.InvalidArgumentError, match="no regular file"):
+        pointsman.remember(path)
+    use("refused")
+
+    assert (sorted(tmp_path.iterdir()), taken.stat()) == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path, there):
+    target, link = tmp_path / "elsewhere" / "learnt.json", tmp_path / "link.json"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    if there:
+        target.write_text("")
+    pointsman.remember(link)
+    try:
+        use(f"linked_{there}")
+    finally:
+        pointsman.remember(None)
+
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["version"] == 1
+    assert [entry.name for entry in tmp_path.iterdir() if "lock" in entry.name] == []
+
+
+@pipes
+def test_a_pipe_that_came_later_is_neither_read_nor_replaced(tmp_path, caplog):
+    path = tmp_path / "learnt.json"
+    memory = _memory.Memory(str(path))
+    os.mkfifo(path)
+    memory.note("f", {"calls": 1})
+    memory.flush()
+
+    assert path.is_fifo()
+    assert caplog.text.count("no regular file") == 1
+
+
+@pipes
+def test_a_pipe_that_the_environment_names_is_a_warning(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    root = str(Path(pointsman.__file__).parents[1])
+    source = f"import sys\nsys.path.insert(0, {root!r})\nimport time, pointsman\n"
+    source += "print(pointsman.execute(lambda x: time.sleep(0.002) or x, range(9)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", source],
+        env={**os.environ, "POINTSMAN_REMEMBER": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+
+    assert answer.stdout.strip() == str([*range(9)])
+    assert answer.stderr.count("RuntimeWarning") == 1
+    assert "no regular file" in answer.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]

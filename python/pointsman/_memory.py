@@ -7,10 +7,12 @@ Invariants:
     R2. A damaged file is ignored with a warning and replaced at the next write; nothing here raises for what it holds.
     R3. Only figures that can be right are taken: finite, not negative.
     R4. Entries of another machine or interpreter are neither used nor dropped.
+    R5. What is no regular file (a device, a pipe, a folder) is neither opened nor replaced, and nothing is made beside
+        it. A link stays: the file that it leads to is written.
 """
 
 # pathlib would cost more to import than all that is done here:
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH110, PTH111, PTH120, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH111, PTH113, PTH120, PTH123
 from __future__ import annotations
 
 import os
@@ -19,7 +21,7 @@ import time
 from typing import Any
 
 from pointsman import _machine
-from pointsman._errors import InvalidTypeError
+from pointsman._errors import InvalidArgumentError, InvalidTypeError
 
 ENVIRONMENT = "POINTSMAN_REMEMBER"
 _VERSION = 1
@@ -34,10 +36,23 @@ Entry = dict[str, Any]
 
 
 class Memory:
-    """The entries of one file, by the keys of functions."""
+    """The entries of one file, by the keys of functions.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is something that is no regular file (R5).
+
+    """
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(os.path.expanduser(path))
+        self.path = os.path.realpath(os.path.expanduser(path))
+        if self._is_taken():
+            message = (
+                f"what is learnt can be kept in a file only, and {path!r} is there and is no regular file: give the "
+                f"path of one, or one where nothing is yet"
+            )
+            raise InvalidArgumentError(message)
         self._lock = threading.Lock()
         self._told: set[str] = set()
         machines, complaint = self._read()
@@ -45,6 +60,10 @@ class Memory:
         self._tell(complaint)
         self._new: dict[str, Entry] = {}
         self._written = float("-inf")
+
+    def _is_taken(self) -> bool:
+        """Whether there is something that is no file to be read or replaced."""
+        return os.path.exists(self.path) and not os.path.isfile(self.path)
 
     def recall(self, key: str) -> Entry | None:
         """What is known of a function."""
@@ -65,6 +84,9 @@ class Memory:
             new, self._new = self._new, {}
             self._written = time.monotonic()
         if not new:
+            return
+        if self._is_taken():
+            self._tell(f"what was learnt could not be written to {self.path}: it is no regular file any more")
             return
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
@@ -166,13 +188,16 @@ def remember(path: str | os.PathLike[str] | None) -> None:
     Parameters
     ----------
     path
-        The file, made when there is something to write: JSON with a few hundred bytes for each function, keyed by its
-        code, the sizes of its arguments, the machine and the interpreter; so it is forgotten when one of them changes.
+        The file, or a link to it, made when there is something to write: JSON with a few hundred bytes for each
+        function, keyed by its code, the sizes of its arguments, the machine and the interpreter; so it is forgotten
+        when one of them changes.
 
     Raises
     ------
     InvalidTypeError
         If this is no path.
+    InvalidArgumentError
+        If there is something that is no regular file.
 
     """
     global _memory, _asked
@@ -192,13 +217,24 @@ def current() -> Memory | None:
     global _memory, _asked
     if not _asked:
         path = os.environ.get(ENVIRONMENT)
-        memory = Memory(path) if path else None
+        memory = _named_by_environment(path) if path else None
         with _guard:
             if not _asked:
                 _memory, _asked = memory, True
         if memory is not None:
             _at_exit()
     return _memory
+
+
+def _named_by_environment(path: str) -> Memory | None:
+    try:
+        return Memory(path)
+    except InvalidArgumentError as why:
+        from pointsman import _log
+
+        # Whoever calls a function of ours has not named the file: the program goes on without.
+        _log.file_ignored(f"{ENVIRONMENT}: {why}")
+        return None
 
 
 _registered = False
