@@ -214,6 +214,14 @@ def fail_if_odd(x: int) -> int:
     return x
 
 
+def die_once(path: str, x: int) -> int:
+    """End the process at the first call with that path."""
+    if not os.path.exists(path):
+        with open(path, "w", encoding="ascii"):
+            os._exit(3)
+    return x
+
+
 def fail_late_or_at_once(x: int) -> int:
     """Fail slowly at 3, and at once at 7."""
     if x == 3:

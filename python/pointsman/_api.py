@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
 from pointsman._errors import InvalidTypeError
-from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, name_of, what_it_is
+from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, what_it_is
 from pointsman._terms import NONE, Terms
 
 if TYPE_CHECKING:
@@ -514,29 +514,12 @@ def _begin(job: Job, plan: Plan | None = None) -> Run | AsyncRun:
 
 
 def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    refuse_running_loop(fn)
     from pointsman import _bridge
+    from pointsman._loopside import refuse_running_loop
+
+    refuse_running_loop(fn)
 
     return _bridge.call(fn, args, kwargs)
-
-
-def refuse_running_loop(fn: Callable[..., Any]) -> None:
-    """Raise if an event loop runs on this thread: to wait for a coroutine here would keep that loop from running it."""
-    from _asyncio import _get_running_loop
-
-    from pointsman._loopside import in_trio
-
-    if _get_running_loop() is None and not in_trio():
-        return
-    from pointsman._errors import RunningLoopError
-
-    name = name_of(fn)
-    message = (
-        f"{name} is a coroutine function, and an event loop runs on this thread: run() would have to wait for it in "
-        f"the thread that runs it; write `await pointsman.submit({name}, ...)` or `await {name}(...)` here, or call "
-        f"run() from another thread"
-    )
-    raise RunningLoopError(message)
 
 
 _executor: Executor | None = None

@@ -22,6 +22,7 @@ from pointsman import _trace
 from pointsman._errors import InvalidArgumentError, WorkerDied
 from pointsman._executor import Executor
 from pointsman._executor_checks import failed_future
+from pointsman._executor_options import ExecutorOptions
 from pointsman._job import awaited, check_callable, is_async, name_of
 from pointsman._scheduling import TaskPriority
 from pointsman._terms import NONE, Terms
@@ -29,7 +30,7 @@ from pointsman.backends._cluster import Cluster, make, of_job, unpack
 from pointsman.backends._cluster_worker import serve, serve_timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from pointsman._future import Future
     from pointsman._plan import Record
@@ -398,25 +399,17 @@ class _Flight:
         self.executor.settle(future, lambda: future.set_exception(error), failed=True, seconds=seconds)
 
 
-class ClusterOptions:
-    """`submit` and `map` of a cluster's executor, on terms."""
+class ClusterOptions(ExecutorOptions):
+    """`run`, `submit`, `map` and `execute` of a cluster's executor, on terms."""
 
     def __init__(self, executor: ClusterExecutor, terms: Terms, priority: TaskPriority) -> None:
-        self._executor, self._terms, self._priority = executor, terms, priority
+        super().__init__(executor, terms, priority)
+        self._urgency = priority
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a call and return its future. Every keyword belongs to `fn`."""
-        return self._executor.begin(fn, args, kwargs, priority=self._priority, terms=self._terms)
-
-    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[T]:
-        """Submit `fn` over the inputs at once and yield the results in order.
-
-        `timeout` is the standard library's: seconds from now within which each result must be there when asked for.
-        """
-        from concurrent.futures import Executor as Standard
-
-        # The standard method needs nothing of its executor but `submit`.
-        return Standard.map(self, fn, *iterables, timeout=timeout)  # type: ignore[arg-type]
+        executor: ClusterExecutor = self._executor
+        return executor.begin(fn, args, kwargs, priority=self._urgency, terms=self._terms)
 
 
 _executors: dict[Cluster, ClusterExecutor] = {}

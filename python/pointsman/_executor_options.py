@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pointsman._errors import CannotTravelError
-from pointsman._job import awaited, check_async, check_callable, on_terms
+from pointsman import _mapping
+from pointsman._errors import CannotTravelError, InvalidArgumentError
+from pointsman._job import awaited, check_async, check_callable, check_count, check_iterable, is_async, on_terms
 from pointsman._learning import may_travel
 from pointsman._pool import is_standard
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from pointsman._future import Future
     from pointsman._terms import Terms
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
 class ExecutorOptions:
-    """`submit` and `map` of an executor, on terms."""
+    """`run`, `submit`, `map` and `execute` of an executor, on terms."""
 
     def __init__(self, executor: Any, terms: Terms, priority: int = 2, *, run_on_caller: bool = False) -> None:
         self._executor = executor
@@ -76,17 +77,64 @@ class ExecutorOptions:
         return self._executor._submit_with(fn, args, kwargs, self._priority, *more)  # type: ignore[no-any-return]  # noqa: SLF001 - its view
 
     @overload
-    def map(
-        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], timeout: float | None = ...
-    ) -> Iterator[T]: ...
+    def run(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
+    @overload
+    def run(self, fn: Callable[..., T | Awaitable[T]], /, *args: Any, **kwargs: Any) -> T: ...
+    def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call `fn` in the executor on these terms and return its value; raises what the call raises."""
+        if is_async(fn):
+            from pointsman._loopside import refuse_running_loop
+
+            refuse_running_loop(fn)
+        return self.submit(fn, *args, **kwargs).result()
+
     @overload
     def map(
-        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], timeout: float | None = ...
-    ) -> Iterator[T]: ...
-    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+        self, fn: Callable[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], timeout: float | None = ...,
+        chunksize: int | None = ..., buffersize: int | None = ...,
+    ) -> Iterator[T]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[..., T | Awaitable[T]], /, *iterables: Iterable[Any], timeout: float | None = ...,
+        chunksize: int | None = ..., buffersize: int | None = ...,
+    ) -> Iterator[T]: ...  # fmt: skip
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
         """Submit `fn` over the inputs at once and yield the results in order.
 
         `timeout` is the standard library's: seconds from now within which each result must be there when asked for.
+        At most `buffersize` inputs are ahead of the results taken; if that is None, an input with a length is submitted
+        whole, and 1,024 of one without. Each call travels alone, since the terms are of single calls: a `chunksize`
+        above 1 is refused.
         """
-        # The standard method needs nothing of its executor but `submit`.
-        return concurrent.futures.Executor.map(self, fn, *iterables, timeout=timeout)  # type: ignore[arg-type]
+        size, ahead = check_count("chunksize", chunksize), check_count("buffersize", buffersize)
+        check_callable(fn)
+        if size is not None and size > 1:
+            message = (
+                f"chunksize={size}: the terms of this view are of single calls, so each travels alone; leave it out, "
+                f"or use map of the executor itself"
+            )
+            raise InvalidArgumentError(message)
+        _, _, sized = _mapping.arguments_of(iterables)
+        most = ahead or (_mapping.WHOLE if sized else _mapping.DEFAULT_BUFFER)
+        deadline = _mapping.countdown(timeout)
+        return _mapping.windowed(self.submit, fn, zip(*iterables, strict=False), most, deadline)
+
+    @overload
+    def execute(self, func: Callable[[S], Coroutine[Any, Any, T]], data: Iterable[S]) -> list[T]: ...
+    @overload
+    def execute(self, func: Callable[[S], T | Awaitable[T]], data: Iterable[S]) -> list[T]: ...
+    def execute(self, func: Callable[[Any], Any], data: Iterable[Any]) -> list[Any]:
+        """Return the list of `func(item)` for every item of `data`, each call on these terms.
+
+        Raises what the first call in order raises that does; what has not begun then is cancelled.
+        """
+        check_iterable(data, None)
+        return list(self.map(func, data))

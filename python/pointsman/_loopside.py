@@ -14,11 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pointsman import _native
+from pointsman._errors import RunningLoopError
+from pointsman._naming import name_of
 
 if TYPE_CHECKING:
     import concurrent.futures
     from asyncio import AbstractEventLoop
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from contextvars import Context
 
 T = TypeVar("T")
@@ -156,3 +158,16 @@ def in_trio() -> bool:
     # A module that is being imported has no attributes yet, and no tasks either.
     lowlevel = getattr(trio, "lowlevel", None)
     return lowlevel is not None and lowlevel.in_trio_task()
+
+
+def refuse_running_loop(fn: Callable[..., Any]) -> None:
+    """Raise if an event loop runs on this thread: to wait for a coroutine here would keep that loop from running it."""
+    if asyncio._get_running_loop() is None and not in_trio():  # noqa: SLF001 - documented
+        return
+    name = name_of(fn)
+    message = (
+        f"{name} is a coroutine function, and an event loop runs on this thread: run() would have to wait for it in "
+        f"the thread that runs it; write `await pointsman.submit({name}, ...)` or `await {name}(...)` here, or call "
+        f"run() from another thread"
+    )
+    raise RunningLoopError(message)

@@ -88,7 +88,9 @@ class Options:
         if is_async(fn):
             if self._backend in ("auto", "inline"):
                 return _api.run(on_terms(fn, self._terms), *args, **kwargs)
-            _api.refuse_running_loop(fn)
+            from pointsman._loopside import refuse_running_loop
+
+            refuse_running_loop(fn)
         if self._backend == "inline" or (self._backend == "auto" and not self._terms.needs_process):
             if self._terms.retry_on:
                 return _api.run(self._terms.wrap(check_callable(fn)), *args, **kwargs)

@@ -87,6 +87,11 @@ with Executor(2) as executor:
     future_4 = assert_type(executor.options(timeout=1.0).submit(size, paths[0]), pointsman.Future[int])
     future_5 = assert_type(executor.options(timeout=1.0).submit(fetch, "x"), pointsman.Future[bytes])
     assert_type(executor.options(timeout=1.0).map(size, paths), Iterator[int])
+    assert_type(executor.options(timeout=1.0).map(pair, ["a"], [1], buffersize=2), Iterator[tuple[str, int]])
+    assert_type(executor.options(timeout=1.0).run(size, paths[0]), int)
+    assert_type(executor.options(timeout=1.0).run(fetch, "x"), bytes)
+    assert_type(executor.options(timeout=1.0).execute(size, paths), list[int])
+    assert_type(executor.options(timeout=1.0).execute(fetch, ["x"]), list[bytes])
     # It takes the place of any other, and its futures that of any other's.
     standard: concurrent.futures.Executor = executor
     theirs: concurrent.futures.Future[int] = futures[0]
