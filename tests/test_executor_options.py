@@ -586,6 +586,19 @@ async def later(number):
     return number + 1
 
 
+def test_a_call_on_a_thread_that_took_too_long_is_counted_as_failed():
+    gate = threading.Event()
+    with pointsman.Executor(1) as executor:
+        future = executor.options(timeout=0.05).submit(gate.wait, functions.PATIENCE)
+        with pytest.raises(pointsman.CallTimeoutError):
+            future.result(functions.PATIENCE)
+        gate.set()
+        wait_until(lambda: executor.get_stats().running_tasks == 0)
+        stats = executor.get_stats()
+
+    assert (stats.completed_tasks, stats.failed_tasks) == (0, 1)
+
+
 def test_a_view_runs_maps_and_executes_on_its_terms(tmp_path):
     with pointsman.Executor(2, backend="processes") as executor:
         view = executor.options(retries=1)

@@ -30,6 +30,8 @@ class Timed:
         self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
         self._known = threading.Event()
         self._future: Any = None
+        # What the future was told, if it was.
+        self._late: str | None = None
 
     def of(self, future: Future[T]) -> Future[T]:
         """Say which future is told."""
@@ -41,9 +43,13 @@ class Timed:
         """Call the function, watched."""
         watched = _keeper().watch(self)
         try:
-            return self.function(*args, **kwargs)
+            value = self.function(*args, **kwargs)
         finally:
             watched.clear()
+        if self._late is not None:
+            # Nobody hears of it any more; but the executor counts it as what its future says.
+            raise CallTimeoutError(self._late)
+        return value
 
     def expire(self) -> None:
         """Tell the future."""
@@ -54,6 +60,7 @@ class Timed:
                 f"{name} took longer than its timeout of {self.seconds:g} s. It runs on a thread, which cannot be "
                 f"stopped, so it goes on, and nobody will hear of its outcome; backend='processes' stops it for real"
             )
+            self._late = message
             self._future._fail(CallTimeoutError(message))  # noqa: SLF001 - the native half of our own class
 
 
