@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +41,10 @@ _DEPTH = 4
 _FEWEST = 16
 # Workers of an executor that does not say how many it has. Arbitrary: enough for most clusters.
 _UNKNOWN = 64
-# Seconds between two looks at futures: one that was cancelled in a queue never tells those who wait for it.
+# Seconds between two looks at futures, and the most of them that are looked at. The seconds are arbitrary; those that
+# end next are among the first.
 _SLICE = 0.1
+_LOOKED_AT = 64
 # Seconds of waiting for inputs after which results that are ready are given out first.
 _PATIENCE = 0.01
 
@@ -56,6 +60,10 @@ class Raised:
         import traceback
 
         return _raised, (self.error, "".join(traceback.format_exception(self.error)))
+
+
+def _tell(done: SimpleQueue[_Flight], flight: _Flight, _future: object) -> None:
+    done.put(flight)
 
 
 def _raised(error: BaseException, text: str) -> Raised:
@@ -114,9 +122,17 @@ class ForeignRun:
         self._function: Callable[..., Any] = job.function if whole else awaited(job.function)
         self._window = max(_FEWEST, _DEPTH * (lent.workers or _UNKNOWN))
         self._bound: int | None = (job.buffersize or self._window * self.size) if job.lazy else None
-        # In the order of their inputs, if that matters; and those of them that had not finished at the last look.
+        self._ordered = job.ordered
+        # Those whose results have not been taken, in the order of their inputs.
         self._flights: deque[_Flight] = deque()
-        self._unfinished: list[_Flight] = []
+        # Those of a `pointsman.Executor` that are not known to be done: the others tell. A worker of its own that waits
+        # for a call runs that meanwhile, if nothing but the wait hangs on it.
+        self._asked: list[_Flight] | None = [] if lent.ours else None
+        # Those that are done, and those of these that were heard of, if results are wanted as they are ready.
+        self._done: SimpleQueue[_Flight] = SimpleQueue()
+        self._arrived: deque[_Flight] = deque()
+        self._unfinished = 0
+        # Calls in all flights.
         self._ahead = 0
         self._ended = False
         # What the inputs have raised, or the executor when a call was sent.
@@ -162,10 +178,9 @@ class ForeignRun:
     def _fill(self) -> None:
         """Send chunks until the window is full (E1)."""
         began = perf_counter()
-        self._unfinished = [flight for flight in self._unfinished if not flight.done]
         while not self._ended:
             count = self.size if self._bound is None else min(self.size, self._bound - self._ahead)
-            if count < 1 or (self._bound is None and len(self._unfinished) >= self._window):
+            if count < 1 or not self._has_room():
                 return
             items = self.source.take(count, brief=True)
             if not items:
@@ -173,8 +188,12 @@ class ForeignRun:
                 return
             flight = self._send(items)
             self._flights.append(flight)
-            self._unfinished.append(flight)
+            self._unfinished += 1
             self._ahead += flight.count
+            if self._asked is not None:
+                self._asked.append(flight)
+            else:
+                flight.future.add_done_callback(partial(_tell, self._done, flight))
             if perf_counter() - began > _PATIENCE and self._is_ready():
                 return
 
@@ -186,22 +205,39 @@ class ForeignRun:
         sent = self.executor.submit(serve, self._function, items, star, job.keep_going)
         return _Flight(sent, len(items), alone=False)
 
+    def _has_room(self) -> bool:
+        """Whether another chunk may be sent, as far as the executor goes."""
+        self._hear()
+        return self._bound is not None or self._unfinished < self._window
+
+    def _hear(self, seconds: float = 0.0) -> None:
+        """Note which flights are done; wait up to so many seconds for one."""
+        if self._asked is not None:
+            for flight in [flight for flight in self._asked[:_LOOKED_AT] if flight.done]:
+                self._asked.remove(flight)
+                self._done.put(flight)
+        with suppress(Empty):
+            flight = self._done.get(timeout=seconds) if seconds else self._done.get_nowait()
+            while True:
+                self._unfinished -= 1
+                if not self._ordered:
+                    self._arrived.append(flight)
+                flight = self._done.get_nowait()
+
     def _is_ready(self) -> bool:
         """Whether there is a result to be given out."""
-        if self.job.ordered:
-            return self._flights[0].done
-        return any(flight.done for flight in self._flights)
+        self._hear()
+        return self._flights[0].done if self._ordered else bool(self._arrived)
 
     def _wait(self) -> None:
         """Wait until there is a result to be given out, or room for another chunk."""
         while not self._is_ready():
-            # In order only the first matters, unless the others make room.
-            others = not self.job.ordered or (self._bound is None and not self._ended)
-            watched = self._unfinished if others else [self._flights[0]]
-            # Not a queue that is told: a worker of a `pointsman.Executor` that waits for a future runs it.
-            wait([flight.future for flight in watched], _SLICE, FIRST_COMPLETED)
-            if others and any(flight.done for flight in watched):
+            if self._bound is None and not self._ended and self._has_room():
                 return
+            if self._asked:
+                wait([flight.future for flight in self._asked[:_LOOKED_AT]], _SLICE, FIRST_COMPLETED)
+            else:
+                self._hear(_SLICE)
 
     def _take(self) -> tuple[list[Any], BaseException | None]:
         """Results that are ready, and the exception that comes after them."""
@@ -215,13 +251,14 @@ class ForeignRun:
 
     def _next(self) -> _Flight | None:
         """The next chunk whose results can be given out; it is none of those on their way any more."""
-        flights = self._flights
-        if not self.job.ordered:
-            place = next((place for place, flight in enumerate(flights) if flight.done), None)
-            if place is None:
-                return None
-            flights.rotate(-place)
-        return flights.popleft() if flights and flights[0].done else None
+        if self._ordered:
+            return self._flights.popleft() if self._flights and self._flights[0].done else None
+        if not self._arrived:
+            return None
+        flight = self._arrived.popleft()
+        # The first to be done are among the first.
+        self._flights.remove(flight)
+        return flight
 
     def _open(self, flight: _Flight, values: list[Any]) -> BaseException | None:
         """Append the results of a chunk; the exception that ends the job, if there is one."""
