@@ -360,7 +360,7 @@ def follow(plan, **options):
         (
             {"backend": "processes", "max_workers": 2, "processes": 2, "chunksize": 4},
             {"chunksize": 2},
-            "2 worker processes in chunks of 4.*chunksize=2",
+            "2 worker processes, and chunks of 4.*chunksize=2",
         ),
         ({"backend": "asyncio", "max_workers": 0}, {}, "event loop.*square is no coroutine function"),
         ({"backend": "dask", "max_workers": 0}, {"max_workers": 2}, "dask cluster.*max_workers=2"),

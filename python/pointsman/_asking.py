@@ -45,34 +45,33 @@ def check_given(job: Job, plan: Plan) -> None:
     """Raise `InvalidArgumentError` if a plan that is to be followed cannot be, or not with what else was asked for."""
     if not plan.executor:
         check_backend(plan.backend)
-    asked = _contradicted(job, plan)
-    if asked:
-        message = (
-            f"the plan says {choice(plan)} in chunks of {plan.chunksize}, and {asked}: leave out one of the two, or "
-            f"let optimize() make a plan within that"
-        )
+    message = None
+    if plan.executor and job.lent is None:
+        message = "no executor was given; an executor of yours does not travel in a plan: give it as backend= again"
+    elif plan.backend == "asyncio" and not job.awaits:
+        message = f"{job.name} is no coroutine function, so no event loop can run it: make a plan for this function"
+    elif (asked := _contradicted(job, plan)) is not None:
+        message = f"{asked}: leave out one of the two, or let optimize() make a plan within that"
+    if message is not None:
+        message = f"the plan says {choice(plan)}, and {message}"
         raise InvalidArgumentError(message)
 
 
 def _contradicted(job: Job, plan: Plan) -> str | None:
     """What was asked for that the plan does not keep, in words."""
-    if plan.executor and job.lent is None:
-        return "no executor was given: an executor of yours does not travel in a plan, so it needs backend= again"
     # Within `backend="threads"` the plain loop may have been the better choice.
     within = {job.backend, "inline"} if job.backend == "threads" else {job.backend}
     if job.lent is not None and not plan.executor:
         return f"backend= an executor of yours, the {job.backend}"
     if job.backend != "auto" and plan.backend not in within:
         return f"backend={job.backend!r} something else"
-    if plan.backend == "asyncio" and not job.awaits:
-        return f"{job.name} is no coroutine function, so no event loop can run it"
     most = job.max_workers
     if most is not None and (plan.max_workers > most or (plan.backend == "asyncio" and 0 < plan.max_workers < most)):
         return f"max_workers={most} something else"
     if most is not None and plan.backend in CLUSTERS and not plan.max_workers:
         return f"max_workers={most} another number than all workers that there are"
     if job.chunksize not in (None, plan.chunksize) and plan.backend != "asyncio":
-        return f"chunksize={job.chunksize} something else"
+        return f"chunks of {plan.chunksize}, and chunksize={job.chunksize} something else"
     if job.terms.timeout is not None and plan.backend == "threads" and not is_async(job.asked):
         return f"timeout={job.terms.timeout:g} must be able to stop a call, which no thread can be"
     return None

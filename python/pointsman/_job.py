@@ -307,10 +307,7 @@ def check_backend(backend: Any) -> str:
             raise InvalidArgumentError(NO_INTERPRETERS)
     if backend in BACKENDS or backend in CLUSTERS:
         return str(backend)
-    message = (
-        f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, or an executor that was made, "
-        f"not {backend!r}"
-    )
+    message = f"backend must be one of {', '.join(map(repr, (*BACKENDS, *CLUSTERS)))}, not {backend!r}"
     raise InvalidArgumentError(message)
 
 

@@ -72,6 +72,9 @@ def lent(backend: Any, terms: Terms, max_workers: Any) -> Lent | None:
         return None
     import concurrent.futures
 
+    if isinstance(backend, type) and issubclass(backend, concurrent.futures.Executor):
+        message = f"backend must be a name or an executor that was made, and {backend.__name__} is a class: make one"
+        raise InvalidArgumentError(message)
     if not isinstance(backend, concurrent.futures.Executor):
         return None
     found = Lent(backend)
