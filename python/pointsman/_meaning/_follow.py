@@ -20,6 +20,7 @@ from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodTyp
 from typing import TYPE_CHECKING
 
 from ._frames import Frame, bind, captured_values
+from ._generators import draws
 from ._library import Library, is_bound, is_readable, qualified_name
 from ._origins import (
     FRESH,
@@ -225,9 +226,12 @@ class Walk(Library):
         values: list[Value] = [*call.args, *call.kwargs.values(), call.star]
         for value in values:
             for kind, root, steps in value:
-                if steps and steps[-1].startswith(".") and steps[-1][1:] in MUTATORS:
-                    for receiver in self.resolve_ref(frame, (kind, root, steps[:-1])):
-                        self.method(receiver, steps[-1][1:], [], {}, ())
+                if not steps or not steps[-1].startswith("."):
+                    continue
+                name = steps[-1][1:]
+                for receiver in self.resolve_ref(frame, (kind, root, steps[:-1])):
+                    if name in MUTATORS or (receiver.shared and draws(receiver.obj, name)):
+                        self.method(receiver, name, [], {}, ())
 
     def call(  # noqa: C901 - one branch for each kind of callable
         self, origin: Origin, args: Arguments, kwargs: Keywords, star: Origins
@@ -259,6 +263,7 @@ class Walk(Library):
         if qualified_name(obj) == "operator.methodcaller":
             return self._method_caller(obj, args)
         self.callbacks(args, kwargs, star, ())
+        self.lends(qualified_name(obj), *args, *kwargs.values(), star)
         return unique([*self._wrapped(origin, args, kwargs, star), *self.library(origin, args, kwargs, star)])
 
     def _bound_method(
@@ -269,6 +274,7 @@ class Walk(Library):
         bound = Origin(method.__self__, origin.intro or "the object of", expression)
         if isinstance(function, FunctionType) and not self.is_project(function):
             self.callbacks(args, kwargs, star, self.items(bound))
+            self.lends(function.__name__, *args, *kwargs.values(), star)
             return self.method_by_name(bound, function.__name__, args, star)
         return self.call(Origin(function), [(bound,), *args], kwargs, star)
 
@@ -295,6 +301,7 @@ class Walk(Library):
     def construct(self, cls: type, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
         """Follow the making of an object."""
         made = Origin(Instance(cls))
+        followed = False
         for name in ("__new__", "__init__"):
             self.rest_on_attribute(cls, name)
             function = class_attribute(cls, name)
@@ -302,7 +309,10 @@ class Walk(Library):
             function = function.__func__ if isinstance(function, staticmethod) else function
             if isinstance(function, FunctionType) and self.is_project(function):
                 self.enter(function, [first, *args], kwargs, star)
+                followed = True
         self.callbacks(args, kwargs, star, ())
+        if not followed:
+            self.lends(qualified_name(cls), *args, *kwargs.values(), star)
         return self.constructed(cls, args, kwargs, star) or (made,)
 
     def method(self, receiver: Origin, name: str, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
@@ -317,6 +327,7 @@ class Walk(Library):
         if found is None:
             others = self.items(receiver)
             self.callbacks(args, kwargs, star, others)
+            self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         function, with_self = found
         if isinstance(function.obj, FunctionType) and self.is_project(function.obj):
@@ -324,6 +335,7 @@ class Walk(Library):
             return self.enter(function.obj, [*first, *args], kwargs, star)
         if with_self is not None:
             self.callbacks(args, kwargs, star, self.items(receiver))
+            self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         return self.call(function, args, kwargs, star)
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import builtins
 import sys
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
+from ._generators import draws, is_kept, is_own_generator, is_process_generator
 from ._origins import (
     FRESH,
     UNKNOWN,
@@ -99,7 +100,7 @@ class Library(Resolver):
 
     def write(self, verb: str, origin: Origin) -> None:
         """Strike if `origin` can be written to, and is seen by others."""
-        if not origin.shared or is_plain(origin.obj):
+        if not origin.shared or is_plain(origin.obj) or is_process_generator(origin.obj):
             return
         if self.only_bound and origin.intro == "its bound" and not _is_harmless(class_of(origin.obj)):
             self.reasons[f"`{self.names[0]}` {verb} {origin}"] = None
@@ -166,6 +167,18 @@ class Library(Resolver):
             self.strike(f"logs with {logger}, whose handlers are this program's")
         self.rest("never", type(self), "", None)
 
+    def lends(self, name: str, *given: Origins) -> None:
+        """Something that is not followed is given a generator, or a method of one: it is taken to draw from it."""
+        for origins in given:
+            for origin in origins:
+                obj = origin.obj
+                if isinstance(obj, BuiltinFunctionType | MethodType):
+                    obj = obj.__self__
+                    if origin.shared and draws(obj, origin.obj.__name__):
+                        self.write("draws with", origin)
+                elif origin.shared and is_own_generator(obj) and not is_kept(name):
+                    self.write("draws from", origin)
+
     def parts(self, given: tuple[Origins, ...]) -> Origins:
         """All that the arguments of a call hold."""
         return unique(item for origins in given for origin in origins for item in self.items(origin))
@@ -225,6 +238,8 @@ class Library(Resolver):
                 self.write(VERBS.get(name, f"calls `{name}` on"), origin)
         elif name in MUTATORS and _changes(obj, name):
             self.write(VERBS.get(name, f"calls `{name}` on"), receiver)
+        if receiver.shared and draws(obj, name):
+            self.write("draws from", receiver)
         return self._handed_out(receiver, name)
 
     def _handed_out(self, receiver: Origin, name: str) -> Origins:

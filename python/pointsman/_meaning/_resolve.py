@@ -18,6 +18,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING
 
 from ._frames import captured_by, token
+from ._generators import is_own_generator
 from ._origins import (
     FRESH,
     UNKNOWN,
@@ -200,12 +201,17 @@ class Resolver:
             return handed if handed is not None else (origin.part(step, UNKNOWN),)
         if isinstance(obj, ModuleType):
             self.rest("attribute", obj, name, found)
-        elif isinstance(obj, Instance) and not origin.shared and isinstance(found, list | dict | set):
+        elif isinstance(obj, Instance) and not origin.shared and is_common(found):
             self.rest_on_attribute(obj, name)
             return (Origin(found, "the class attribute", f"{obj.cls.__name__}.{name}"),)
         else:
             self.rest_on_attribute(obj, name)
         return (origin.part(step, found),)
+
+
+def is_common(found: object) -> bool:
+    """Whether what stands in a class is a thing that all objects of the class have in common, and may change."""
+    return isinstance(found, list | dict | set) or is_own_generator(found)
 
 
 def issubclass_safe(cls: type, base: type) -> bool:

@@ -95,6 +95,7 @@ MUTATORS = frozenset(
         "writerows",
         "feed",
         "register",
+        "random_raw",
         "unregister",
         "subscribe",
         "emit",
@@ -284,6 +285,7 @@ ALIAS_RESULT = frozenset(
         "numpy.swapaxes",
         "numpy.broadcast_to",
         "numpy.expand_dims",
+        "numpy.random.default_rng",
         "operator.iadd",
         "operator.ior",
     ]

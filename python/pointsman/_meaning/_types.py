@@ -80,12 +80,9 @@ HARMLESS_TYPES = frozenset(
     [
         "logging.Logger",
         "logging.LoggerAdapter",
-        "random.Random",
-        "numpy.random._generator.Generator",
-        "numpy.random.mtrand.RandomState",
     ]
 )
-HARMLESS_EVEN_SO = frozenset(["addHandler", "removeHandler", "addFilter", "setLevel", "shuffle"])
+HARMLESS_EVEN_SO = frozenset(["addHandler", "removeHandler", "addFilter", "setLevel"])
 
 # A weak prior of what the work is: by the module that a name comes from, or by the name itself.
 HINT_MODULES = {
