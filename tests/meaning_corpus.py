@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import meaning_corpus_classes
 import meaning_corpus_generators
 import meaning_corpus_odd_objects
 import meaning_corpus_odd_values
@@ -29,4 +30,5 @@ CASES: list[tuple[Any, bool, tuple[Any, ...]]] = [
     *meaning_corpus_odd_values.CASES,
     *meaning_corpus_odd_objects.CASES,
     *meaning_corpus_generators.CASES,
+    *meaning_corpus_classes.CASES,
 ]

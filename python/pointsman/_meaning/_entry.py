@@ -70,7 +70,12 @@ class Judgement(Walk):
                 origins[0].expression = name
         self.bound = len(args)
         inside = target
-        while not isinstance(inside, FunctionType) and "__wrapped__" in instance_dict(inside):
+        # What a library wraps is judged by what is inside; an object of the project's by its own `__call__`.
+        while (
+            not isinstance(inside, FunctionType)
+            and "__wrapped__" in instance_dict(inside)
+            and not self.is_called(inside)
+        ):
             inside = instance_dict(inside)["__wrapped__"]
         if isinstance(inside, FunctionType) and self._judge_function(inside, args, kwargs, of=func):
             return
@@ -103,7 +108,9 @@ class Judgement(Walk):
         for origins in given:
             for origin in origins:
                 self.touch(origin, deep=0)
-        self.call(Origin(inside, "the object", self.name), given, kwargs, ())
+        returned = self.call(Origin(inside, "the object", self.name), given, kwargs, ())
+        if self.is_called(inside):
+            self._returns(returned, deep=2)
 
     def _returns(self, origins: Origins, deep: int) -> None:
         """What the judged function gives back has to travel, as far as it is known."""

@@ -82,6 +82,12 @@ class Walk(Library):
             file = str(function.__globals__.get("__file__", ""))
         return not (file.startswith(STANDARD) or "site-packages" in file or "dist-packages" in file)
 
+    def is_called(self, obj: object) -> bool:
+        """Whether a call of `obj` ends in a function of the project that its class has."""
+        call = class_attribute(class_of(obj) or object, "__call__")
+        function = call.__func__ if isinstance(call, staticmethod | classmethod) else call
+        return isinstance(function, FunctionType) and self.is_project(function)
+
     def enter(self, function: FunctionType, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
         """Follow a call of a function of the project; returns what it hands back."""
         defaults: Keywords = {}
@@ -251,9 +257,11 @@ class Walk(Library):
         if isinstance(obj, partial):
             given: Arguments = [(Origin(value, "a bound argument of", origin.expression),) for value in obj.args]
             return self.call(Origin(obj.func, origin.intro, origin.expression), [*given, *args], kwargs, star)
-        call = class_attribute(class_of(obj) or object, "__call__")
-        if isinstance(call, FunctionType) and self.is_project(call):
-            return self.enter(call, [(origin,), *args], kwargs, star)
+        if self.is_called(obj):
+            self.rest_on_attribute(obj, "__call__")
+            call = class_attribute(class_of(obj) or object, "__call__")
+            first: Arguments = [] if isinstance(call, staticmethod) else [(origin,)]
+            return self.call(Origin(call), [*first, *args], kwargs, star)
         if isinstance(obj, MethodWrapperType) or (isinstance(obj, BuiltinFunctionType) and is_bound(obj)):
             receiver = Origin(obj.__self__, origin.intro or "the object", origin.expression)
             if origin.intro == "the object":

@@ -173,8 +173,7 @@ class Library(Resolver):
             for origin in origins:
                 obj = origin.obj
                 if isinstance(obj, BuiltinFunctionType | MethodType):
-                    obj = obj.__self__
-                    if origin.shared and draws(obj, origin.obj.__name__):
+                    if origin.shared and draws(obj.__self__, obj.__name__):
                         self.write("draws with", origin)
                 elif origin.shared and is_own_generator(obj) and not is_kept(name):
                     self.write("draws from", origin)
