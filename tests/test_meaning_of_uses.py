@@ -8,6 +8,8 @@ import collections
 import contextlib
 import io
 import logging
+import os
+import subprocess
 import sys
 import warnings
 
@@ -213,3 +215,86 @@ def test_what_no_handler_would_be_given_goes_anywhere(quiet_root, monkeypatch):
 
     assert judge(lambda x: log.info(x)).may_travel
     assert not judge(lambda x: log.error(x)).may_travel
+
+
+# Hashes, which each process seeds by itself.
+
+
+HASHING = """
+import os
+if {later!r}:
+    os.environ["PYTHONHASHSEED"] = {later!r}
+from pointsman._meaning import judge
+def work(x): return hash(x)
+print(judge(work).may_travel)
+"""
+
+
+@pytest.mark.parametrize(
+    ("seed", "later", "may_travel"),
+    [
+        (None, "", False),
+        ("random", "", False),
+        ("0", "", True),
+        ("123", "", sys.platform == "linux"),
+        (None, "0", False),
+        (None, "123", False),
+        ("123", "124", False),
+        ("0", "124", False),
+        ("0", "random", False),
+    ],
+)
+def test_what_hashes_a_text_stays_unless_every_process_has_the_seed_of_this_one(seed, later, may_travel):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    environment |= {} if seed is None else {"PYTHONHASHSEED": seed}
+    script = HASHING.format(later=later)
+
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == str(may_travel)
+
+
+class Named:
+    """Has a hash of its own, as things in sets do."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __eq__(self, other):
+        return self.name == other.name
+
+    def __hash__(self):
+        return hash(self.name)
+
+
+NAMED = Named("a")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: hash(x),
+        lambda x: hash((x, "a")) % 8,
+        lambda x: x.__hash__(),
+        lambda xs: list(map(hash, xs)),
+        lambda xs: sorted(xs, key=hash),
+        lambda x: hash(NAMED) + x,
+        hash,
+    ],
+    ids=["text", "tuple", "method of an argument", "mapped", "key", "own", "itself"],
+)
+def test_what_hashes_a_text_stays(work, monkeypatch):
+    monkeypatch.setattr("pointsman._meaning._hashes.are_fixed", lambda: False)
+
+    assert not judge(work, ("a",)).may_travel
+
+
+@pytest.mark.parametrize(
+    "work",
+    [lambda x: hash(x), hash, lambda x: {NAMED: x}[NAMED], lambda x: {Named(x), NAMED} and {x: 1}],
+    ids=["number", "itself", "key", "set"],
+)
+def test_what_hashes_a_number_or_keeps_things_in_a_set_goes_anywhere(work, monkeypatch):
+    monkeypatch.setattr("pointsman._meaning._hashes.are_fixed", lambda: False)
+
+    assert judge(work, (5,)).may_travel

@@ -326,6 +326,8 @@ class Walk(Library):
     def method(self, receiver: Origin, name: str, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
         """Follow a call of a method, found by the class of its object if that is known."""
         obj = receiver.obj
+        if name == "__hash__":
+            self.hashes((receiver,))
         if isinstance(obj, Super):
             found = super_attribute(obj, name)
             if isinstance(found, FunctionType) and self.is_project(found):

@@ -14,6 +14,7 @@ import builtins
 import sys
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
+from . import _hashes
 from ._generators import draws, is_kept, is_own_generator, is_process_generator
 from ._origins import (
     FRESH,
@@ -53,6 +54,8 @@ from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
 
 _MOST_REASONS = 12
 _LOGGERS = frozenset(("logging.Logger", "logging.RootLogger", "logging.LoggerAdapter"))
+_NUMBERS = frozenset((int, float, bool, complex))
+_HASHING = frozenset(("hash", "__hash__", "id"))
 _CHANGES_STATE = {name: why for why, names in PROCESS_STATE.items() for name in names}
 
 
@@ -125,14 +128,7 @@ class Library(Resolver):
         if why and not own_names:
             self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
         self._speaks(function.obj, name, kwargs)
-        place = FUNCTION_WRITES.get(name)
-        if place is not None:
-            for origin in args[place] if place < len(args) else star:
-                self.write("advances" if name.endswith("next") else "changes", origin)
-        # The name of a C descriptor, as in `list.append(seen, item)`.
-        if name.rpartition(".")[2] == "method_descriptor" and getattr(function.obj, "__name__", "") in MUTATORS:
-            for origin in args[0] if args else star:
-                self.write(VERBS.get(getattr(function.obj, "__name__", ""), "changes"), origin)
+        self._changes_arguments(function.obj, name, args, star)
         shared = _shared_result(name)
         if shared:
             return shared
@@ -146,6 +142,19 @@ class Library(Resolver):
         if name in HOLDS_RESULT:
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
+
+    def _changes_arguments(self, obj: object, name: str, args: list[Origins], star: Origins) -> None:
+        """Strike where a library's function writes to what it is given, or tells what only this process knows of it."""
+        if name == "builtins.hash":
+            self.hashes(args[0] if args else star)
+        place = FUNCTION_WRITES.get(name)
+        if place is not None:
+            for origin in args[place] if place < len(args) else star:
+                self.write("advances" if name.endswith("next") else "changes", origin)
+        # The name of a C descriptor, as in `list.append(seen, item)`.
+        if name.rpartition(".")[2] == "method_descriptor" and getattr(obj, "__name__", "") in MUTATORS:
+            for origin in args[0] if args else star:
+                self.write(VERBS.get(getattr(obj, "__name__", ""), "changes"), origin)
 
     def _speaks(self, obj: object, name: str, kwargs: dict[str, Origins]) -> None:
         """Strike where what is printed, logged or warned of goes to somebody in this program."""
@@ -167,14 +176,27 @@ class Library(Resolver):
             self.strike(f"logs with {logger}, whose handlers are this program's")
         self.rest("never", type(self), "", None)
 
+    def hashes(self, origins: Origins) -> None:
+        """Strike where `hash` of something that is no number is seen; what a class calls itself by serves sets."""
+        numbers = origins and all(_hashes_alike(class_of(origin.obj)) for origin in origins)
+        if numbers or self.name.rpartition(".")[2] == "__hash__":
+            return
+        if _hashes.are_fixed():
+            # The environment may change, and nothing tells of that.
+            self.rest("never", type(self), "", None)
+        else:
+            self.strike("calls `hash`, which differs between processes")
+
     def lends(self, name: str, *given: Origins) -> None:
-        """Something that is not followed is given a generator, or a method of one: it is taken to draw from it."""
+        """What is not followed is given a generator, or a function that draws or hashes: it is taken to do so."""
         for origins in given:
             for origin in origins:
                 obj = origin.obj
                 if isinstance(obj, BuiltinFunctionType | MethodType):
                     if origin.shared and draws(obj.__self__, obj.__name__):
                         self.write("draws with", origin)
+                    if obj is hash:
+                        self.hashes(())
                 elif origin.shared and is_own_generator(obj) and not is_kept(name):
                     self.write("draws from", origin)
 
@@ -274,6 +296,12 @@ def _changes(obj: object, name: str) -> bool:
     if _is_harmless(cls):
         return name in HARMLESS_EVEN_SO
     return class_attribute(cls, name) is not UNKNOWN or class_attribute(cls, "__getattr__") is not UNKNOWN
+
+
+def _hashes_alike(cls: type | None) -> bool:
+    """Whether objects of a class are numbers, or have a hash of their own that is made of no other."""
+    own = class_attribute(cls or object, "__hash__")
+    return cls in _NUMBERS or (isinstance(own, FunctionType) and _HASHING.isdisjoint(own.__code__.co_names))
 
 
 def _is_harmless(cls: type | None) -> bool:
