@@ -10,6 +10,7 @@ from typing import Any
 
 import meaning_corpus_classes
 import meaning_corpus_generators
+import meaning_corpus_libraries
 import meaning_corpus_odd_objects
 import meaning_corpus_odd_values
 import meaning_corpus_odd_writes
@@ -31,4 +32,5 @@ CASES: list[tuple[Any, bool, tuple[Any, ...]]] = [
     *meaning_corpus_odd_objects.CASES,
     *meaning_corpus_generators.CASES,
     *meaning_corpus_classes.CASES,
+    *meaning_corpus_libraries.CASES,
 ]

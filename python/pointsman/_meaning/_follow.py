@@ -205,7 +205,12 @@ class Walk(Library):
         frame.results[site] = ()
         call = frame.facts.calls[site]
         args = [self.resolve(frame, value) for value in call.args]
-        kwargs = {name: self.resolve(frame, value) for name, value in call.kwargs.items()}
+        # `copy=True` is what most functions do anyway; anything else may write to what it is given.
+        kwargs = {
+            name: self.resolve(frame, value)
+            for name, value in call.kwargs.items()
+            if not (name == "copy" and value is TRUE)
+        }
         star = self.resolve(frame, call.star)
         self._passed_methods(frame, call)
         found: list[Origin] = []
@@ -280,7 +285,9 @@ class Walk(Library):
         function = method.__func__
         expression = f"{origin.expression or method.__name__}.__self__"
         bound = Origin(method.__self__, origin.intro or "the object of", expression)
-        if isinstance(function, FunctionType) and not self.is_project(function):
+        # The functions that Cython makes have a name that is a slot, as those of Python do.
+        named = isinstance(function, FunctionType) or type(function).__name__ == "cython_function_or_method"
+        if named and not (isinstance(function, FunctionType) and self.is_project(function)):
             self.callbacks(args, kwargs, star, self.items(bound))
             self.lends(function.__name__, *args, *kwargs.values(), star)
             return self.method_by_name(bound, function.__name__, args, star)

@@ -40,7 +40,6 @@ from ._resolve import Resolver
 from ._spoken import is_own, logs_elsewhere, warns_elsewhere
 from ._tables import (
     ALIAS_RESULT,
-    FUNCTION_WRITES,
     HOLDS_RESULT,
     METHOD_ALIAS,
     METHOD_HOLDS,
@@ -51,6 +50,7 @@ from ._tables import (
     VERBS,
 )
 from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
+from ._writes import changed_arguments, is_writing, numpy_name
 
 _MOST_REASONS = 12
 _LOGGERS = frozenset(("logging.Logger", "logging.RootLogger", "logging.LoggerAdapter"))
@@ -76,6 +76,8 @@ def qualified_name(obj: object) -> str:
         return ""
     else:
         module, name = type(obj).__module__, type(obj).__qualname__
+        if name == "_ArrayFunctionDispatcher":
+            return numpy_name(obj)
     first, dot, rest = str(module).removeprefix("_py_").lstrip("_").partition(".")
     return f"{'os' if first in {'posix', 'nt'} else first}{dot}{rest}.{name}"
 
@@ -128,11 +130,14 @@ class Library(Resolver):
         if why and not own_names:
             self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
         self._speaks(function.obj, name, kwargs)
-        self._changes_arguments(function.obj, name, args, star)
+        if name == "builtins.hash":
+            self.hashes(args[0] if args else star)
+        for verb, origin in changed_arguments(function.obj, name, args, kwargs, star):
+            self.write(verb, origin)
         shared = _shared_result(name)
         if shared:
             return shared
-        if name in ALIAS_RESULT:
+        if name in ALIAS_RESULT or (name == "numpy.array" and "copy" in kwargs):
             all_given = [origin for origins in given for origin in origins]
             # What `next` and `min` give back came out of a generator, and is none.
             own = [origin for origin in all_given if name == "builtins.iter" or not isinstance(origin.obj, Stream)]
@@ -142,19 +147,6 @@ class Library(Resolver):
         if name in HOLDS_RESULT:
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
-
-    def _changes_arguments(self, obj: object, name: str, args: list[Origins], star: Origins) -> None:
-        """Strike where a library's function writes to what it is given, or tells what only this process knows of it."""
-        if name == "builtins.hash":
-            self.hashes(args[0] if args else star)
-        place = FUNCTION_WRITES.get(name)
-        if place is not None:
-            for origin in args[place] if place < len(args) else star:
-                self.write("advances" if name.endswith("next") else "changes", origin)
-        # The name of a C descriptor, as in `list.append(seen, item)`.
-        if name.rpartition(".")[2] == "method_descriptor" and getattr(obj, "__name__", "") in MUTATORS:
-            for origin in args[0] if args else star:
-                self.write(VERBS.get(getattr(obj, "__name__", ""), "changes"), origin)
 
     def _speaks(self, obj: object, name: str, kwargs: dict[str, Origins]) -> None:
         """Strike where what is printed, logged or warned of goes to somebody in this program."""
@@ -257,7 +249,7 @@ class Library(Resolver):
         if of_class or name in METHOD_WRITES or (name == "at" and type(obj).__name__ == "ufunc"):
             for origin in args[0] if args else star:
                 self.write(VERBS.get(name, f"calls `{name}` on"), origin)
-        elif name in MUTATORS and _changes(obj, name):
+        elif (name in MUTATORS and _changes(obj, name)) or is_writing(obj, name):
             self.write(VERBS.get(name, f"calls `{name}` on"), receiver)
         if receiver.shared and draws(obj, name):
             self.write("draws from", receiver)

@@ -96,6 +96,11 @@ MUTATORS = frozenset(
         "feed",
         "register",
         "random_raw",
+        "add_section",
+        "remove_section",
+        "remove_option",
+        "read_dict",
+        "read_string",
         "unregister",
         "subscribe",
         "emit",
@@ -123,7 +128,27 @@ VERBS = {
 }
 
 # Methods that change their first argument instead of the object they are called on.
-METHOD_WRITES = frozenset(("shuffle", "readinto", "recv_into", "recvfrom_into"))
+METHOD_WRITES = frozenset(("shuffle", "readinto", "readinto1", "recv_into", "recvfrom_into", "pack_into"))
+# Methods that change objects of these classes, by a name that says nothing of that elsewhere.
+WRITING_METHODS = {
+    name: classes
+    for names, classes in {
+        "partition": frozenset(["numpy.ndarray"]),
+        "add_section read read_dict read_file read_string remove_option remove_section": frozenset(
+            ["configparser.RawConfigParser"]
+        ),
+        "fromfile fromunicode": frozenset(["array.array"]),
+        "add_header attach replace_header set_content set_param set_payload set_type del_param": frozenset(
+            ["email.message.Message"]
+        ),
+        "add_argument_group add_mutually_exclusive_group add_subparsers set_defaults": frozenset(
+            ["argparse.ArgumentParser"]
+        ),
+        "advance": frozenset(["numpy.random.bit_generator.BitGenerator"]),
+        "parse": frozenset(["xml.etree.ElementTree.ElementTree"]),
+    }.items()
+    for name in names.split()
+}
 # Functions that change an argument: position of the one changed.
 FUNCTION_WRITES = {
     "builtins.setattr": 0,
@@ -146,6 +171,9 @@ FUNCTION_WRITES = {
     "numpy.putmask": 0,
     "numpy.fill_diagonal": 0,
     "numpy.put_along_axis": 0,
+    "elementtree.SubElement": 0,
+    "xml.etree.ElementTree.SubElement": 0,
+    "xml.etree.ElementTree.indent": 0,
     "operator.setitem": 0,
     "operator.delitem": 0,
     "shutil.copyfileobj": 1,
@@ -157,14 +185,16 @@ FUNCTION_WRITES = {
     "os.close": 0,
     "os.fsync": 0,
     "os.lseek": 0,
-    "ctypes.memmove": 0,
-    "ctypes.memset": 0,
 } | dict.fromkeys(
     (
         f"operator.i{op}"
         for op in ["add", "and", "concat", "floordiv", "lshift", "mod", "mul", "or", "pow", "sub", "xor"]
     ),
     0,
+)
+# Functions that write their result to what they are given at this place; ufuncs say themselves where.
+OUT_PLACES = dict.fromkeys(("numpy.clip", "numpy.sum", "numpy.prod", "numpy.mean", "numpy.take", "numpy.cumsum"), 3) | (
+    dict.fromkeys(("numpy.dot", "numpy.concatenate", "numpy.stack", "numpy.round", "numpy.around", "numpy.choose"), 2)
 )
 
 # Functions that change state of the whole process, or read what only this process has.
@@ -236,6 +266,7 @@ PROCESS_STATE = {
             "copyreg.pickle",
             "codecs.register",
             "mimetypes.add_type",
+            "xml.etree.ElementTree.register_namespace",
             "tracemalloc.start",
             "tracemalloc.stop",
         ]

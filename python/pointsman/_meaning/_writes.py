@@ -1,0 +1,82 @@
+"""Which of its arguments a function of a library writes to, and which methods of its classes write.
+
+Does not know: bytecode, functions of the project, who else sees an argument.
+
+Invariants:
+
+I1. No code of the user's runs: only functions of libraries are asked for an attribute.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ._origins import class_of, full_name, is_plain
+from ._tables import FUNCTION_WRITES, MUTATORS, OUT_PLACES, VERBS, WRITING_METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._frames import Arguments, Keywords
+    from ._origins import Origin, Origins
+
+# What functions that write to an argument call it.
+_WRITTEN = ("a", "arr", "dst", "parent", "elem", "tree", "x", "heap", "fp", "file", "fdst", "buffer")
+_C_FUNCTIONS = ("memset", "memmove")
+
+
+def numpy_name(obj: object) -> str:
+    """The name of one of numpy's functions that are objects of a class of their own, or nothing."""
+    if full_name(type(obj)) == "numpy._ArrayFunctionDispatcher":
+        return f"{obj.__module__}.{getattr(obj, '__name__', '')}"
+    return ""
+
+
+def changed_arguments(
+    obj: object, name: str, args: Arguments, kwargs: Keywords, star: Origins
+) -> Iterator[tuple[str, Origin]]:
+    """What a call of a library's function changes, and a word for how."""
+    place = FUNCTION_WRITES.get(name)
+    if name == "numpy.nan_to_num" and ("copy" in kwargs or len(args) > 1):
+        place = 0
+    if place is not None:
+        verb = "advances" if name.endswith("next") else "changes"
+        by_name = tuple(origin for word in _WRITTEN for origin in kwargs.get(word, ()))
+        for origin in args[place] if place < len(args) else star + by_name:
+            yield verb, origin
+    out = OUT_PLACES.get(name)
+    if type(obj).__name__ == "ufunc":
+        out = getattr(obj, "nin", None)
+    if out is not None:
+        for origins in args[out:]:
+            for origin in origins:
+                yield "writes its result to", origin
+    yield from _changed_by_method(obj, name, args, star)
+    if any("FuncPtr" in base.__name__ and base.__module__ == "_ctypes" for base in type(obj).__mro__):
+        yield from _changed_by_c(obj, args)
+
+
+def _changed_by_method(obj: object, name: str, args: Arguments, star: Origins) -> Iterator[tuple[str, Origin]]:
+    """A C descriptor, as in `list.append(seen, item)`, writes to the object that it is given."""
+    method = getattr(obj, "__name__", "") if name.rpartition(".")[2] == "method_descriptor" else ""
+    if method in MUTATORS:
+        for origin in args[0] if args else star:
+            yield VERBS.get(method, "changes"), origin
+
+
+def _changed_by_c(function: object, args: Arguments) -> Iterator[tuple[str, Origin]]:
+    """A function in C may write to all the memory that it is given."""
+    ctypes = sys.modules["ctypes"].__dict__
+    only_first = any(function is ctypes.get(name) for name in _C_FUNCTIONS)
+    for origins in args[:1] if only_first else args:
+        for origin in origins:
+            if class_of(origin.obj) is not None and not is_plain(origin.obj):
+                yield "changes", origin
+
+
+def is_writing(obj: object, method: str) -> bool:
+    """Whether a method whose name does not tell writes to an object of a library's class."""
+    classes = WRITING_METHODS.get(method)
+    cls = class_of(obj)
+    return classes is not None and cls is not None and any(full_name(base) in classes for base in cls.__mro__)
