@@ -71,3 +71,235 @@ T(Passed(square))
 T(functools.partial(Passed(square), 1))
 T(functools.lru_cache(Passed(square)))
 T(Passed(functools.lru_cache(square)))
+
+
+# Operators and statements on objects that the function has made itself.
+
+
+def telling(*names):
+    """Make a class that appends to a global list in the methods of these names."""
+
+    def tell(self, *_args):
+        SEEN.append(1)
+        return self
+
+    return type("Telling", (), dict.fromkeys(names, tell))
+
+
+Less, Equal, Plus, Item = telling("__lt__"), telling("__eq__"), telling("__add__"), telling("__getitem__")
+Stored, Deleted, Added, Following = (
+    telling("__setitem__"),
+    telling("__delattr__"),
+    telling("__iadd__"),
+    telling("__next__", "__iter__"),
+)
+
+
+@S
+def compares(x):
+    return sorted([Less(), Less()]), x
+
+
+@S
+def asks_whether_equal(x):
+    return Equal() == x
+
+
+@S
+def adds(x):
+    return Plus() + x
+
+
+@S
+def takes_an_item(x):
+    return Item()[x]
+
+
+@S
+def stores_an_item(x):
+    Stored()[x] = 1
+
+
+@S
+def deletes_an_attribute():
+    thing = Deleted()
+    del thing.x
+
+
+@S
+def adds_in_place(x):
+    thing = Added()
+    thing += x
+    return x
+
+
+@S
+def goes_through(x):
+    for _each in Following():
+        x += 1
+    return x
+
+
+class Watched:
+    """Tells of every attribute that is set."""
+
+    def __setattr__(self, name, value):
+        SEEN.append(name)
+        object.__setattr__(self, name, value)
+
+
+class Guessing:
+    """Tells of attributes that it has not."""
+
+    def __getattr__(self, name):
+        SEEN.append(name)
+        return 1
+
+
+class Checked:
+    """Has a descriptor that tells of its use, and a property that does when it is set."""
+
+    class Field:
+        def __get__(self, owner, cls):
+            SEEN.append(owner)
+            return 1
+
+        def __set__(self, owner, value):
+            SEEN.append(value)
+
+    field = Field()
+
+    @property
+    def size(self):
+        return 1
+
+    @size.setter
+    def size(self, value):
+        SEEN.append(value)
+
+    @functools.cached_property
+    def told(self):
+        SEEN.append(1)
+        return 1
+
+
+class Meta(type):
+    def __call__(cls, *args):
+        SEEN.append(args)
+        return super().__call__(*args)
+
+
+class Made(metaclass=Meta):
+    """Tells of every object that is made of it, by its metaclass."""
+
+
+class Last:
+    """Tells of its end."""
+
+    def __del__(self):
+        SEEN.append(1)
+
+
+@S
+def sets_what_is_watched(x):
+    Watched().x = x
+
+
+@S
+def guesses(x):
+    return Guessing().anything + x
+
+
+@S
+def sets_a_property(x):
+    Checked().size = x
+
+
+@S
+def sets_a_field(x):
+    Checked().field = x
+
+
+@S
+def reads_a_field(x):
+    return Checked().field + x
+
+
+@S
+def reads_what_tells_once(x):
+    return Checked().told + x
+
+
+@S
+def makes_by_a_metaclass(x):
+    return Made() and x
+
+
+@S
+def lets_go(x):
+    Last()
+    return x
+
+
+@T
+def reads_and_deletes_nothing(x):
+    return Checked().size + x
+
+
+class Vector:
+    """Has operators that make new objects, and sets only itself."""
+
+    dimensions = 2
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+        self.parts = {}
+
+    def __add__(self, other):
+        return Vector(self.x + other.x, self.y + other.y)
+
+    def __iadd__(self, other):
+        self.x += other.x
+        return self
+
+    def __lt__(self, other):
+        return self.x < other.x
+
+    def __getitem__(self, place):
+        return self.parts.setdefault(place, self.x)
+
+    def __setitem__(self, place, value):
+        self.parts[place] = value
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name):
+        return self.parts[name]
+
+    def __iter__(self):
+        yield self.x
+        yield self.y
+
+    @property
+    def length(self):
+        return self.x
+
+    @length.setter
+    def length(self, value):
+        self.x = value
+
+    @functools.cached_property
+    def squared(self):
+        return self.x**2
+
+
+@T
+def computes_with_vectors(n):
+    total = Vector(0, 0)
+    for i in range(n):
+        total = total + Vector(i, i)
+        total += Vector(1, 1)
+    total[0] = 1
+    total.length = 5
+    return sorted([total, Vector(1, 2)])[0][0], list(total), total.squared

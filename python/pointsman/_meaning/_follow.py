@@ -43,7 +43,7 @@ from ._origins import (
 )
 from ._read import read
 from ._resolve import CHANGEABLE, super_attribute
-from ._tables import MUTATORS, SPECIAL
+from ._tables import MUTATORS, SPECIAL, SPECIAL_OF_OWN
 from ._values import EMPTY, ITEM, TRUE, Call, Value
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Walk(Library):
         self.top: FunctionType | None = None
         self.package = ""
         self.entered: dict[object, Origins] = {}
+        self.made_classes: dict[int, type] = {}
         self.work = 0
 
     # Entering functions.
@@ -184,6 +185,7 @@ class Walk(Library):
         for verb, value in facts.writes:
             for origin in self.resolve(frame, value):
                 self.write(verb, origin)
+                self._setter(verb, origin)
         for operator, value in facts.inplace:
             for ref in value - facts.scalars:
                 for origin in self.resolve_ref(frame, ref):
@@ -326,6 +328,7 @@ class Walk(Library):
                 self.enter(function, [first, *args], kwargs, star)
                 followed = True
         self.callbacks(args, kwargs, star, ())
+        self._specials_of_own(made, cls, args, kwargs)
         if not followed:
             self.lends(qualified_name(cls), *args, *kwargs.values(), star)
         return self.constructed(cls, args, kwargs, star) or (made,)
@@ -356,9 +359,9 @@ class Walk(Library):
             return self.method_by_name(receiver, name, args, star)
         return self.call(function, args, kwargs, star)
 
-    def getter(self, function: FunctionType, origin: Origin) -> Origins | None:
+    def getter(self, function: FunctionType, *args: Origin) -> Origins | None:
         """Follow a property of the project."""
-        return self.enter(function, [(origin,)], {}, ()) if self.is_project(function) else None
+        return self.enter(function, [(origin,) for origin in args], {}, ()) if self.is_project(function) else None
 
     def callbacks(self, args: Arguments, kwargs: Keywords, star: Origins, others: Origins) -> None:
         """Follow the functions handed to a call: they may be called with what else it was given."""
@@ -389,12 +392,39 @@ class Walk(Library):
             else:
                 self._specials(origin)
 
-    def _specials(self, origin: Origin) -> None:
+    def _specials_of_own(self, made: Origin, cls: type, args: Arguments, kwargs: Keywords) -> None:
+        """Follow what operators and statements may call of an object made here: it may write to what others see."""
+        if not cls.__flags__ & CHANGEABLE or id(cls) in self.made_classes:
+            return
+        self.made_classes[id(cls)] = cls
+        self._specials(made, SPECIAL_OF_OWN)
+        call = class_attribute(type(cls), "__call__")
+        if isinstance(call, FunctionType) and self.is_project(call):
+            self.enter(call, [(Origin(cls, "the class", cls.__name__),), *args], kwargs, ())
+
+    def _setter(self, verb: str, origin: Origin) -> None:
+        """Follow what setting or deleting an attribute of an object made here calls."""
+        cls = class_of(origin.obj)
+        if origin.shared or cls is None or "`" not in verb:
+            return
+        name, deletes = verb.split("`")[1], verb.startswith("deletes")
+        found = class_attribute(cls, name)
+        if isinstance(found, property):
+            function: object = found.fdel if deletes else found.fset
+            args: Arguments = [(origin,)]
+        else:
+            function = class_attribute(class_of(found) or object, "__delete__" if deletes else "__set__")
+            args = [(Origin(found, "the class attribute", f"{cls.__name__}.{name}"),), (origin,)]
+        if isinstance(function, FunctionType) and self.is_project(function):
+            self.rest_on_attribute(cls, name)
+            self.enter(function, args, {}, ())
+
+    def _specials(self, origin: Origin, names: tuple[str, ...] = SPECIAL) -> None:
         """Follow what operators and built-in functions may call of an object of the project, wherever they do."""
         cls = class_of(origin.obj)
         if cls is None or isinstance(origin.obj, type) or not cls.__flags__ & CHANGEABLE:
             return
-        for name in SPECIAL:
+        for name in names:
             function = class_attribute(cls, name)
             if isinstance(function, FunctionType) and self.is_project(function):
                 self.rest_on_attribute(cls, name)

@@ -33,7 +33,9 @@ from ._origins import (
     Row,
     Super,
     attribute,
+    class_attribute,
     class_of,
+    full_name,
     is_plain,
     parts_of,
     unique,
@@ -58,7 +60,7 @@ class Resolver:
         """What the call at `site` hands back."""
         raise NotImplementedError
 
-    def getter(self, function: FunctionType, origin: Origin) -> Origins | None:
+    def getter(self, function: FunctionType, *args: Origin) -> Origins | None:
         """What a property hands back, if its function is followed."""
         raise NotImplementedError
 
@@ -199,6 +201,7 @@ class Resolver:
             self.rest_on_attribute(obj, name)
             handed = self.getter(found.fget, origin)
             return handed if handed is not None else (origin.part(step, UNKNOWN),)
+        self._descriptor(origin, step, found)
         if isinstance(obj, ModuleType):
             self.rest("attribute", obj, name, found)
         elif isinstance(obj, Instance) and not origin.shared and is_common(found):
@@ -207,6 +210,22 @@ class Resolver:
         else:
             self.rest_on_attribute(obj, name)
         return (origin.part(step, found),)
+
+    def _descriptor(self, origin: Origin, step: str, found: object) -> None:
+        """Follow what reading an attribute calls, if that is more than a look; what it hands back is not known."""
+        cls = class_of(found)
+        if cls is None or isinstance(found, type | FunctionType):
+            return
+        args: tuple[Origin, ...]
+        if full_name(cls) == "functools.cached_property":
+            function, args = found.func, (origin,)  # type: ignore[attr-defined]
+        elif cls.__flags__ & CHANGEABLE:
+            function, args = class_attribute(cls, "__get__"), (origin.part(step, found), origin)
+        else:
+            return
+        if isinstance(function, FunctionType):
+            self.rest_on_attribute(origin.obj, step[1:])
+            self.getter(function, *args)
 
 
 def is_common(found: object) -> bool:

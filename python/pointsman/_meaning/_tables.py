@@ -396,3 +396,9 @@ _READING = (
     "getattr getattribute reversed length_hint call"
 )
 SPECIAL = tuple(f"__{name}__" for name in _READING.split())
+# And those that write to their object, which is nobody else's business while the object is the function's own.
+_WRITING = (
+    "setattr delattr setitem delitem next del iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand "
+    "ior ixor"
+)
+SPECIAL_OF_OWN = (*SPECIAL, *(f"__{name}__" for name in _WRITING.split()))
