@@ -303,3 +303,78 @@ def computes_with_vectors(n):
     total[0] = 1
     total.length = 5
     return sorted([total, Vector(1, 2)])[0][0], list(total), total.squared
+
+
+# Objects that are handed to somebody who calls them.
+
+
+class Registered:
+    """Counts its objects."""
+
+    made = []
+
+    def __init__(self, x):
+        Registered.made.append(x)
+
+
+class Telling:
+    def __call__(self, x):
+        SEEN.append(x)
+
+
+class Doubling:
+    def __init__(self, x=0):
+        self.x = x
+
+    def __call__(self, x):
+        self.x = x
+        return x * 2
+
+
+@functools.lru_cache
+def remembered_once(x):
+    SEEN.append(x)
+
+
+append = SEEN.append
+append_partly = functools.partial(SEEN.append)
+
+
+@S
+def makes_of_each(xs):
+    return list(map(Registered, xs))
+
+
+@S
+def tells_of_each(xs):
+    return list(map(Telling(), xs))
+
+
+@S
+def appends_each(xs):
+    return list(map(append, xs))
+
+
+@S
+def appends_each_partly(xs):
+    return list(map(append_partly, xs))
+
+
+@S
+def remembers_each(xs):
+    return list(map(remembered_once, xs))
+
+
+@S
+def sorts_by_telling(xs):
+    return sorted(xs, key=Telling())
+
+
+@T
+def asks_for_the_class(x):
+    return isinstance(x, Registered) or issubclass(type(x), Telling)
+
+
+@T
+def maps_with_its_own(xs):
+    return list(map(Doubling, xs)), sorted(xs, key=Doubling()), list(map(functools.partial(pow, 2), xs))

@@ -32,6 +32,7 @@ from ._origins import (
 )
 from ._tables import METHOD_WRITES
 from ._types import HINT_MODULES
+from ._writes import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 # From 3.14 on, asking for annotations may run code; their text may be had without.
 _LAZY_ANNOTATIONS = sys.version_info >= (3, 14)
+# Arguments that a callable is taken to be called with if nothing is known of it: more than three change no answer.
+_INVENTED = 3
 _BUILTIN_HINTS: dict[str, type] = {cls.__name__: cls for cls in (int, float, complex, bool, str, bytes)}
 
 
@@ -103,7 +106,8 @@ class Judgement(Walk):
             self.package = "" if file.startswith(STANDARD) else inside.__module__.partition(".")[0]
         self.hint(Origin(inside))
         samples = [(Origin(value, "its argument", str(place)),) for place, value in enumerate(self.samples, 1)]
-        rest = [(Origin(UNKNOWN, "its argument", str(place)),) for place in range(len(samples) + 1, 4)]
+        most = inputs_of(inside, _INVENTED)
+        rest = [(Origin(UNKNOWN, "its argument", str(place)),) for place in range(len(samples) + 1, most + 1)]
         given = [*args, *samples, *rest]
         for origins in given:
             for origin in origins:

@@ -45,6 +45,7 @@ from ._read import read
 from ._resolve import CHANGEABLE, super_attribute
 from ._tables import MUTATORS, SPECIAL, SPECIAL_OF_OWN
 from ._values import EMPTY, ITEM, TRUE, Call, Value
+from ._writes import may_call
 
 if TYPE_CHECKING:
     from ._frames import Arguments, Keywords
@@ -70,6 +71,7 @@ class Walk(Library):
         self.package = ""
         self.entered: dict[object, Origins] = {}
         self.made_classes: dict[int, type] = {}
+        self.called_back: dict[int, object] = {}
         self.work = 0
 
     # Entering functions.
@@ -277,7 +279,7 @@ class Walk(Library):
             return self.method(receiver, obj.__name__, args, kwargs, star)
         if qualified_name(obj) == "operator.methodcaller":
             return self._method_caller(obj, args)
-        self.callbacks(args, kwargs, star, ())
+        self.callbacks(args, kwargs, star, (), qualified_name(obj))
         self.lends(qualified_name(obj), *args, *kwargs.values(), star)
         return unique([*self._wrapped(origin, args, kwargs, star), *self.library(origin, args, kwargs, star)])
 
@@ -290,7 +292,7 @@ class Walk(Library):
         # The functions that Cython makes have a name that is a slot, as those of Python do.
         named = isinstance(function, FunctionType) or type(function).__name__ == "cython_function_or_method"
         if named and not (isinstance(function, FunctionType) and self.is_project(function)):
-            self.callbacks(args, kwargs, star, self.items(bound))
+            self.callbacks(args, kwargs, star, self.items(bound), f".{function.__name__}")
             self.lends(function.__name__, *args, *kwargs.values(), star)
             return self.method_by_name(bound, function.__name__, args, star)
         return self.call(Origin(function), [(bound,), *args], kwargs, star)
@@ -327,7 +329,7 @@ class Walk(Library):
             if isinstance(function, FunctionType) and self.is_project(function):
                 self.enter(function, [first, *args], kwargs, star)
                 followed = True
-        self.callbacks(args, kwargs, star, ())
+        self.callbacks(args, kwargs, star, (), "" if followed else qualified_name(cls))
         self._specials_of_own(made, cls, args, kwargs)
         if not followed:
             self.lends(qualified_name(cls), *args, *kwargs.values(), star)
@@ -346,7 +348,7 @@ class Walk(Library):
         found = self.find_method(receiver, name)
         if found is None:
             others = self.items(receiver)
-            self.callbacks(args, kwargs, star, others)
+            self.callbacks(args, kwargs, star, others, f".{name}")
             self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         function, with_self = found
@@ -354,7 +356,7 @@ class Walk(Library):
             first: Arguments = [(with_self,)] if with_self is not None else []
             return self.enter(function.obj, [*first, *args], kwargs, star)
         if with_self is not None:
-            self.callbacks(args, kwargs, star, self.items(receiver))
+            self.callbacks(args, kwargs, star, self.items(receiver), f".{name}")
             self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         return self.call(function, args, kwargs, star)
@@ -363,22 +365,44 @@ class Walk(Library):
         """Follow a property of the project."""
         return self.enter(function, [(origin,) for origin in args], {}, ()) if self.is_project(function) else None
 
-    def callbacks(self, args: Arguments, kwargs: Keywords, star: Origins, others: Origins) -> None:
-        """Follow the functions handed to a call: they may be called with what else it was given."""
+    def callbacks(self, args: Arguments, kwargs: Keywords, star: Origins, others: Origins, by: str = "") -> None:
+        """Follow the functions handed to `by`: they may be called with what else it was given."""
         given = [*args, *kwargs.values(), star]
         functions = [origin for origins in given for origin in origins if self.may_be_followed(origin.obj)]
-        if not functions:
+        callables: list[Origin] = []
+        if may_call(by):
+            callables = [origin for origins in given for origin in origins if self.is_callable(origin.obj)]
+        if not functions and not callables:
             return
         rest = [origin for origins in given for origin in origins if not self.may_be_followed(origin.obj)]
         items = unique([*others, *rest, *(item for origin in rest for item in self.items(origin, ITEM))])
         for function in functions:
             self.call(function, [], {}, items or (FRESH,))
+        for each in callables:
+            # One may be handed on to what it calls, and so come back here.
+            if id(each.obj) not in self.called_back:
+                self.called_back[id(each.obj)] = each.obj
+                self.call(each, [], {}, items)
+                del self.called_back[id(each.obj)]
 
     def may_be_followed(self, obj: object) -> bool:
         """Whether `obj` is a function of the project, or a method of one."""
         if isinstance(obj, MethodType):
             obj = obj.__func__
         return isinstance(obj, Inner) or (isinstance(obj, FunctionType) and self.is_project(obj))
+
+    def is_callable(self, obj: object) -> bool:
+        """Whether calling `obj`, which is no function, ends in a function of the project."""
+        if isinstance(obj, type):
+            makers = [class_attribute(obj, name) for name in ("__new__", "__init__")]
+            return any(isinstance(maker, FunctionType) and self.is_project(maker) for maker in makers)
+        if isinstance(obj, BuiltinFunctionType):
+            return is_bound(obj) and obj.__name__ in MUTATORS
+        if isinstance(obj, partial):
+            return True
+        if self.may_be_followed(obj):
+            return False
+        return self.is_called(obj) or self.may_be_followed(instance_dict(obj).get("__wrapped__"))
 
     def touch(self, origin: Origin, deep: int) -> None:
         """Something is read: it may be a thing that cannot travel, and it may say what the work is."""

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ._origins import class_of, full_name, is_plain
-from ._tables import FUNCTION_WRITES, MUTATORS, OUT_PLACES, VERBS, WRITING_METHODS
+from ._tables import FUNCTION_WRITES, METHOD_ALIAS, METHOD_HOLDS, MUTATORS, OUT_PLACES, VERBS, WRITING_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # What functions that write to an argument call it.
 _WRITTEN = ("a", "arr", "dst", "parent", "elem", "tree", "x", "heap", "fp", "file", "fdst", "buffer")
 _C_FUNCTIONS = ("memset", "memmove")
+# What calls the objects that it is given, and what only looks at them or keeps them.
+_CALLING = frozenset(["map", "filter", "sorted", "min", "max", "iter"])
+_KEEPING = frozenset(["copy", "pickle", "typing", "dataclasses", "types"])
+_KEEPING_METHODS = MUTATORS | METHOD_ALIAS | METHOD_HOLDS
 
 
 def numpy_name(obj: object) -> str:
@@ -31,6 +35,11 @@ def numpy_name(obj: object) -> str:
     if full_name(type(obj)) == "numpy._ArrayFunctionDispatcher":
         return f"{obj.__module__}.{getattr(obj, '__name__', '')}"
     return ""
+
+
+def inputs_of(obj: object, otherwise: int) -> int:
+    """How many arguments a function of numpy's only reads, if it says so; the next are where its results go."""
+    return int(obj.nin) if full_name(type(obj)) == "numpy.ufunc" else otherwise  # type: ignore[attr-defined]
 
 
 def changed_arguments(
@@ -46,8 +55,8 @@ def changed_arguments(
         for origin in args[place] if place < len(args) else star + by_name:
             yield verb, origin
     out = OUT_PLACES.get(name)
-    if type(obj).__name__ == "ufunc":
-        out = getattr(obj, "nin", None)
+    if full_name(type(obj)) == "numpy.ufunc":
+        out = inputs_of(obj, 0)
     if out is not None:
         for origins in args[out:]:
             for origin in origins:
@@ -80,3 +89,13 @@ def is_writing(obj: object, method: str) -> bool:
     classes = WRITING_METHODS.get(method)
     cls = class_of(obj)
     return classes is not None and cls is not None and any(full_name(base) in classes for base in cls.__mro__)
+
+
+def may_call(name: str) -> bool:
+    """Whether a library's function, or a method (with a dot before its name), may call an object that it is given."""
+    module, _dot, last = name.rpartition(".")
+    if not name or module in _KEEPING:
+        return False
+    if module == "builtins":
+        return last in _CALLING
+    return bool(module) or last == "sort" or last not in _KEEPING_METHODS
