@@ -3,7 +3,10 @@
 `T` marks what may travel, `S` what must stay; further arguments are samples of the arguments of a call.
 """
 
+import collections
 import functools
+import itertools
+import re
 
 CASES = []
 
@@ -378,3 +381,39 @@ def asks_for_the_class(x):
 @T
 def maps_with_its_own(xs):
     return list(map(Doubling, xs)), sorted(xs, key=Doubling()), list(map(functools.partial(pow, 2), xs))
+
+
+# What all objects of a class have in common, reached through one that was made here.
+
+
+class Numbered:
+    """Numbers its objects, and keeps them."""
+
+    numbers = itertools.count()
+    last = collections.deque(maxlen=3)
+    rates = {"a": 1}
+    words = re.compile("a+")
+
+    def number(self):
+        return next(self.numbers)
+
+    def keep(self, x):
+        self.last.append(x)
+
+    def read(self, text):
+        return self.words.findall(text), self.rates["a"], len(self.last)
+
+
+@S
+def numbers_its_own(x):
+    return Numbered().number() + x
+
+
+@S
+def keeps_in_its_own(x):
+    Numbered().keep(x)
+
+
+@T
+def reads_its_own(text):
+    return Numbered().read(text)

@@ -241,3 +241,21 @@ def computes_on_arguments(array):
 def parts_of_a_text(text):
     head, _, tail = text.partition(":")
     return operator.methodcaller("strip")(head), tail
+
+
+# Methods by name.
+
+
+@S
+def appends_by_name(x):
+    operator.methodcaller("append", x)(ITEMS)
+
+
+@S
+def clears_each_by_name(rows):
+    return list(map(operator.methodcaller("clear"), rows))
+
+
+@T
+def strips_each_by_name(lines):
+    return list(map(operator.methodcaller("strip"), lines)), sorted(lines, key=operator.methodcaller("lower"))

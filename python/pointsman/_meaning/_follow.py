@@ -36,6 +36,7 @@ from ._origins import (
     cannot_travel,
     class_attribute,
     class_of,
+    full_name,
     instance_dict,
     is_plain,
     parts_of,
@@ -217,6 +218,8 @@ class Walk(Library):
         }
         star = self.resolve(frame, call.star)
         self._passed_methods(frame, call)
+        for origin in (origin for origins in args for origin in origins):
+            self._made_method_caller(frame, origin, args)
         found: list[Origin] = []
         if not call.callee:
             self.callbacks(args, kwargs, star, ())
@@ -230,6 +233,7 @@ class Walk(Library):
                     found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
             else:
                 for origin in self.resolve_ref(frame, ref):
+                    self._made_method_caller(frame, origin, args)
                     found += self.call(origin, args, kwargs, star)
         for origin in kwargs.get("out", ()):
             self.write("writes its result to", origin)
@@ -311,6 +315,16 @@ class Walk(Library):
         elif not handed and not is_readable(obj):
             self.strike(f"calls {origin}, which cannot be read")
         return tuple(handed)
+
+    def _made_method_caller(self, frame: Frame, caller: Origin, args: Arguments) -> None:
+        """A `methodcaller` made here calls a method by a name that is among the constants of the code."""
+        if not isinstance(caller.obj, Instance) or full_name(caller.obj.cls) != "operator.methodcaller":
+            return
+        names = [name for name in frame.facts.code.co_consts if isinstance(name, str) and name in MUTATORS]
+        given = [origin for origins in args for origin in origins if origin is not caller]
+        for name in names:
+            for receiver in (*given, *(item for origin in given for item in self.items(origin))):
+                self.method(receiver, name, [], {}, ())
 
     def _method_caller(self, obj: object, args: Arguments) -> Origins:
         name = obj.__reduce__()[1][0]

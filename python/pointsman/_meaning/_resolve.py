@@ -18,7 +18,6 @@ from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING
 
 from ._frames import captured_by, token
-from ._generators import is_own_generator
 from ._origins import (
     FRESH,
     UNKNOWN,
@@ -230,7 +229,10 @@ class Resolver:
 
 def is_common(found: object) -> bool:
     """Whether what stands in a class is a thing that all objects of the class have in common, and may change."""
-    return isinstance(found, list | dict | set) or is_own_generator(found)
+    cls = class_of(found)
+    if cls is None or is_plain(found) or isinstance(found, type | ModuleType):
+        return False
+    return class_attribute(cls, "__get__") is UNKNOWN
 
 
 def issubclass_safe(cls: type, base: type) -> bool:
