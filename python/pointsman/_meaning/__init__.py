@@ -7,8 +7,9 @@ and the object that it is bound to, and goes on into functions of the same proje
 Does not know: what a call costs, whether arguments can be pickled (pickling tells), which backend will run it.
 
 What it cannot see, and takes as harmless: methods of arguments whose class is unknown and whose name tells
-nothing (pass a sample of the arguments), operators of the user's classes, what a library does to its arguments
-beyond the names it knows, and whether others change a global that is only read.
+nothing (pass a sample of the arguments), operators of such arguments, what a library does to its arguments beyond
+the names it knows, what the attributes of objects made inside hold, and whether others change a global that is only
+read, unless a function of its module sets it.
 
 Invariants:
 

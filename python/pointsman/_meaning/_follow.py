@@ -16,7 +16,7 @@ import gc
 import os
 from collections import defaultdict
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
 from typing import TYPE_CHECKING
 
 from ._frames import Frame, bind, captured_values
@@ -43,6 +43,7 @@ from ._origins import (
     unique,
 )
 from ._read import read
+from ._rebinding import is_as_imported, module_of, setters_of
 from ._resolve import CHANGEABLE, super_attribute
 from ._tables import MUTATORS, SPECIAL, SPECIAL_OF_OWN
 from ._values import EMPTY, ITEM, TRUE, Call, Value
@@ -50,6 +51,7 @@ from ._writes import may_call
 
 if TYPE_CHECKING:
     from ._frames import Arguments, Keywords
+    from ._values import Ref
 
 _NEW_LOCALS = 0x02
 GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200
@@ -168,6 +170,7 @@ class Walk(Library):
             deep = 2 if ref[0] == "free" or (by_value and ref[0] == "global") else 0
             for origin in self.resolve_ref(frame, ref):
                 self.touch(origin, deep)
+            self._reads(frame, ref)
         for site in sorted(facts.calls):
             self.result(frame, site)
         if not facts.code.co_flags & _NEW_LOCALS:
@@ -193,6 +196,27 @@ class Walk(Library):
             for ref in value - facts.scalars:
                 for origin in self.resolve_ref(frame, ref):
                     self._inplace(operator, origin)
+
+    def _reads(self, frame: Frame, ref: Ref) -> None:
+        """A global of a module is read: workers import it anew, and have not what a function set since."""
+        kind, name, steps = ref
+        if kind == "global" and not steps:
+            self._read_global(module_of(frame.function.__globals__), str(name))
+        elif kind in {"global", "module", "free"} and steps and steps[-1].startswith("."):
+            for origin in self.resolve_ref(frame, (kind, name, steps[:-1])):
+                if type(origin.obj) is ModuleType:
+                    self._read_global(module_of(origin.obj.__dict__), steps[-1][1:])
+
+    def _read_global(self, module: ModuleType | None, name: str) -> None:
+        value = module.__dict__.get(name, UNKNOWN) if module is not None else UNKNOWN
+        if module is None or value is UNKNOWN or isinstance(value, FunctionType | type | ModuleType):
+            return
+        file = str(module.__dict__.get("__file__") or STANDARD)
+        if file.startswith(STANDARD) or "-packages" in file:
+            return
+        setter = setters_of(module).get(name)
+        if setter and not is_as_imported(module, name, value):
+            self.strike(f"reads the global `{name}`, which `{setter}` sets: workers would import it anew")
 
     def _inplace(self, operator: int, origin: Origin) -> None:
         cls = class_of(origin.obj)
