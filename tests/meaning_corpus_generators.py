@@ -202,3 +202,8 @@ def of_a_state(x):
     rng = random.Random()
     rng.setstate(RNG.getstate())
     return rng.random() + x
+
+
+@S
+def draws_by_an_entry(x):
+    return {"even": RNG.random, "bell": RNG.gauss}["even"]() + x

@@ -259,3 +259,28 @@ def clears_each_by_name(rows):
 @T
 def strips_each_by_name(lines):
     return list(map(operator.methodcaller("strip"), lines)), sorted(lines, key=operator.methodcaller("lower"))
+
+
+@S
+def appends_by_getattr(x):
+    getattr(ITEMS, "append")(x)
+
+
+@S
+def appends_by_an_entry(x):
+    actions = {"add": ITEMS.append, "show": print}
+    actions["add"](x)
+
+
+@S
+def appends_in_a_loop(x):
+    for action in (ITEMS.append, print):
+        action(x)
+
+
+@T
+def counts_by_an_entry(x):
+    own = []
+    actions = {"count": ITEMS.count, "add": own.append}
+    actions["add"](x)
+    return actions["count"](x), getattr(ITEMS, "index")(x)

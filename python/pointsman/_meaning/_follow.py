@@ -25,6 +25,7 @@ from ._library import Library, is_bound, is_readable, qualified_name
 from ._origins import (
     FRESH,
     UNKNOWN,
+    Bound,
     Holder,
     Inner,
     Instance,
@@ -258,6 +259,7 @@ class Walk(Library):
             else:
                 for origin in self.resolve_ref(frame, ref):
                     self._made_method_caller(frame, origin, args)
+                    self._taken_by_name(frame, origin, args)
                     found += self.call(origin, args, kwargs, star)
         for origin in kwargs.get("out", ()):
             self.write("writes its result to", origin)
@@ -283,6 +285,8 @@ class Walk(Library):
         obj = origin.obj
         if isinstance(obj, FunctionType) and self.is_project(obj):
             return self.enter(obj, args, kwargs, star)
+        if isinstance(obj, Bound):
+            return self.method(obj.receiver, obj.name, args, kwargs, star)
         if isinstance(obj, Inner):
             return self.enter_inner(obj, args, kwargs, star)
         if isinstance(obj, MethodType):
@@ -349,6 +353,16 @@ class Walk(Library):
         for name in names:
             for receiver in (*given, *(item for origin in given for item in self.items(origin))):
                 self.method(receiver, name, [], {}, ())
+
+    def _taken_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> None:
+        """What is called has no call: `getattr` took a method of it by a name, perhaps one of the code's constants."""
+        cls = class_of(origin.obj)
+        if cls is None or is_plain(origin.obj) or isinstance(origin.obj, type | ModuleType):
+            return
+        if class_attribute(cls, "__call__") is UNKNOWN:
+            for name in frame.facts.code.co_consts:
+                if isinstance(name, str) and class_attribute(cls, name) is not UNKNOWN:
+                    self.method(origin, name, args, {}, ())
 
     def _method_caller(self, obj: object, args: Arguments) -> Origins:
         name = obj.__reduce__()[1][0]
@@ -436,7 +450,7 @@ class Walk(Library):
             return any(isinstance(maker, FunctionType) and self.is_project(maker) for maker in makers)
         if isinstance(obj, BuiltinFunctionType):
             return is_bound(obj) and obj.__name__ in MUTATORS
-        if isinstance(obj, partial):
+        if isinstance(obj, partial | Bound):
             return True
         if self.may_be_followed(obj):
             return False

@@ -19,6 +19,7 @@ from ._generators import draws, is_kept, is_own_generator, is_process_generator
 from ._origins import (
     FRESH,
     UNKNOWN,
+    Bound,
     Copied,
     Holder,
     Instance,
@@ -72,7 +73,7 @@ def qualified_name(obj: object) -> str:
         module, name = obj.__module__, obj.__qualname__
         if module is None and isinstance(obj, BuiltinFunctionType):
             module = type(obj.__self__).__module__
-    elif obj is UNKNOWN or isinstance(obj, Instance | Holder | Made):
+    elif obj is UNKNOWN or isinstance(obj, Instance | Holder | Made | Bound):
         return ""
     else:
         module, name = type(obj).__module__, type(obj).__qualname__

@@ -109,6 +109,16 @@ class Inner:
         self.code: CodeType = frame.facts.inner[site]
 
 
+class Bound:
+    """A method that changes its object, taken from a thing that others see, and not called yet."""
+
+    __slots__ = ("name", "receiver")
+
+    def __init__(self, receiver: Origin, name: str) -> None:
+        self.receiver = receiver
+        self.name = name
+
+
 class Super:
     """`super()`: the rest of the classes of an object."""
 
@@ -143,6 +153,8 @@ class Origin:
             return (self.intro, self.expression.partition(".")[0].partition("[")[0])
         if isinstance(obj, Holder):
             return (None, obj.identity)
+        if isinstance(obj, Bound):
+            return (obj.name, *obj.receiver.identity)
         cls = class_of(obj)
         return (self.intro, cls) if cls in _PLAIN or isinstance(obj, Instance) else (self.intro, id(obj))
 
@@ -175,7 +187,7 @@ _PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None), range, sl
 
 def type_word(obj: object) -> str:
     """A word for what `obj` is, with a space behind it."""
-    if obj is UNKNOWN or isinstance(obj, Instance | Named | Holder | Made | Inner):
+    if obj is UNKNOWN or isinstance(obj, Instance | Named | Holder | Made | Inner | Bound):
         return "variable "
     if isinstance(obj, type):
         return "class "
@@ -186,7 +198,7 @@ def class_of(obj: object) -> type | None:
     """The class of what `obj` stands for, if known."""
     if isinstance(obj, Instance):
         return obj.cls
-    if obj is UNKNOWN or isinstance(obj, Named | Holder | Made | Inner | Super):
+    if obj is UNKNOWN or isinstance(obj, Named | Holder | Made | Inner | Bound | Super):
         return None
     return type(obj)
 
@@ -276,7 +288,7 @@ _MANY, _FEW = 256, 16
 def cannot_travel(obj: object, depth: int = 0) -> str | None:
     """What `obj` is, if it cannot go to another process; looks `depth` levels into containers and objects."""
     cls = type(obj)
-    if cls in _PLAIN or isinstance(obj, _Unknown | Instance | Named | Holder | Made | Inner | Super):
+    if cls in _PLAIN or isinstance(obj, _Unknown | Instance | Named | Holder | Made | Inner | Bound | Super):
         return None
     if any(obj is stream or obj is getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr)):
         return None

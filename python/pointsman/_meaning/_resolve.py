@@ -14,13 +14,15 @@ from __future__ import annotations
 import builtins
 import sys
 import weakref
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING
 
 from ._frames import captured_by, token
+from ._generators import draws
 from ._origins import (
     FRESH,
     UNKNOWN,
+    Bound,
     Copied,
     Holder,
     Inner,
@@ -39,6 +41,7 @@ from ._origins import (
     parts_of,
     unique,
 )
+from ._tables import MUTATORS
 from ._values import FAR, FULL_SLICE, ITEM, SLICE, Ref, Value
 
 if TYPE_CHECKING:
@@ -208,6 +211,10 @@ class Resolver:
             return (Origin(found, "the class attribute", f"{obj.cls.__name__}.{name}"),)
         else:
             self.rest_on_attribute(obj, name)
+        changes = (name in MUTATORS and isinstance(found, MethodDescriptorType)) or draws(obj, name)
+        if changes and origin.shared:
+            part = origin.part(step, found)
+            return (Origin(Bound(origin, name), part.intro, part.expression),)
         return (origin.part(step, found),)
 
     def _descriptor(self, origin: Origin, step: str, found: object) -> None:
