@@ -74,6 +74,7 @@ class Walk(Library):
         self.top: FunctionType | None = None
         self.package = ""
         self.entered: dict[object, Origins] = {}
+        self.setters: dict[str, dict[str, str]] = {}
         self.made_classes: dict[int, type] = {}
         self.called_back: dict[int, object] = {}
         self.work = 0
@@ -212,10 +213,12 @@ class Walk(Library):
         value = module.__dict__.get(name, UNKNOWN) if module is not None else UNKNOWN
         if module is None or value is UNKNOWN or isinstance(value, FunctionType | type | ModuleType):
             return
-        file = str(module.__dict__.get("__file__") or STANDARD)
-        if file.startswith(STANDARD) or "-packages" in file:
-            return
-        setter = setters_of(module).get(name)
+        setters = self.setters.get(module.__name__)
+        if setters is None:
+            file = str(module.__dict__.get("__file__") or STANDARD)
+            setters = {} if file.startswith(STANDARD) or "-packages" in file else setters_of(module)
+            self.setters[module.__name__] = setters
+        setter = setters.get(name)
         if setter and not is_as_imported(module, name, value):
             self.strike(f"reads the global `{name}`, which `{setter}` sets: workers would import it anew")
 
@@ -242,9 +245,7 @@ class Walk(Library):
             if not (name == "copy" and value is TRUE)
         }
         star = self.resolve(frame, call.star)
-        self._passed_methods(frame, call)
-        for origin in (origin for origins in args for origin in origins):
-            self._made_method_caller(frame, origin, args)
+        self._passed_methods(frame, call, args)
         found: list[Origin] = []
         if not call.callee:
             self.callbacks(args, kwargs, star, ())
@@ -258,16 +259,19 @@ class Walk(Library):
                     found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
             else:
                 for origin in self.resolve_ref(frame, ref):
-                    self._made_method_caller(frame, origin, args)
-                    self._taken_by_name(frame, origin, args)
+                    self._called_by_name(frame, origin, args)
                     found += self.call(origin, args, kwargs, star)
         for origin in kwargs.get("out", ()):
             self.write("writes its result to", origin)
         frame.results[site] = unique(found) or (FRESH,)
         return frame.results[site]
 
-    def _passed_methods(self, frame: Frame, call: Call) -> None:
+    def _passed_methods(self, frame: Frame, call: Call, args: Arguments) -> None:
         """A method that changes its object, handed to somebody else, is taken as called."""
+        for origins in args:
+            for origin in origins:
+                if isinstance(origin.obj, Instance):
+                    self._made_method_caller(frame, origin, args)
         values: list[Value] = [*call.args, *call.kwargs.values(), call.star]
         for value in values:
             for kind, root, steps in value:
@@ -354,10 +358,13 @@ class Walk(Library):
             for receiver in (*given, *(item for origin in given for item in self.items(origin))):
                 self.method(receiver, name, [], {}, ())
 
-    def _taken_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> None:
+    def _called_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> None:
         """What is called has no call: `getattr` took a method of it by a name, perhaps one of the code's constants."""
+        if isinstance(origin.obj, FunctionType | BuiltinFunctionType | type):
+            return
+        self._made_method_caller(frame, origin, args)
         cls = class_of(origin.obj)
-        if cls is None or is_plain(origin.obj) or isinstance(origin.obj, type | ModuleType):
+        if cls is None or is_plain(origin.obj) or isinstance(origin.obj, ModuleType):
             return
         if class_attribute(cls, "__call__") is UNKNOWN:
             for name in frame.facts.code.co_consts:
@@ -445,6 +452,8 @@ class Walk(Library):
 
     def is_callable(self, obj: object) -> bool:
         """Whether calling `obj`, which is no function, ends in a function of the project."""
+        if obj is UNKNOWN or is_plain(obj):
+            return False
         if isinstance(obj, type):
             makers = [class_attribute(obj, name) for name in ("__new__", "__init__")]
             return any(isinstance(maker, FunctionType) and self.is_project(maker) for maker in makers)

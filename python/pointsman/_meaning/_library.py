@@ -185,6 +185,8 @@ class Library(Resolver):
         for origins in given:
             for origin in origins:
                 obj = origin.obj
+                if obj is UNKNOWN:
+                    continue
                 if isinstance(obj, BuiltinFunctionType | MethodType):
                     if origin.shared and draws(obj.__self__, obj.__name__):
                         self.write("draws with", origin)

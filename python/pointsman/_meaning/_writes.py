@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ._origins import class_of, full_name, is_plain
+from ._resolve import CHANGEABLE
 from ._tables import FUNCTION_WRITES, METHOD_ALIAS, METHOD_HOLDS, MUTATORS, OUT_PLACES, VERBS, WRITING_METHODS
 
 if TYPE_CHECKING:
@@ -55,14 +56,16 @@ def changed_arguments(
         for origin in args[place] if place < len(args) else star + by_name:
             yield verb, origin
     out = OUT_PLACES.get(name)
-    if full_name(type(obj)) == "numpy.ufunc":
+    if type(obj).__name__ == "ufunc":
         out = inputs_of(obj, 0)
     if out is not None:
         for origins in args[out:]:
             for origin in origins:
                 yield "writes its result to", origin
     yield from _changed_by_method(obj, name, args, star)
-    if any("FuncPtr" in base.__name__ and base.__module__ == "_ctypes" for base in type(obj).__mro__):
+    cls = type(obj)
+    # The classes of functions in C are made by programs, as `ctypes` does for its own.
+    if cls.__flags__ & CHANGEABLE and any("FuncPtr" in b.__name__ and b.__module__ == "_ctypes" for b in cls.__mro__):
         yield from _changed_by_c(obj, args)
 
 
