@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING
 
 from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, package_of
@@ -180,10 +180,13 @@ def trusted(function: FunctionType) -> bool:
 
 
 def _annotation(function: FunctionType, name: str) -> type | None:
-    """The class that an argument is annotated with, if it is one plain name."""
+    """The class that an argument is annotated with, if it is one plain name, or that of a class in a module."""
     hint = _hints(function).get(name)
     if isinstance(hint, str):
-        hint = function.__globals__.get(hint, _BUILTIN_HINTS.get(hint))
+        first, *others = hint.split(".")
+        hint = function.__globals__.get(first, _BUILTIN_HINTS.get(first))
+        for other in others:
+            hint = hint.__dict__.get(other) if isinstance(hint, ModuleType) else None
     return hint if isinstance(hint, type) else None
 
 
