@@ -6,6 +6,7 @@ why.
 Invariants:
     B1. A cached function arrives with an empty cache of the same kind. It may refer to itself, so it is made before
         what it calls is.
+    B2. Functions and classes by value have what the initializer of their worker has set, whatever came with them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from pointsman import _initialized
 from pointsman._naming import is_importable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Cached = type(functools.lru_cache(len))
+# How many things pickle is told of an object whose state a function of its own sets: functions and classes by value.
+_WITH_SETTER = 6
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -31,7 +35,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Say how an object is pickled; called by pickle for each."""
         if type(obj) is _Cached and not is_importable(obj):
             return _empty, (obj.cache_parameters(),), (obj.__wrapped__, vars(obj)), None, None, _fill
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
+            return reduced
+        make, args, state, items, pairs, setter = reduced
+        return make, args, (setter, state), items, pairs, _set
 
 
 def dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
@@ -39,6 +47,13 @@ def dumps(value: object, buffer_callback: Callable[[object], object] | None = No
     file = BytesIO()
     _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
+
+
+def _set(made: Any, state: tuple[Callable[[Any, Any], object], Any]) -> None:
+    """Let cloudpickle complete a function or a class, and then the initializer of this worker."""
+    setter, own = state
+    setter(made, own)
+    _initialized.apply(made)
 
 
 def _empty(parameters: dict[str, Any]) -> Any:

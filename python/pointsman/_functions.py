@@ -13,6 +13,7 @@ from marshal import loads as load_code
 from sys import modules, stdlib_module_names
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
+from pointsman import _initialized
 from pointsman._naming import is_importable
 
 TYPE_CHECKING = False
@@ -223,4 +224,6 @@ def unpack(specs: list[Any]) -> Any:
             function.__globals__[name] = real(value)
         function.__defaults__ = tuple(map(real, defaults)) or None
         function.__kwdefaults__ = {name: real(value) for name, value in keyword_defaults.items()} or None
+    for function in functions:
+        _initialized.apply(function)
     return functions[0]

@@ -10,7 +10,7 @@ from time import perf_counter
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _outcome, _within
+from pointsman import _initialized, _outcome, _within
 from pointsman._standard_worker import Sent, loaded
 from pointsman._transport import dumps_anyway
 
@@ -22,8 +22,7 @@ def begin(packed: bytes | None) -> None:
     """Prepare a worker interpreter; `packed` is the user's initializer with its arguments."""
     _within.install()
     if packed is not None:
-        initializer, initargs = loads(packed)
-        initializer(*initargs)
+        _initialized.run(packed)
 
 
 def load(function: bytes, items: bytes, imports: list[str]) -> tuple[Sent, float, None]:

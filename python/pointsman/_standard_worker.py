@@ -10,7 +10,7 @@ from _pickle import loads
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _outcome
+from pointsman import _initialized, _outcome
 from pointsman._times import Times, Watch
 from pointsman._transport import dumps_anyway
 
@@ -36,8 +36,7 @@ def begin(share: float, environment: dict[str, str], packed: bytes | None) -> No
     os.environ.update(environment)
     os.environ["POINTSMAN_CORES"] = str(share)
     if packed is not None:
-        initializer, initargs = loads(packed)
-        initializer(*initargs)
+        _initialized.run(packed)
 
 
 def _end_with(parent: Any) -> None:

@@ -143,10 +143,11 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
         _set_warnings(config["warnings"])
     _native.watch_parent(parent)
     lanes = _native.open_lanes(host, own)
-    initializer, initargs = loads(config["initializer"]) if config["initializer"] else (None, ())
-    if initializer is not None:
+    if config["initializer"] is not None:
+        from pointsman import _initialized
+
         try:
-            initializer(*initargs)
+            _initialized.run(config["initializer"])
         except BaseException:  # noqa: BLE001 - whatever it is, this worker cannot be used
             import traceback
 
