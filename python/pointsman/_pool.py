@@ -268,12 +268,19 @@ def outlast(pool: Any) -> None:
         pool.outlast()
 
 
-def _let_go(native: _native.ProcessPool, *, kill: bool, patient: bool) -> None:
+def _let_go(
+    native: _native.ProcessPool,
+    *,
+    kill: bool,
+    patient: bool,
+    # Bound here: a pool that was made at exit may outlive the names of this module.
+    lingering: list[tuple[_native.ProcessPool, bool]] = _lingering,
+) -> None:
     """End a pool that nobody holds any more; one with calls to run is kept until they have been run."""
     native.shutdown(kill)
-    _lingering[:] = [(pool, waits) for pool, waits in _lingering if not pool.join(0.0)]
+    lingering[:] = [(pool, waits) for pool, waits in lingering if not pool.join(0.0)]
     if not native.join(0.0):
-        _lingering.append((native, patient))
+        lingering.append((native, patient))
 
 
 def surroundings() -> tuple[Any, ...]:

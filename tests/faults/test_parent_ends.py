@@ -313,6 +313,24 @@ def test_a_program_ends_without_a_hang_or_a_word(ending, place, tmp_path):
     assert (ended.code, ended.err) == (0, "")
 
 
+def test_a_job_at_exit_leaves_no_word_when_its_pool_outlives_the_modules(tmp_path):
+    # Which goes first hangs on what else is imported: here next to nothing is.
+    source = """
+        import atexit, pointsman
+
+        @atexit.register
+        def late():
+            try:
+                assert sum(pointsman.execute(abs, range(200), backend="processes")) == 19900
+            except RuntimeError as why:
+                assert "shutdown" in str(why), why
+        """
+    with program(tmp_path, source) as running:
+        ended = running.wait()
+
+    assert (ended.code, ended.err) == (0, "")
+
+
 @pytest.mark.parametrize("place", ["auto", "threads", "processes"])
 def test_a_daemon_thread_that_runs_a_job_to_the_end_never_crashes_the_program(place, tmp_path):
     # Where the thread is when the interpreter goes is chance: hence several times.
