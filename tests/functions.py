@@ -16,7 +16,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 #: Read by calls that must see the context of whoever submitted them.
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
@@ -57,18 +57,13 @@ class Boom(Exception):  # noqa: N818 - it is not our error
 
 
 class NeedsTwo(Exception):  # noqa: N818 - it is not our error
-    """Pickles, and then cannot be unpickled: its class wants two arguments and its `args` hold one."""
+    """Pickles, and then nobody can make it: its class wants two arguments and its `args` hold one."""
+
+    def __new__(cls, first: str, second: str) -> Self:
+        return super().__new__(cls, f"{first} and {second}")
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
-
-
-class HoldsLock(Exception):  # noqa: N818 - it is not our error
-    """Cannot be pickled at all."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.lock = threading.Lock()
 
 
 class LoadsBadly:
@@ -246,6 +241,14 @@ def raise_two(_: Any = None) -> None:
 
 
 def raise_lock(_: Any = None) -> None:
+    held = threading.Lock()
+
+    class HoldsLock(Exception):  # noqa: N818 - it is not our error
+        """Cannot be pickled at all: nobody finds it by its name, and it has a lock of its own."""
+
+        __qualname__ = "HoldsLock"
+        lock = held
+
     raise HoldsLock("holds a lock")
 
 

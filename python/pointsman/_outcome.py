@@ -9,9 +9,8 @@ from _pickle import loads
 from itertools import pairwise
 from types import CoroutineType
 
-from pointsman import _errors
+from pointsman import _errors, _rebuilding
 from pointsman._naming import name_of
-from pointsman._transport import dumps_anyway
 
 # How the worker's message about a result begins.
 _RESULT = "the result, "
@@ -30,10 +29,7 @@ def pack_exception(error: BaseException) -> Packed:
     except Exception:  # noqa: BLE001 - a __str__ of the user's may raise anything
         text = f"{type(error).__qualname__} (its text could not be made)\n"
     try:
-        chain = _chain(error)
-        pickled: bytes | None = dumps_anyway(chain)
-        # Many exceptions pickle and then cannot be unpickled; better found out here, where the text is at hand.
-        loads(pickled)  # type: ignore[arg-type]
+        pickled: bytes | None = _rebuilding.dumps(_chain(error))
     except BaseException:  # noqa: BLE001 - as above
         pickled = None
     return pickled, type(error).__qualname__, _text(error), text
@@ -63,16 +59,16 @@ def unpack_exception(packed: Packed, function: str, index: int | None) -> BaseEx
         except BaseException as why:  # noqa: BLE001 - unpickling runs the user's code
             reason = f"its class cannot be rebuilt here ({type(why).__name__}: {why})"
         else:
-            for error, cause in pairwise(chain):
-                error.__cause__ = cause
-            chain[-1].__cause__ = remote
+            for error, cause in pairwise([*chain, remote]):
+                # Not in the way of its class, which may refuse: a frozen dataclass does.
+                BaseException.__setattr__(error, "__cause__", cause)
             return _placed(chain[0], function, index)
     else:
-        reason = "it cannot be pickled and unpickled"
+        reason = "its class cannot be pickled, or makes no objects again"
     error = _errors.RemoteError(
         f"{_call(function, index)} raised {kind}: {message}\n"
         f"{reason[0].upper()}{reason[1:]}, so this error stands for it; "
-        f"give the class an __init__ that can be called with its args, or raise a built-in exception"
+        f"define the class in a module that both sides can import, or raise a built-in exception"
     )
     error.__cause__ = remote
     return error

@@ -1,0 +1,221 @@
+"""Exceptions come back as what they are, also those that pickle cannot make again.
+
+What it does not know: how they are rebuilt.
+"""
+
+import dataclasses
+import threading
+
+import pytest
+
+import functions
+import pointsman
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(params=["native", "stdlib"], autouse=True)
+def pool(request, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_PROCESSES", request.param)
+
+
+class Refused(Exception):  # noqa: N818 - it is not our error
+    def __init__(self, code, *, detail):
+        super().__init__(f"{code}: {detail}")
+        self.code, self.detail = code, detail
+
+
+class Worded(Exception):  # noqa: N818 - as above
+    """Pickle would make its text of its text."""
+
+    def __init__(self, name):
+        super().__init__(f"no {name}")
+
+
+class Locked(Exception):  # noqa: N818 - as above
+    def __init__(self, text, lock):
+        super().__init__(text, lock)
+        self.lock, self.text = lock, text
+
+
+class Silent(ValueError):  # noqa: N818 - as above
+    """Leaves its arguments to `__new__`."""
+
+    def __init__(self, code, *, detail):
+        self.code, self.detail = code, detail
+
+
+class Missing(OSError):  # noqa: N818 - as above
+    def __init__(self, path, *, number):
+        super().__init__(number, "nowhere", path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):  # noqa: N818 - as above
+    code: int
+    detail: str = dataclasses.field(kw_only=True)
+
+
+def refuse(detail="why"):
+    raise Refused(3, detail=detail)
+
+
+def lock():
+    raise Locked("held", threading.Lock())
+
+
+def raised(function, *args):
+    with pointsman.Executor(1, backend="processes") as executor:
+        return executor.submit(function, *args).exception(functions.PATIENCE)
+
+
+def test_arguments_that_the_class_does_not_take_again_are_no_matter():
+    error = raised(refuse)
+
+    assert (type(error), str(error), error.args) == (Refused, "3: why", ("3: why",))
+    assert (error.code, error.detail) == (3, "why")
+    assert "in refuse" in str(error.__cause__)
+
+
+def test_a_text_that_the_class_makes_is_made_once():
+    def call():
+        raise Worded("bread")
+
+    error = raised(call)
+
+    assert (type(error), str(error)) == (Worded, "no bread")
+
+
+def test_what_cannot_be_pickled_is_left_behind_and_named():
+    error = raised(lock)
+
+    assert type(error) is Locked
+    assert (error.text, error.args[0], hasattr(error, "lock")) == ("held", "held", False)
+    assert error.args[1].startswith("<unlocked _thread.lock")
+    assert error.__notes__ == [
+        "left behind in the worker, because it cannot be pickled: args[1] (a lock), lock (a lock)"
+    ]
+
+
+def test_other_ways_to_make_an_exception_are_no_matter_either():
+    def silent():
+        raise Silent(1, detail="x")
+
+    def missing():
+        raise Missing("there", number=2)
+
+    def frozen():
+        raise Frozen(4, detail="y")
+
+    seen = [raised(call) for call in (silent, missing, frozen)]
+
+    assert [type(error) for error in seen] == [Silent, Missing, Frozen]
+    assert (seen[0].code, seen[0].detail) == (1, "x")
+    assert (seen[1].errno, seen[1].filename, str(seen[1])) == (2, "there", "[Errno 2] nowhere: 'there'")
+    assert (seen[2].code, seen[2].detail) == (4, "y")
+
+
+def test_notes_and_causes_and_the_workers_traceback_come_with_it():
+    def call():
+        try:
+            try:
+                lock()
+            except Locked as why:
+                raise ValueError("middle") from why
+        except ValueError as why:
+            error = Refused(5, detail="top")
+            error.add_note("a note")
+            raise error from why
+
+    error = raised(call)
+
+    assert (type(error), str(error), error.__notes__) == (Refused, "5: top", ["a note"])
+    assert type(error.__cause__) is ValueError
+    assert type(error.__cause__.__cause__) is Locked
+    assert "in lock" in str(error.__cause__.__cause__.__cause__)
+
+
+def test_an_exception_group_holds_what_it_held():
+    def call():
+        found = []
+        for one in (refuse, lock):
+            try:
+                one()
+            except Exception as error:
+                found.append(error)
+        raise ExceptionGroup("both", found)
+
+    error = raised(call)
+
+    assert type(error) is ExceptionGroup
+    assert [type(one) for one in error.exceptions] == [Refused, Locked]
+    assert str(error.exceptions[0]) == "3: why"
+
+
+def test_an_exception_that_holds_itself_comes_back():
+    def call():
+        error = Refused(1, detail="x")
+        error.whole, error.lock = [error], threading.Lock()
+        raise error
+
+    error = raised(call)
+
+    assert (type(error), str(error)) == (Refused, "1: x")
+
+
+def test_a_class_of_the_function_that_raises_it_is_rebuilt(tmp_path):
+    def call():
+        class Own(Exception):  # noqa: N818 - as above
+            def __init__(self, *, code):
+                super().__init__(f"own {code}")
+
+        raise Own(code=1)
+
+    error = raised(call)
+
+    assert (type(error).__name__, str(error)) == ("Own", "own 1")
+
+
+def unfindable():
+    held = threading.Lock()
+
+    class Own(Exception):  # noqa: N818 - as above
+        lock = held
+
+    raise Own("text")
+
+
+class Picky(Exception):  # noqa: N818 - as above
+    """Can be made only with a keyword, by itself."""
+
+    def __new__(cls, *, code):
+        return super().__new__(cls, code)
+
+    def __init__(self, *, code):
+        self.code = code
+
+
+def be_picky():
+    raise Picky(code=1)
+
+
+@pytest.mark.parametrize("call", [unfindable, be_picky])
+def test_what_cannot_be_rebuilt_is_a_remote_error_that_says_so(call):
+    error = raised(call)
+
+    assert type(error) is pointsman.RemoteError
+    assert "cannot be pickled" in str(error)
+    assert f"in {call.__name__}" in str(error.__cause__)
+
+
+def test_a_cause_that_cannot_be_rebuilt_is_told(tmp_path):
+    def call():
+        try:
+            be_picky()
+        except Picky as why:
+            raise Refused(1, detail="x") from why
+
+    error = raised(call)
+
+    assert type(error) is Refused
+    assert (type(error.__cause__), str(error.__cause__)) == (pointsman.RemoteError, "Picky: 1")
