@@ -252,6 +252,65 @@ def test_each_job_sees_what_the_program_has_set_by_then(tmp_path):
     assert printed.splitlines() == ["[[None], ['1'], ['2'], ['1']]", "{(None, 'beside', 4321)} [8]"]
 
 
+def test_workers_have_of_the_process_what_the_program_has(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import builtins, os, sys, time, pointsman
+
+        def look(_):
+            made = os.open(f"made-{os.getpid()}", os.O_CREAT, 0o777)
+            rights = os.fstat(made).st_mode & 0o777
+            os.close(made)
+            os.unlink(f"made-{os.getpid()}")
+            names = [hasattr(builtins, name) for name in "exit quit copyright credits license help".split()]
+            # Asked for in the worker, what the site module says of itself follows from the prefixes.
+            import site
+            return sys.prefix, sys.exec_prefix, site.getsitepackages(), names, rights, time.localtime(0).tm_hour
+
+        def digits(n):
+            return len(str(10**n))
+
+        def leave(_):
+            try:
+                exit(3)
+            except SystemExit as why:
+                return why.code
+
+        def seen():
+            with pointsman.Executor(1, backend="processes") as executor:
+                return executor.submit(look, 0).result() == look(0)
+
+        told = [seen()]
+        os.umask(0o077)
+        told.append(seen())
+        os.umask(0o002)
+        os.environ["TZ"] = "XXX-5"
+        time.tzset()
+        told.append(seen())
+        del os.environ["TZ"]
+        time.tzset()
+        told.append(seen())
+        print(told, pointsman.execute(leave, [0], backend="processes"))
+
+        def run(function, item):
+            return pointsman.execute(function, [item], backend="processes", on_error="return")
+
+        told = [type(run(digits, 5000)[0]).__name__]
+        sys.set_int_max_str_digits(0)
+        told.append(run(digits, 5000))
+        os.environ["TZ"] = "XXX-5"
+        # Workers that start before the program takes the zone over are not used after it.
+        run(digits, 1)
+        time.tzset()
+        told.append(run(lambda _: time.localtime(0).tm_hour, 0))
+        print(told)
+        """,
+    )
+
+    assert printed.splitlines() == ["[True, True, True, True] [3]", "['ValueError', [5001], [5]]"]
+
+
 def test_a_job_that_still_sends_ends_on_the_workers_that_it_began_with(tmp_path):
     printed = run_program(
         tmp_path,

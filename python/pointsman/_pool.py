@@ -9,9 +9,9 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from _pickle import dumps
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _functions, _machine, _native, _zygote
@@ -157,7 +157,7 @@ class Processes:
                 pool._start_collector()  # noqa: SLF001 - this class
 
         # First of all: it starts up while the rest is prepared here.
-        began = perf_counter()
+        began = time.perf_counter()
         socket = _zygote.connect()
         # Only the first pool of a zygote, made while that starts up, tells how long a first worker takes; not one whose
         # calls need imports beyond the standard library's, which the planner reckons for itself.
@@ -183,7 +183,7 @@ class Processes:
             self.native.set_initializer(name_of(initializer))
         _register_hooks()
         _alive.add(self)
-        self._prepared = perf_counter() - began
+        self._prepared = time.perf_counter() - began
         self.grow(processes)
         self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient, patient=patient)
         self._finalizer.atexit = False
@@ -289,7 +289,8 @@ def surroundings() -> tuple[Any, ...]:
     environment: dict[Any, str | bytes] = dict(getattr(os.environ, "_data", os.environ))
     for name in _SET_BY_OTHERS:
         environment.pop(name, None)
-    return _directory(), environment, tuple(sys.path), sys.getrecursionlimit()
+    limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
+    return _directory(), environment, tuple(sys.path), limits, time.tzname
 
 
 def _launch_config(
@@ -310,6 +311,9 @@ def _launch_config(
         "environ": dict(os.environ),
         "argv": list(sys.argv),
         "recursion_limit": sys.getrecursionlimit(),
+        "most_digits": sys.get_int_max_str_digits(),
+        "umask": _umask(),
+        "zone": (time.tzname, time.timezone, time.altzone),
         "preload": preload,
         "blas_threads": blas_threads,
         "cores": max(1.0, cores / max(1, lanes)),
@@ -343,6 +347,15 @@ def _directory() -> str:
         return os.getcwd()  # noqa: PTH109 - pathlib is dear to import
     except OSError:
         return "/"
+
+
+def _umask() -> int | None:
+    """Read the mask of new files' rights. `os.umask` sets it to read it, which other threads would notice."""
+    try:
+        with open("/proc/self/status", "rb") as file:  # noqa: PTH123 - pathlib is dear to import
+            return next((int(line[6:], 8) for line in file if line.startswith(b"Umask:")), None)
+    except OSError:
+        return None
 
 
 _hooked = False

@@ -73,7 +73,7 @@ class StandardProcesses:
         self._initializer, self._breaks = initializer, breaks
         share = max(1.0, cores / max(1, processes))
         packed = dumps_anyway((initializer, initargs)) if initializer is not None else None
-        self._begin = (share, dict(os.environ), packed)
+        self._begin = (share, dict(os.environ), sys.get_int_max_str_digits(), packed)
         self._counts = {"running": 0, "completed": 0, "failed": 0, "cancelled": 0, "deaths": 0}
         self._seconds = 0.0
         # Why no worker will ever come.

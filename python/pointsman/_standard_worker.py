@@ -6,6 +6,7 @@ Does not know pools, or what kind of worker this is. Nothing native is imported 
 from __future__ import annotations
 
 import os
+import sys
 from _pickle import loads
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Sent = tuple[bool, Any]
 
 
-def begin(share: float, environment: dict[str, str], packed: bytes | None) -> None:
+def begin(share: float, environment: dict[str, str], most_digits: int, packed: bytes | None) -> None:
     """Prepare a worker process."""
     import signal
     from multiprocessing import parent_process
@@ -35,6 +36,7 @@ def begin(share: float, environment: dict[str, str], packed: bytes | None) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
     os.environ["POINTSMAN_CORES"] = str(share)
+    sys.set_int_max_str_digits(most_digits)
     if packed is not None:
         _initialized.run(packed)
 

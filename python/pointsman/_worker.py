@@ -53,6 +53,8 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     # Blocked at the start, so that none could end this process before the line above.
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
     _streams.share()
+    if sys.flags.no_site:
+        _add_builtins()
     server = _native.ZygoteServer(socket, parent)
     _prepare({"path": path, "preload": needed})
     packed, config = b"", {}
@@ -63,7 +65,7 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
                 _prepare(config)
                 _set_environment(config)
                 _look_at_warnings(config)
-                sys.setrecursionlimit(config["recursion_limit"])
+                _set_process(config)
                 # What is here now lives on: workers need not look at it, which would copy its pages.
                 gc.freeze()
                 packed = request.config
@@ -87,6 +89,15 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
                 _flush()
                 os._exit(code)
         server.launched(request, pid)
+
+
+def _add_builtins() -> None:
+    """Have `exit`, `help` and their like, which the site module gives to programs, and nothing else of it."""
+    import site
+
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
 
 
 def _prepare(config: dict[str, Any]) -> None:
@@ -117,6 +128,18 @@ def _set_environment(config: dict[str, Any]) -> None:
     for name, value in wanted.items():
         if present.get(name) != value:
             os.environ[name] = value
+
+
+def _set_process(config: dict[str, Any]) -> None:
+    """Have what else of a process the calls may see, once the environment is there."""
+    import time
+
+    sys.setrecursionlimit(config["recursion_limit"])
+    sys.set_int_max_str_digits(config["most_digits"])
+    if config["umask"] is not None:
+        os.umask(config["umask"])
+    if (time.tzname, time.timezone, time.altzone) != config["zone"]:
+        time.tzset()
 
 
 def _look_at_warnings(config: dict[str, Any]) -> None:

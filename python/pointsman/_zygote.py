@@ -131,11 +131,11 @@ def _start(*, site: bool) -> _Zygote:
         command.append("-S")
     command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
     command += ["-X", "utf8"] if sys.flags.utf8_mode else []
+    # In a virtual environment it is the site module that sets these.
+    prefixes = f"sys.prefix, sys.exec_prefix = {sys.prefix!r}, {sys.exec_prefix!r}"
+    path = f"sys.path.insert(0, {_PACKAGE_PARENT!r})"
     start = f"zygote(3, 4, {_functions.needed!r}, {sys.path!r})"
-    command += [
-        "-c",
-        f"import sys; sys.path.insert(0, {_PACKAGE_PARENT!r}); from pointsman._worker import zygote; {start}",
-    ]
+    command += ["-c", f"import sys; {prefixes}; {path}; from pointsman._worker import zygote; {start}"]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, theirs, 3),
