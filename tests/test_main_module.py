@@ -5,7 +5,7 @@ What it does not know: how such functions and classes travel.
 
 import pytest
 
-from fixtures import run_program
+from fixtures import program, run_program
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -309,6 +309,55 @@ def test_workers_have_of_the_process_what_the_program_has(tmp_path):
     )
 
     assert printed.splitlines() == ["[True, True, True, True] [3]", "['ValueError', [5001], [5]]"]
+
+
+def test_what_calls_start_is_told_the_flags_of_the_program_not_those_of_its_workers(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import subprocess, sys, pointsman
+
+        def look(_):
+            given = subprocess._args_from_interpreter_flags()
+            code = "import sys; print(sys.path, sys.flags)"
+            answer = subprocess.run([sys.executable, *given, "-c", code], capture_output=True, text=True)
+            return given, answer.stdout, answer.stderr, tuple(sys.flags), sys.flags.no_site, repr(sys.flags)
+
+        [seen] = pointsman.execute(look, [0], backend="processes")
+        print(seen == look(0))
+        """,
+    )
+
+    assert printed == "True"
+
+
+def test_the_helpers_of_joblib_inside_of_a_worker_find_what_is_installed(tmp_path):
+    pytest.importorskip("joblib")
+    source = """
+        import pointsman
+
+        def inner(x):
+            return x * x
+
+        def outer(n):
+            from joblib import Parallel, delayed, parallel_config
+
+            with parallel_config(backend="loky"):
+                total = sum(Parallel(n_jobs=2)(delayed(inner)(i) for i in range(n)))
+            # Its processes would wait for more for minutes, with the pipes of this program in their hands.
+            from joblib.externals.loky import get_reusable_executor
+            get_reusable_executor().shutdown()
+            return total
+
+        with pointsman.Executor(1, backend="processes") as executor:
+            print(executor.submit(outer, 5).result())
+        """
+    with program(tmp_path, source) as running:
+        ended = running.wait()
+
+    assert (ended.out.strip(), ended.code) == ("30", 0)
+    assert "ModuleNotFoundError" not in ended.err
+    assert "died unexpectedly" not in ended.err
 
 
 def test_a_job_that_still_sends_ends_on_the_workers_that_it_began_with(tmp_path):

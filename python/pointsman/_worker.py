@@ -37,10 +37,10 @@ _BLAS_VARIABLES = (
 )
 
 
-def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None:
+def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: dict[str, int]) -> None:
     """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors.
 
-    The modules that are needed are imported first, from `path`.
+    The modules that are needed are imported first, from `path`; `flags` are the program's that this process has not.
     """
     # What every worker needs is imported before the first is forked.
     import gc
@@ -55,6 +55,7 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
     _streams.share()
     if sys.flags.no_site:
         _add_builtins()
+    sys.flags = _Flags(flags)  # type: ignore[assignment]
     server = _native.ZygoteServer(socket, parent)
     _prepare({"path": path, "preload": needed})
     packed, config = b"", {}
@@ -89,6 +90,25 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str]) -> None
                 _flush()
                 os._exit(code)
         server.launched(request, pid)
+
+
+class _Flags(tuple):  # type: ignore[type-arg]  # noqa: SLOT001 - its names are in its dictionary
+    """`sys.flags` with some of them set otherwise: Python lets nobody make another.
+
+    What calls start (loky, multiprocessing) is given the flags that are seen here. Those of this process only make it
+    start sooner, and would leave that without what is installed.
+    """
+
+    def __new__(cls, other: dict[str, int]) -> _Flags:  # noqa: PYI034 - `typing` is dear to import
+        real = sys.flags
+        values = {name: getattr(real, name) for name in dir(real) if not hasattr(tuple, name)} | other
+        made = super().__new__(cls, [values[name] for name in real.__match_args__])
+        made.__dict__.update(values)
+        return made
+
+    def __repr__(self) -> str:
+        named = zip(self.__dict__["__match_args__"], self, strict=True)
+        return f"sys.flags({', '.join(f'{name}={value!r}' for name, value in named)})"
 
 
 def _add_builtins() -> None:

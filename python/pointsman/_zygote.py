@@ -134,7 +134,8 @@ def _start(*, site: bool) -> _Zygote:
     # In a virtual environment it is the site module that sets these.
     prefixes = f"sys.prefix, sys.exec_prefix = {sys.prefix!r}, {sys.exec_prefix!r}"
     path = f"sys.path.insert(0, {_PACKAGE_PARENT!r})"
-    start = f"zygote(3, 4, {_functions.needed!r}, {sys.path!r})"
+    flags = {"no_site": sys.flags.no_site, "safe_path": sys.flags.safe_path}
+    start = f"zygote(3, 4, {_functions.needed!r}, {sys.path!r}, {flags!r})"
     command += ["-c", f"import sys; {prefixes}; {path}; from pointsman._worker import zygote; {start}"]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
