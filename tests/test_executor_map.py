@@ -131,6 +131,19 @@ def test_an_endless_input_is_taken_as_results_are(executor):
     results.close()
 
 
+@pytest.mark.parametrize("options", [{}, {"backend": "threads"}, {"backend": "processes"}], ids=str)
+def test_a_map_that_outlives_its_executor_gives_what_there_is_before_it_says_so(options):
+    with pointsman.Executor(2, **options) as executor:
+        results = executor.map(functions.square, iter(range(50)), buffersize=20)
+    got = []
+
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        for result in results:
+            got.append(result)
+
+    assert got == [number * number for number in range(20)]
+
+
 def test_a_map_that_is_left_begins_nothing_more(tmp_path):
     with pointsman.Executor(2, backend="processes") as executor:
         results = executor.map(_leave_a_mark, [tmp_path] * 20_000, range(20_000))

@@ -315,7 +315,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         priority: TaskPriority = TaskPriority.NORMAL,
         run_on_caller: bool = False,
     ) -> ExecutorOptions:
-        """Return a view with `submit` and `map` whose calls run on these terms.
+        """Return a view with `run`, `submit`, `map` and `execute` whose calls run on these terms.
 
         Parameters
         ----------

@@ -76,6 +76,7 @@ def _in_processes(
 
     def push_next() -> None:
         if more := list(islice(source, 1)):
+            executor._check_open()  # noqa: SLF001 - its executor
             job.push(more, explain)
 
     return _results(job, push_next, _mapping.countdown(timeout))
@@ -123,12 +124,13 @@ def _results(
     push_next: Callable[[], None] | None,
     deadline: Callable[[], float | None],
 ) -> Iterator[Any]:
+    feed = _mapping.Feed(push_next) if push_next is not None else None
     try:
         while True:
             values, raised = job.take()
             while values:
-                if push_next is not None:
-                    push_next()
+                if feed is not None:
+                    feed()
                 # The consumer's is the only reference from now on.
                 yield values.pop()
             if raised is not None:
@@ -137,8 +139,10 @@ def _results(
                 finally:
                     del raised
             if not job.left():
-                return
+                break
             if not job.wait(deadline()):
                 raise TimeoutError
     finally:
         job.stop()
+    if feed is not None:
+        feed.finish()

@@ -37,14 +37,39 @@ def fed(job: MapJob, source: Iterator[Any], buffersize: int, timeout: float | No
 
 
 def _feed(job: MapJob, source: Iterator[Any], results: MapResults) -> Iterator[Any]:
+    feed = Feed(lambda: job.push(more) if (more := list(islice(source, 1))) else None)
     try:
         for result in results:
-            job.push(list(islice(source, 1)))
+            feed()
             yield result
             # The consumer's is the only reference from now on.
             del result
     finally:
         results.close()
+    feed.finish()
+
+
+class Feed:
+    """Hands on one more input for each result that is taken, as long as that can be done.
+
+    What keeps it from that (an input that raises, an executor that was shut down) comes after the results left.
+    """
+
+    def __init__(self, push: Callable[[], object]) -> None:
+        self._push = push
+        self._raised: Exception | None = None
+
+    def __call__(self) -> None:
+        if self._raised is None:
+            try:
+                self._push()
+            except Exception as why:  # noqa: BLE001 - it takes its turn behind the results
+                self._raised = why
+
+    def finish(self) -> None:
+        """Raise what kept it from going on, if anything did."""
+        if self._raised is not None:
+            raise self._raised
 
 
 class Chunked:
@@ -94,14 +119,16 @@ def _window(
     futures: Any,
     deadline: Callable[[], float | None],
 ) -> Iterator[T]:
+    feed = Feed(lambda: futures.extend(submit(fn, *args) for args in islice(arguments, 1)))
     try:
         while futures:
             result = [futures.popleft().result(deadline())]
-            futures.extend(submit(fn, *args) for args in islice(arguments, 1))
+            feed()
             yield result.pop()
     finally:
         for future in futures:
             future.cancel()
+    feed.finish()
 
 
 def countdown(timeout: float | None) -> Callable[[], float | None]:

@@ -277,6 +277,21 @@ impl MapJob {
     }
 
     /// What is raised for an input that was left out.
+    /// Forgets the last inputs, none of which anybody has claimed or will.
+    fn take_back(&self, segment: &Arc<Segment>, why: PyErr) -> PyResult<()> {
+        let mut state = self.lock();
+        let last = |line: &VecDeque<Arc<Segment>>| line.back().is_some_and(|last| Arc::ptr_eq(last, segment));
+        if last(&state.unread) {
+            state.pushed -= segment.len();
+            state.unread.pop_back();
+        }
+        if last(&state.open) {
+            state.open.pop_back();
+        }
+        drop(state);
+        Err(why)
+    }
+
     fn why_left_out(&self, py: Python<'_>) -> PyErr {
         let failed = match &self.lock().stopped {
             Stopped::Failed(error) => Some(error.clone_ref(py)),
@@ -356,7 +371,7 @@ impl MapJob {
             return Ok(());
         }
         let first = state.shares == 0;
-        state.open.push_back(segment);
+        state.open.push_back(segment.clone());
         state.posted = trace::posted();
         let wanted = state.unclaimed().min(most).saturating_sub(state.shares);
         state.shares += wanted;
@@ -367,7 +382,9 @@ impl MapJob {
         for posted in 0..wanted {
             if let Err(error) = this.pool.share_map(py, slf.clone().unbind()) {
                 this.lock().shares -= wanted - posted;
-                return Err(error);
+                segment.leave_out(py);
+                // Unless a worker has them all by now.
+                return if segment.is_left_out(0) { this.take_back(&segment, error) } else { Ok(()) };
             }
         }
         Ok(())
