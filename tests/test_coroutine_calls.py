@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import pointsman
+from pointsman import TaskPriority
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -85,6 +86,23 @@ def test_a_call_that_wants_to_end_the_program_leaves_all_others_alone(kind):
         assert running.result(PATIENCE) == "whole"
         assert waiting.result(PATIENCE) == 0.001
         assert other.submit(sleep_for, 0).result(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "asyncio"}], ids=["auto", "asyncio"])
+def test_the_more_urgent_of_those_that_wait_begin_first(options):
+    order = []
+
+    async def note(name):
+        order.append(name)
+
+    with pointsman.Executor(1, **options) as executor:
+        _running, event = begun(executor)
+        for priority in (TaskPriority.LOW, TaskPriority.NORMAL, TaskPriority.URGENT):
+            executor.submit(note, priority.name, priority=priority)
+        executor.options(priority=TaskPriority.HIGH).submit(note, "HIGH")
+        event.set()
+
+    assert order == ["URGENT", "HIGH", "NORMAL", "LOW"]
 
 
 def test_a_coroutine_that_shuts_its_executor_down_is_told_why_it_cannot_wait():

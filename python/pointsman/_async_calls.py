@@ -40,9 +40,13 @@ class AsyncCalls:
         return 0 if self._stream is None else len(self._stream.running)
 
     def submit(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        rank: int,
     ) -> Future[Any]:
-        """Start a call; cancelling its future cancels its task, even when that has begun."""
+        """Start a call of a rank (0 is the most urgent); cancelling its future cancels its task, even a running one."""
         loop = background()
         stream = self._stream
         if stream is None or stream.loop is not loop:
@@ -50,6 +54,7 @@ class AsyncCalls:
             stream = self._stream = Stream(loop, self._limit)
         future = _LoopFuture()
         call = Call(partial(function, *args, **kwargs), partial(_tell, future), copy_context())
+        call.rank = rank
         if _native.tracing():
             call.label = Label(name_of(function))
         future.add_done_callback(partial(_cancel, stream, call))

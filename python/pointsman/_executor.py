@@ -275,7 +275,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             check_callable(fn)
         if check_async(fn, self._asked):
             if self._asked in ("auto", "asyncio"):
-                return self._submit_to_loop(fn, args, kwargs)
+                return self._submit_to_loop(fn, args, kwargs, rank)
             fn = awaited(fn)
         elif self._learns:
             learnt = self._learning.lookup(fn)
@@ -363,13 +363,15 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         self._remember(future)
         return future  # type: ignore[return-value]
 
-    def _submit_to_loop(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    def _submit_to_loop(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], rank: int
+    ) -> Future[Any]:
         """Run a coroutine function on the background loop."""
         if self._coroutines is None:
             from pointsman._async_calls import AsyncCalls
 
             self._coroutines = AsyncCalls(self._max_workers if self._chosen else None)
-        future = self._coroutines.submit(fn, args, kwargs)
+        future = self._coroutines.submit(fn, args, kwargs, rank)
         self._remember(future)
         return future
 

@@ -39,7 +39,7 @@ class ExecutorOptions:
         check_callable(fn)
         if check_async(fn, executor._asked):  # noqa: SLF001 - its view
             if executor._asked in ("auto", "asyncio"):  # noqa: SLF001 - its view
-                return executor.submit(on_terms(fn, terms), *args, **kwargs)  # type: ignore[no-any-return]
+                return self._submit(on_terms(fn, terms), args, kwargs)
             fn = awaited(fn)
         wrapped = terms.wrap(fn)
         native = terms.native and terms.native_for(standard=is_standard())

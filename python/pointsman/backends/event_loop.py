@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # most calls that wait wait for a connection each.
 _MOST = 4096
 _FILES_SHARE = 0.5
+# The usual rank of a call, and more urgent ones that may go before one that waits: as in the queues of threads.
+_NORMAL = 2
+_PATIENCE = 1000
 # Seconds without any call finished after which calls that wait may be what those that run wait for.
 _STALL = 1.0
 
@@ -113,7 +116,7 @@ def most_calls() -> int:
 class Call:
     """One call: what makes its coroutine, and who is told of its end."""
 
-    __slots__ = ("began", "cancelled", "context", "label", "make", "task", "tell")
+    __slots__ = ("began", "cancelled", "context", "label", "make", "passed", "rank", "task", "tell")
 
     def __init__(
         self,
@@ -129,6 +132,9 @@ class Call:
         self.cancelled: bool = False
         self.began: float = 0.0
         self.label: Label | None = None
+        # How urgent it is, 0 the most; and how many more urgent ones have gone before it.
+        self.rank: int = _NORMAL
+        self.passed: int = 0
 
 
 class Label:
@@ -206,7 +212,12 @@ class Stream:
                 call.tell(None, why)
 
     def _push(self, calls: list[Call]) -> None:
-        self.waiting.extend(calls)
+        for call in calls:
+            place = len(self.waiting)
+            while place and self.waiting[place - 1].rank > call.rank and self.waiting[place - 1].passed < _PATIENCE:
+                place -= 1
+                self.waiting[place].passed += 1
+            self.waiting.insert(place, call)
         self._start()
 
     def _start(self) -> None:
