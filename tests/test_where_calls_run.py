@@ -62,11 +62,12 @@ def test_calls_on_processes_run_in_no_other_place():
 
 
 def test_workers_are_kept_from_one_job_to_the_next():
-    wide = {"backend": "processes", "max_workers": 2}
-    before = set(pointsman.execute(functions.process, range(100), **wide))
-    after = set(pointsman.execute(functions.process, range(100), **wide))
+    seen = set()
+    for _ in range(6):
+        seen |= set(pointsman.execute(functions.process, range(100), backend="processes", max_workers=2))
 
-    assert before & after
+    # A job of tiny calls may be one worker's alone.
+    assert len(seen) <= 2
 
 
 def test_with_one_thread_per_process_calls_run_on_the_main_thread_of_the_worker():
