@@ -107,7 +107,7 @@ class Source:
             return self.take(count, brief=True)
         until = perf_counter() + seconds
         first = self.take(1)
-        if not first or count == 1 or self._kept is not None:
+        if not first or count == 1:
             return first
         return InTurn(first, self._watched() if timed else self._iterator, count, until, self._passed_by)
 
@@ -131,6 +131,8 @@ class Source:
             slow = took > _SLOW
             if item is self:
                 return
+            if self._kept is not None:
+                self._kept.append(item)
             yield item
 
     def stretch(self, count: int) -> list[Any] | range:
