@@ -3,6 +3,8 @@
 What it does not know: how such functions and classes travel.
 """
 
+import sys
+
 import pytest
 
 from fixtures import program, run_program
@@ -311,6 +313,12 @@ def test_workers_have_of_the_process_what_the_program_has(tmp_path):
     assert printed.splitlines() == ["[True, True, True, True] [3]", "['ValueError', [5001], [5]]"]
 
 
+WRITES_FLAGS = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="Python writes to sys.flags itself there: nothing can stand in for it"
+)
+
+
+@WRITES_FLAGS
 def test_what_calls_start_is_told_the_flags_of_the_program_not_those_of_its_workers(tmp_path):
     printed = run_program(
         tmp_path,
@@ -331,6 +339,7 @@ def test_what_calls_start_is_told_the_flags_of_the_program_not_those_of_its_work
     assert printed == "True"
 
 
+@WRITES_FLAGS
 def test_the_helpers_of_joblib_inside_of_a_worker_find_what_is_installed(tmp_path):
     pytest.importorskip("joblib")
     source = """

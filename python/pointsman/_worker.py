@@ -55,7 +55,8 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: 
     _streams.share()
     if sys.flags.no_site:
         _add_builtins()
-    sys.flags = _Flags(flags)  # type: ignore[assignment]
+    if sys.version_info < _WRITES_FLAGS:
+        sys.flags = _Flags(flags)  # type: ignore[assignment]
     server = _native.ZygoteServer(socket, parent)
     _prepare({"path": path, "preload": needed})
     packed, config = b"", {}
@@ -90,6 +91,10 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: 
                 _flush()
                 os._exit(code)
         server.launched(request, pid)
+
+
+# From this version on Python writes to the object itself (`sys.set_int_max_str_digits`), which must then be its own.
+_WRITES_FLAGS = (3, 14)
 
 
 class _Flags(tuple):  # type: ignore[type-arg]  # noqa: SLOT001 - its names are in its dictionary
