@@ -37,7 +37,7 @@ def fed(job: MapJob, source: Iterator[Any], buffersize: int, timeout: float | No
 
 
 def _feed(job: MapJob, source: Iterator[Any], results: MapResults) -> Iterator[Any]:
-    feed = Feed(lambda: job.push(more) if (more := list(islice(source, 1))) else None)
+    feed = Feed(lambda: job.push(list(islice(source, 1))))
     try:
         for result in results:
             feed()
