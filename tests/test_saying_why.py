@@ -231,6 +231,15 @@ def test_a_profile_of_what_is_not_measured_says_so():
     assert "nothing was measured" in str(plan)
 
 
+def test_a_sample_size_where_nothing_is_measured_says_so_and_only_there():
+    fixed = pointsman.optimize(rest, range(50), backend="processes", max_workers=2, sample_size=3)
+    measured = pointsman.optimize(rest, range(50), sample_size=3)
+    few = pointsman.optimize(functions.square, range(20), sample_size=3)
+
+    assert "sample_size" in str(fixed)
+    assert not any("sample_size" in warning for plan in (measured, few) for warning in plan.warnings)
+
+
 @pytest.mark.parametrize("option", ["profile", "prefer_threads_for_io", "auto_adjust_for_nested_parallelism"])
 @pytest.mark.parametrize("value", [1, 0, "yes", None])
 @pytest.mark.parametrize("call", [pointsman.optimize, pointsman.execute])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pointsman._plan import Candidate, Plan
 
 NOT_SAMPLED = "profile: nothing was measured before this was decided, so there are no samples"
+NOT_MEASURED = "sample_size: the options had decided already, so no calls were measured first"
 
 # Threads are preferred for waiting work when they take at most this many times as long. Arbitrary from 1.05 to 1.25:
 # predictions are no better than that, and threads share memory, start sooner and leave nothing to pickle.

@@ -88,9 +88,15 @@ def said(job: Job, backend: str, workers: int) -> Plan:
         function=job.name,
         calls=job.source.left(),
         calls_left=job.source.left(),
-        warnings=(_advice.NOT_SAMPLED,) if job.profile else (),
+        warnings=_unmeasured(job),
         reasons=(asked,) if job.backend != "auto" else _stoppable(job),
     )
+
+
+def _unmeasured(job: Job) -> tuple[str, ...]:
+    """What was asked for and cannot be had where nothing is measured."""
+    profile = (_advice.NOT_SAMPLED,) if job.profile else ()
+    return (*profile, _advice.NOT_MEASURED) if job.sample_size is not None else profile
 
 
 def trifle(job: Job, seen: _native.Observation, left: int | None, all_calls: int | None, seconds: float) -> Plan:
@@ -99,7 +105,7 @@ def trifle(job: Job, seen: _native.Observation, left: int | None, all_calls: int
     plan.calls, plan.calls_left = all_calls, left
     plan.observation, plan.workload = _planner.observed(seen), seen.workload
     plan.estimated_seconds = seconds if left is not None else None
-    plan.reasons = ("too little is left to gain anything",)
+    plan.reasons, plan.warnings = ("too little is left to gain anything",), ()
     return plan
 
 
