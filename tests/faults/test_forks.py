@@ -65,3 +65,52 @@ print("done")
 @pytest.mark.parametrize("thread", [False, True], ids=["main thread", "other thread"])
 def test_a_fork_in_the_middle_of_work_harms_neither_parent_nor_child(thread, tmp_path):
     assert run_program(tmp_path, SOURCE.format(thread=thread)) == "done"
+
+
+WAITING = """
+import concurrent.futures, functions, os, pointsman, signal, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+def in_child(ask):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        code = 1
+        try:
+            ask()
+        except pointsman.PoolBrokenError as error:
+            code = 0 if "forked from" in str(error) else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, status
+
+with pointsman.Executor(2, backend={backend!r}) as executor:
+    there = executor.submit(functions.square, 3)
+    assert there.result() == 9
+    future = executor.submit(nap, 0.5)
+    in_child(future.result)
+    in_child(lambda: concurrent.futures.wait([future]).done.pop().result())
+    in_child(lambda: next(concurrent.futures.as_completed([future])).result())
+    in_child(lambda: [there.result() == 9 or os._exit(3), future.exception() is None and os._exit(4), future.result()])
+    assert future.result() == 0.5
+    results = executor.map(nap, [0.01, 0.3, 0.3, 0.3])
+    assert next(results) == 0.01
+    in_child(lambda: list(results))
+    assert list(results) == [0.3] * 3
+
+results = pointsman.map(nap, [0.01, 0.3, 0.3, 0.3], backend={backend!r}, max_workers=2)
+assert next(results) == 0.01
+in_child(lambda: list(results))
+assert list(results) == [0.3] * 3
+print("done")
+"""
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_whoever_waits_in_a_forked_child_for_a_call_of_its_parent_hears_that_it_ends_elsewhere(backend, tmp_path):
+    assert run_program(tmp_path, WAITING.format(backend=backend)) == "done"

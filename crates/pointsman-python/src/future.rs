@@ -26,6 +26,7 @@ use crate::awaiting::{self, Awaiting};
 use crate::bridge;
 use crate::cell::{Cell, Opened, Outcome, Stage};
 use crate::gathering::{self, Gathered};
+use crate::home::{self, Home};
 use crate::instance;
 use crate::once::{Once, name};
 use crate::outcome;
@@ -51,6 +52,8 @@ pub(crate) trait Origin: Send + Sync {
     fn fail(&self, _py: Python<'_>, _error: Py<PyAny>) -> bool {
         false
     }
+    /// Where the call runs; it can end nowhere else.
+    fn home(&self) -> Home;
     /// Brings in what has arrived, without waiting.
     fn refresh(&self, py: Python<'_>);
     /// Somebody wants to be told of the outcome by other means than [`Origin::wait`]; with `blocks`, this thread is likely
@@ -103,7 +106,7 @@ impl Origin for Orphan {
     }
 
     fn wait(&self, future: &Bound<'_, FutureCore>, deadline: Option<Instant>) -> PyResult<bool> {
-        wait_sliced(future.py(), deadline, |limit| self.0.wait(limit))
+        wait_sliced(future.py(), Home::here(), deadline, |limit| self.0.wait(limit))
     }
 
     fn cancel(&self, _py: Python<'_>) -> bool {
@@ -112,6 +115,11 @@ impl Origin for Orphan {
 
     fn kill(&self, _py: Python<'_>) -> bool {
         false
+    }
+
+    // Whoever has it may set it.
+    fn home(&self) -> Home {
+        Home::here()
     }
 
     fn refresh(&self, _py: Python<'_>) {}
@@ -385,10 +393,23 @@ impl FutureCore {
         let origin = slf.get().origin();
         let stage = origin.cell().stage();
         if matches!(stage, Stage::Pending | Stage::Running) {
-            origin.refresh(slf.py());
+            Self::refresh(slf);
             return origin.cell().stage() as u8;
         }
         stage as u8
+    }
+
+    /// Brings in what has arrived. In a forked child nothing will: there the call of its parent ends with an error.
+    fn refresh(slf: &Bound<'_, Self>) {
+        let (py, origin) = (slf.py(), slf.get().origin());
+        if !origin.home().is_left() {
+            return origin.refresh(py);
+        }
+        instance::show(slf);
+        let outcome = Outcome::Raised(home::left(py).into_value(py).into_any());
+        for watcher in origin.cell().settle(outcome).1 {
+            tell(py, &watcher);
+        }
     }
 
     /// Gives the call an outcome though it may run on; false where that cannot be done, or it has one.
@@ -400,6 +421,9 @@ impl FutureCore {
     /// Has `waiter` told of the outcome; false when it is there already.
     pub(crate) fn tell_waiter(slf: &Bound<'_, Self>, waiter: Py<PyAny>) -> PyResult<bool> {
         let origin = slf.get().origin();
+        if Self::is_settled(slf) {
+            return Ok(false);
+        }
         if origin.cell().watch(waiter).is_some() {
             return Ok(false);
         }
@@ -428,7 +452,8 @@ impl FutureCore {
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let origin = slf.get().origin();
-        if origin.cell().is_settled() || origin.wait(slf, deadline_after(timeout)?)? {
+        let settled = |slf| origin.home().is_left() && Self::is_settled(slf);
+        if origin.cell().is_settled() || settled(slf) || origin.wait(slf, deadline_after(timeout)?)? {
             Ok(())
         } else {
             Err(PyTimeoutError::new_err(()))
@@ -486,6 +511,9 @@ impl FutureCore {
         // Release: pairs with the Acquire above.
         state.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
         made?;
+        if this.origin().home().is_left() {
+            Self::refresh(slf);
+        }
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
             None => this.origin().watch(slf, blocks),

@@ -25,6 +25,7 @@ mod executor;
 mod future;
 mod gathering;
 mod growth;
+mod home;
 mod host_store;
 mod instance;
 mod lookout;

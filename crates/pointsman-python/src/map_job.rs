@@ -419,7 +419,7 @@ impl MapResults {
         let job = self.job.get();
         job.wait_for(segment.first + at);
         if depth() == 0 {
-            return waiting::wait_sliced(py, self.deadline, |limit| job.wait(segment, at, limit));
+            return waiting::wait_sliced(py, job.pool.home, self.deadline, |limit| job.wait(segment, at, limit));
         }
         let own = self.deadline.is_none() && depth() < MAX_DEPTH && job.pool.worker_here().is_some();
         if own && job.help(py) {

@@ -200,6 +200,7 @@ pub(crate) fn wait(
     let mut look_at = Instant::now() + pause;
     let mut listed = None;
     let mut debt = None;
+    pool.home.check(py)?;
     loop {
         let next = deadline.map_or(look_at, |deadline| deadline.min(look_at));
         if detached(py, || wait(next.saturating_duration_since(Instant::now()).min(SLICE))) {

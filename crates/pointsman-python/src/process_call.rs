@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 
 use crate::cell::{Cell, Outcome, Stage};
 use crate::future::{self, FutureCore, Origin};
+use crate::home::Home;
 use crate::packing::Function;
 use crate::process_pool::Pool;
 use crate::sealed::Sealed;
@@ -190,6 +191,10 @@ impl Origin for ProcessCall {
         }
         self.pool.common.tell(py);
         self.cell.stage() == Stage::Cancelled
+    }
+
+    fn home(&self) -> Home {
+        self.pool.home
     }
 
     fn refresh(&self, py: Python<'_>) {

@@ -24,6 +24,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::cell::Outcome;
 use crate::ending::detached;
 use crate::future::{self, FutureCore};
+use crate::home::Home;
 use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
 use crate::packing::{self, Dependency};
@@ -92,6 +93,7 @@ pub(crate) struct Pool {
     pub(crate) host: Arc<Workers>,
     pub(crate) common: Arc<Common>,
     pub(crate) pressure: Pressure,
+    pub(crate) home: Home,
     known: Mutex<BTreeMap<usize, Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
@@ -210,6 +212,7 @@ impl Pool {
         spin: Duration,
         done: &(dyn Fn() -> bool + Sync),
     ) -> PyResult<bool> {
+        self.home.check(py)?;
         loop {
             let slice = Instant::now() + SLICE;
             let until = deadline.map_or(slice, |deadline| deadline.min(slice));
@@ -317,6 +320,7 @@ impl ProcessPool {
             host,
             common,
             pressure: Pressure::default(),
+            home: Home::here(),
             known: Mutex::default(),
             next_function: AtomicU64::new(1),
             start_collector,
@@ -414,7 +418,8 @@ impl ProcessPool {
     #[pyo3(signature = (seconds=None))]
     fn join(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let deadline = waiting::deadline_after(seconds)?;
-        let joined = waiting::wait_sliced(py, deadline, |limit| self.pool.host.join(Some(Instant::now() + limit)));
+        let joined =
+            waiting::wait_sliced(py, Home::here(), deadline, |limit| self.pool.host.join(Some(Instant::now() + limit)));
         self.pool.common.tell(py);
         joined
     }

@@ -22,6 +22,7 @@ use pyo3::types::{PyList, PyTuple};
 use crate::calling;
 use crate::clock;
 use crate::ending::detached;
+use crate::home::Home;
 use crate::places::{Given, Places};
 use crate::segment::{Segment, Settled};
 use crate::thread_pool;
@@ -76,6 +77,7 @@ pub(crate) struct SharedJob {
     base: usize,
     number: u32,
     label: String,
+    home: Home,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -284,7 +286,18 @@ impl SharedJob {
         ordered: bool,
     ) -> Self {
         let state = State { places: Places::new(ordered), ..State::default() };
-        Self { function, star, keep_going, base, number, label, state: Mutex::new(state), changed: Condvar::new() }
+        let home = Home::here();
+        Self {
+            function,
+            star,
+            keep_going,
+            base,
+            number,
+            label,
+            home,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     /// Adds inputs at the end. The list is the job's from then on.
@@ -334,7 +347,7 @@ impl SharedJob {
     #[pyo3(signature = (seconds=None))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let deadline = waiting::deadline_after(seconds)?;
-        waiting::wait_sliced(py, deadline, |limit| {
+        waiting::wait_sliced(py, self.home, deadline, |limit| {
             let ready = |state: &State| state.finished() || state.places.is_next_ready();
             let state = self.lock();
             if ready(&state) {
@@ -348,7 +361,7 @@ impl SharedJob {
     /// Waits until the job is finished, for at most `seconds`; whether it is.
     fn wait_finished(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let deadline = waiting::deadline_after(Some(seconds))?;
-        waiting::wait_sliced(py, deadline, |limit| {
+        waiting::wait_sliced(py, self.home, deadline, |limit| {
             let state = self.lock();
             if state.finished() {
                 return true;

@@ -25,6 +25,7 @@ use crate::context::Spare;
 use crate::counters::Desk;
 use crate::ending::detached;
 use crate::future::{self, FutureCore, Origin};
+use crate::home::Home;
 use crate::instance;
 use crate::lookout;
 use crate::patience::{self, Loans, Progress};
@@ -204,7 +205,7 @@ impl ThreadCall {
         if short && self.spin_detached(py) {
             return Ok(true);
         }
-        waiting::wait_sliced(py, deadline, |limit| {
+        waiting::wait_sliced(py, pool.home, deadline, |limit| {
             let _waits = Waits::new(pool);
             self.cell.wait(limit)
         })
@@ -291,6 +292,10 @@ impl Origin for ThreadCall {
         let (first, watchers) = self.cell.settle(Outcome::Raised(error));
         self.tell(py, &watchers);
         first
+    }
+
+    fn home(&self) -> Home {
+        self.pool.home
     }
 
     fn refresh(&self, _py: Python<'_>) {}

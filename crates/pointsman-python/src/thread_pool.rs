@@ -31,6 +31,7 @@ use crate::counters::{Counters, Desk, Figures};
 use crate::ending::{self, detached};
 use crate::future::{self, FutureCore};
 use crate::growth::{Growth, LOOK_EVERY, Look};
+use crate::home::Home;
 use crate::map_job::MapJob;
 use crate::once::Once;
 use crate::patience::{self, Loans, Progress};
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     maps: Mutex<Vec<Py<MapJob>>>,
     /// Numbers of workers that are taken.
     numbers: Mutex<Vec<bool>>,
+    pub(crate) home: Home,
     /// For pools whose size nobody has chosen.
     growth: Option<Mutex<Growth>>,
     looked: AtomicU64,
@@ -172,7 +174,7 @@ impl Shared {
     fn wait_for_room(self: &Arc<Self>, py: Python<'_>) -> PyResult<bool> {
         let wait = |limit| self.queue.wait_for_room(limit);
         if depth() == 0 {
-            return waiting::wait_sliced(py, None, wait);
+            return waiting::wait_sliced(py, self.home, None, wait);
         }
         let stuck = Cell::new(false);
         let progress = || if stuck.get() { Progress::Done } else { Progress::Queued };
@@ -414,6 +416,7 @@ impl ThreadPool {
                 sharing: Mutex::default(),
                 maps: Mutex::default(),
                 numbers: Mutex::default(),
+                home: Home::here(),
                 growth: cores.map(|cores| Mutex::new(Growth::new(cores))),
                 looked: AtomicU64::new(0),
                 began: Instant::now(),

@@ -14,6 +14,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::ending::detached;
+use crate::home::Home;
 
 /// Longest stretch of waiting without a look for signals, so that Ctrl-C is heard in time.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -30,12 +31,15 @@ pub(crate) fn deadline_after(timeout: Option<f64>) -> PyResult<Option<Instant>> 
     Ok(Instant::now().checked_add(ahead))
 }
 
-/// Waits detached, in slices, until `wait` says true, the deadline has passed, or a signal handler raises (W1).
+/// Waits detached, in slices, until `wait` says true, the deadline has passed, or a signal handler raises (W1); raises if
+/// what is waited for can end in another process only, its `home`.
 pub(crate) fn wait_sliced(
     py: Python<'_>,
+    home: Home,
     deadline: Option<Instant>,
     wait: impl Fn(Duration) -> bool + Send + Sync,
 ) -> PyResult<bool> {
+    home.check(py)?;
     loop {
         let limit = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE));
         if detached(py, || wait(limit)) {

@@ -163,7 +163,7 @@ extern "C" fn count_fork() {
 
 /// How many forks lie between this process and the one that first asked. What was made under another number belongs to
 /// another process.
-pub(crate) fn fork_generation() -> u32 {
+pub fn fork_generation() -> u32 {
     // No `Once`: a fork while another thread is inside of it would leave the child waiting for that thread for ever. Two
     // threads that meet here register twice, and a fork counts double, which is as good.
     if !AT_FORK.load(Ordering::Acquire) {

@@ -33,4 +33,5 @@ pub(crate) use handles::{AsFd, BorrowedFd};
 pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
 #[cfg(target_os = "linux")]
 pub(crate) use family::end_children;
+pub use imp::fork_generation;
 pub(crate) use imp::*;
