@@ -18,6 +18,7 @@ import os
 import sys
 from _thread import RLock
 from io import BufferedWriter, FileIO, TextIOWrapper
+from time import sleep
 
 from pointsman._forks import at_fork
 
@@ -45,12 +46,12 @@ class _Turn:
 
 
 class _Place:
-    """A pipe or a file: the number of its byte in the lock, and whose turn it is."""
+    """A pipe or a file: the descriptor that is its lock, and whose turn it is."""
 
-    __slots__ = ("number", "turn")
+    __slots__ = ("lock", "turn")
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
+        self.lock = os.memfd_create("pointsman-streams")
         self.forked()
 
     def forked(self) -> None:
@@ -61,23 +62,19 @@ class _Place:
 class _Shared(FileIO):
     """A descriptor that other processes write to as well."""
 
-    def __init__(self, descriptor: int, lock: int, place: _Place) -> None:
+    def __init__(self, descriptor: int, place: _Place) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self._lock = lock
         self._place = place
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write all of it while no other worker writes, and no other thread of this one."""
-        # Dear to import, and most workers write nothing.
-        from fcntl import LOCK_EX, LOCK_UN, lockf
-        from time import sleep
-
-        turn = self._place.turn
+        lock, turn = self._place.lock, self._place.turn
         with turn.mutex:
             turn.depth += 1
             try:
                 if turn.depth == 1:
-                    lockf(self._lock, LOCK_EX, 1, self._place.number)
+                    # That of `fcntl` would have to be imported, which a handler of a signal may find half done.
+                    os.lockf(lock, os.F_LOCK, 1)
                 left = memoryview(data)
                 while left:
                     written = super().write(left)
@@ -89,17 +86,12 @@ class _Shared(FileIO):
             finally:
                 turn.depth -= 1
                 if turn.depth == 0:
-                    lockf(self._lock, LOCK_UN, 1, self._place.number)
+                    os.lockf(lock, os.F_ULOCK, 1)
         return len(memoryview(data))
 
 
 def share() -> None:
     """Have this process, and those forked from it, write whole lines."""
-    try:
-        lock = os.memfd_create("pointsman-streams")
-    except OSError:
-        # No descriptor is left: lines are as whole as the pipe keeps them.
-        return
     places: dict[tuple[int, int], _Place] = {}
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
@@ -110,8 +102,14 @@ def share() -> None:
         except (OSError, ValueError):
             continue
         # Both may be one pipe.
-        place = places.setdefault((status.st_dev, status.st_ino), _Place(len(places)))
-        raw = _Shared(stream.fileno(), lock, place)
+        place = places.get((status.st_dev, status.st_ino))
+        if place is None:
+            try:
+                place = places[status.st_dev, status.st_ino] = _Place()
+            except OSError:
+                # No descriptor is left: lines are as whole as the pipe keeps them.
+                continue
+        raw = _Shared(stream.fileno(), place)
         raw.name = f"<{name}>"
         shared = TextIOWrapper(
             BufferedWriter(raw, _LONGEST), stream.encoding, stream.errors, newline="\n", line_buffering=True
