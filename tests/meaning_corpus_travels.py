@@ -419,6 +419,24 @@ def own_database(path):
 
 
 @travels
+def fills_a_database_from_a_generator(n):
+    connection = sqlite3.connect(":memory:")
+    connection.execute("create table t (x)")
+    connection.executemany("insert into t values (?)", ((i,) for i in range(n)))
+    (total,) = connection.execute("select sum(x) from t").fetchone()
+    connection.close()
+    return total
+
+
+@travels
+def writes_lines_of_a_generator(path):
+    with open(path, "w+", encoding="utf-8") as file:
+        file.writelines(f"{i}\n" for i in range(3))
+        file.seek(0)
+        return file.read()
+
+
+@travels
 def reads_environment(name):
     return os.environ.get(name, "") or os.getenv("HOME")
 

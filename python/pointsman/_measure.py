@@ -52,6 +52,14 @@ _LOOKED_AT = 0.9e-3
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
+# Seconds up to which a pickling is done once more, for its time. Arbitrary: less than half of what is allowed in all.
+_ONCE_MORE = 0.2e-3
+# Types of values that travel without pickle in nine bytes; how long a tuple of such is looked through, and how long a
+# text or bytes may be to cost what its bytes do, and not what fresh memory does.
+_WORDS = frozenset((int, float, bool, type(None)))
+_SHORT, _SMALL = 8, 1 << 16
+# What the planner takes for values that travel as they are (`Machine.bytes_per_second`).
+_BYTES_PER_SECOND = 1.2e9
 
 
 class Meter:
@@ -426,21 +434,52 @@ def _queued_seconds(thread: int) -> float:
 
 
 def _sizes(values: list[Any]) -> tuple[float, float, bool]:
-    """Mean bytes and mean seconds of pickling a few values, and whether some could not be pickled at all."""
+    """Mean bytes and mean seconds of packing a few values, and whether some could not be packed at all."""
+    total, seconds, count, cut = 0, 0.0, 0, False
+    for value in values[:_SIZED]:
+        size = _tagged(value)
+        if size is not None:
+            seconds += size / _BYTES_PER_SECOND
+        else:
+            size, took, stays = _pickled(value)
+            seconds += took
+            cut = cut or stays
+        total += size
+        count += 1
+        if seconds > _SIZING_SECONDS:
+            break
+    return (total / count, seconds / count, cut) if count else (0.0, 0.0, False)
+
+
+def _tagged(value: Any) -> int | None:
+    """Bytes of a value that travels without pickle; None for one that does not."""
+    kind = type(value)
+    if kind in _WORDS:
+        return 9
+    if (kind is str or kind is bytes) and len(value) <= _SMALL:
+        return 9 + len(value)
+    if kind is tuple and len(value) <= _SHORT:
+        sizes = [_tagged(item) for item in value]
+        return None if None in sizes else 2 + sum(size or 0 for size in sizes)
+    return None
+
+
+def _pickled(value: Any) -> tuple[int, float, bool]:
+    """Bytes and seconds of pickling a value, and whether it could not be."""
     from pointsman._transport import dumps_anyway, dumps_with_buffers
 
-    total, count, cut = 0, 0, False
     began = perf_counter()
-    for value in values[:_SIZED]:
+    try:
+        size = dumps_with_buffers(value)
+        took = perf_counter() - began
+        if took < _ONCE_MORE:
+            # What was slow may have been the first use of the pickler.
+            began = perf_counter()
+            dumps_with_buffers(value)
+            took = min(took, perf_counter() - began)
+    except Exception:  # noqa: BLE001 - it may travel by value all the same
         try:
-            total += dumps_with_buffers(value)
-        except Exception:  # noqa: BLE001 - it may travel by value all the same
-            try:
-                total += len(dumps_anyway(value))
-            except Exception:  # noqa: BLE001 - then it cannot travel; the planner hears of it elsewhere
-                cut = True
-        count += 1
-        if perf_counter() - began > _SIZING_SECONDS:
-            break
-    seconds = perf_counter() - began
-    return (total / count, seconds / count, cut) if count else (0.0, 0.0, False)
+            return len(dumps_anyway(value)), perf_counter() - began, False
+        except Exception:  # noqa: BLE001 - then it cannot travel; the planner hears of it elsewhere
+            return 0, perf_counter() - began, True
+    return size, took, False

@@ -29,6 +29,9 @@ _VARARGS, _VARKEYWORDS = 0x04, 0x08
 _MAX_STEPS = 60_000
 _WITH_DEFAULT = 2
 _OUTSIDE = frozenset(("global", "free", "arg", "module"))
+# Those that hand on what they are given, to a file or a database, and keep none of it.
+_HANDS_ON = frozenset(["write", "writelines", "execute", "executemany", "executescript", "sendall", "sendto"])
+_KEEPERS = MUTATORS - _HANDS_ON
 _GROWS = frozenset(("extend", "extendleft", "update"))
 
 
@@ -266,7 +269,7 @@ class Reader:
         if given:
             for ref in callee:
                 kind, root, steps = ref
-                if steps and kind in {"made", "call"} and steps[-1][1:] in MUTATORS:
+                if steps and kind in {"made", "call"} and steps[-1][1:] in _KEEPERS:
                     grows = steps[-1][1:] in _GROWS
                     holder: Value = frozenset({(kind, root, steps[:-1])})
                     self.facts.hold(holder, given | step_value(given, ITEM) if grows else given)
