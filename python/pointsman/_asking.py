@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _default, _planner
+from pointsman import _advice, _clusters, _default, _planner
 from pointsman._drawing import choice
 from pointsman._errors import InvalidArgumentError
 from pointsman._job import CLUSTERS, check_backend, is_async
+from pointsman._machine import has_gil
 from pointsman._plan import Plan
 from pointsman.backends import inline
 
 if TYPE_CHECKING:
     from pointsman import _native
     from pointsman._job import Job
+    from pointsman._measure import Meter
+
+# Work that is over before a first process has started, and the share of its time from which on a call holds the GIL.
+# That takes 18 ms as a rule (`Machine.process_first`), and the caller has done its part by then.
+_SOON_OVER, _HELD = 0.015, 0.9
 
 # Backends whose workers share no memory with the caller.
 APART = ("processes", "interpreters")
@@ -93,6 +99,21 @@ def said(job: Job, backend: str, workers: int) -> Plan:
     )
 
 
+def is_soon_over(job: Job, meter: Meter, expected: float) -> bool:
+    """Whether only processes could help with `expected` seconds of work, and the first would come too late.
+
+    To ask the planner takes a millisecond or two, the first time, which so little work should not cost.
+    """
+    return (
+        expected < _SOON_OVER
+        and job.backend == "auto"
+        and meter.held > _HELD * meter.wall
+        and has_gil()
+        and not (_default.processes_running() or _default.interpreters_running())
+        and _clusters.facts() is None
+    )
+
+
 def _unmeasured(job: Job) -> tuple[str, ...]:
     """What was asked for and cannot be had where nothing is measured."""
     profile = (_advice.NOT_SAMPLED,) if job.profile else ()
@@ -146,7 +167,7 @@ def priced(
         function=job.name,
         all_calls=all_calls,
         cluster=cluster,
-        **_default.start_up(job.function),
+        **_default.start_up(job.function, job.example),
     )
 
 
@@ -160,7 +181,7 @@ def prepare_processes(job: Job) -> str | None:
 
     if facts().cores > 1:
         try:
-            _pool.prepare(job.function)
+            _pool.prepare(job.function, job.example)
         except OSError as why:
             return f"no process can be started: {why}"
     return None

@@ -106,13 +106,18 @@ def processes_running(threads_each: int = 1) -> int:
     return 0 if pool is None or pool.closed else pool.size
 
 
-def start_up(function: Any) -> dict[str, Any]:
-    """What a first worker process would have to do before it can call the function, as the planner takes it."""
-    from pointsman import _functions, _zygote
+def start_up(function: Any, example: Any) -> dict[str, Any]:
+    """What a first worker process would have to do before it can call the function, as the planner takes it.
+
+    `example` is an input.
+    """
+    from pointsman import _functions, _slim, _zygote
 
     if processes_running():
         return {}
-    return {"imports": _functions.behind(function), "zygote_age": _zygote.age()}
+    slim = _slim.needs(function, example)
+    imports = _functions.behind(function) if slim is None else _functions.count(slim)
+    return {"imports": imports, "zygote_age": _zygote.age()}
 
 
 def interpreters(count: int) -> Any:

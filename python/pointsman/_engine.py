@@ -17,7 +17,7 @@ from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
 from pointsman._locks import fork_safe_lock
-from pointsman._machine import facts
+from pointsman._machine import has_gil
 from pointsman._meaning import judge
 from pointsman._measure import Meter
 from pointsman._placing import Caller, open_run
@@ -53,8 +53,6 @@ _PREPARE = 0.006
 _BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
-# Work from which on a few calls from all over the list are made first: ten times what it takes to read the function.
-_WORTH_LOOKING_AHEAD = 0.05
 # Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
 _LATE_READING = 0.2
 # Times the first call's seconds for which the next is not looked at. Arbitrary from 1.2 to 2.
@@ -87,9 +85,10 @@ class Run:
         self._meter: Meter | None = None
         self._struck: dict[str, str] = {}
         self._verdict: Verdict | None = None
-        # What earlier jobs of this function have taught, and whether this one's first calls are like theirs.
+        # What earlier jobs of this function have taught, whether this one's first calls are like theirs, and whether
+        # somebody wants to know what each choice would cost.
         self._recalled: _learning.Recalled | None = None
-        self._as_before = self._trusting = self._foreseen = False
+        self._as_before = self._trusting = self._foreseen = self._explains = False
         # Whether others were started beside a measured call, and the figures of those before it.
         self._crowded = False
         self._alone: _native.Observation | None = None
@@ -158,6 +157,7 @@ class Run:
 
     def prepare(self) -> Plan:
         """Measure and decide without running the rest; the results of the measured calls are dropped."""
+        self._explains = True
         self.plan = _asking.fixed(self.job)
         if self.plan is None:
             for values in self._sample(watched=False):
@@ -255,6 +255,7 @@ class Run:
         self._as_before = False
         while items := source.in_turn(inline.bounded(job, count), inline.aim(job), timed=True):
             self._arguments = items[:3]
+            job.example = self._arguments[0]
             self._recall(self._arguments[0])
             for results in self._batch(items, look=True, watched=watched):
                 self._results = results[:3]
@@ -269,9 +270,7 @@ class Run:
                 self._size(meter, list(items[:1]), self._results[:1])
             if self._is_enough(meter):
                 return
-            count = max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
-            if job.profile:
-                count = 1
+            count = 1 if job.profile else max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
 
@@ -289,8 +288,7 @@ class Run:
         job, meter, left = self.job, self._meter, self.job.source.left()
         if self._ahead is not None or self._as_before or meter is None or not left or not _ahead.may_be(job):
             return
-        computes = meter.calls and meter.cpu > _BUSY * meter.wall
-        if computes and left * meter.mean > _WORTH_LOOKING_AHEAD:
+        if _ahead.is_worth_it(meter, left):
             self._judge()
             if self._verdict is not None and self._verdict.may_travel and _ahead.nobody_sees(job, self._arguments):
                 self._ahead = _ahead.Ahead(job)
@@ -327,7 +325,7 @@ class Run:
         """
         job, meter, source = self.job, self._meter, self.job.source
         __tracebackhide__ = True
-        watched = watched and job.backend == "auto" and source.sized and source.quiet and not job.lazy and facts().gil
+        watched = watched and job.backend == "auto" and source.sized and source.quiet and not job.lazy and has_gil()
         iterator = iter(items)
         results: list[Any] = []
         if watched and not isinstance(items, InTurn):
@@ -430,7 +428,9 @@ class Run:
         if expected < _TRIFLE and backends is None and self._looped is not None:
             # The last calls of a plain loop: what was decided for all of them says more.
             return self._looped
-        if expected < _TRIFLE and backends is None:
+        # Who asks for a plan gets its table.
+        soon_over = seen is None and not self._explains and _asking.is_soon_over(job, meter, expected)
+        if (expected < _TRIFLE and backends is None) or soon_over:
             plan = _asking.trifle(job, seen or meter.observation(), left, self._total, expected)
             plan.decided_after = perf_counter() - self._start
             return self._advised(plan)
@@ -455,9 +455,8 @@ class Run:
 
     def _advised(self, plan: Plan) -> Plan:
         """Add what the price does not say: preferences, the code's own words, warnings, raw samples."""
-        meter = self._meter
         # The threads of a run that was begun beside the measured call are ours, not the call's.
-        threads = meter.threads if meter is not None and self._early is None else 0
+        threads = self._meter.threads if self._meter is not None and self._early is None else 0
         _advice.advise(plan, self.job, self._verdict, threads, only_none=self._only_none)
         plan.samples = tuple(self._samples)
         if self._recalled is not None and (self._as_before or self._foreseen):

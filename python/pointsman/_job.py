@@ -42,6 +42,7 @@ class Job:
         "backend",
         "buffersize",
         "chunksize",
+        "example",
         "function",
         "here",
         "kept",
@@ -82,6 +83,8 @@ class Job:
         terms: _terms.Terms = _terms.NONE,
         address: str | None = None,
     ) -> None:
+        # One of the inputs, once there is one.
+        self.example: Any = None
         # What the user gave, and what is called in its place.
         self.asked: Any = check_callable(function)
         self.function: Callable[..., Any] = terms.wrap(function)

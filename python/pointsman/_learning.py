@@ -39,6 +39,7 @@ FIGURES = (
     "argument_bytes",
     "result_bytes",
     "other_threads",
+    "faulting",
     "flip",
 )
 # A call that takes this many times as long as was remembered, or as short, is another kind of call. Arbitrary from 1.5

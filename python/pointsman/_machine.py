@@ -136,7 +136,7 @@ def facts(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> Facts:
         quota=quota,
         memory_limit=total,
         memory_available=min(available, total),
-        gil=_gil(),
+        gil=has_gil(),
         free_threaded_build="free-threading" in sys.version,
         platform=_platform(),
         python=f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}",
@@ -166,7 +166,8 @@ def _cores_said() -> float:
     return cores if cores > 0 else math.inf
 
 
-def _gil() -> bool:
+def has_gil() -> bool:
+    """Whether one thread at a time runs Python code."""
     ask = getattr(sys, "_is_gil_enabled", None)
     return bool(ask()) if ask is not None else True
 
@@ -183,8 +184,6 @@ def fingerprint(proc: str = "/proc") -> str:
     """Name this kind of machine and interpreter; the same on every machine where constants would be the same."""
     known = _fingerprints.get(proc)
     if known is None:
-        from zlib import crc32
-
         model = ""
         for line in _read(f"{proc}/cpuinfo", 4096).splitlines():
             if line.startswith(("model name", "CPU part", "Hardware")):
@@ -193,8 +192,16 @@ def fingerprint(proc: str = "/proc") -> str:
         tag = sys.implementation.cache_tag or sys.implementation.name
         build = "t" if "free-threading" in sys.version else ""
         identity = f"{model}|{os.cpu_count()}|{_platform()}|{sys.version_info[:3]}|{build}"
-        known = _fingerprints[proc] = f"{_platform()}-{tag}{build}-{crc32(identity.encode()):08x}"
+        known = _fingerprints[proc] = f"{_platform()}-{tag}{build}-{_digest(identity):08x}"
     return known
+
+
+def _digest(text: str) -> int:
+    """FNV-1a, 32 bits: the modules that have a checksum take longer to load."""
+    found = 0x811C9DC5
+    for byte in text.encode():
+        found = (found ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return found
 
 
 def _read(path: str, most: int = _LARGEST_FILE) -> str:

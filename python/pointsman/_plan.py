@@ -20,6 +20,7 @@ _OBSERVED = (
     "result_bytes",
     "pack",
     "other_threads",
+    "faulting",
     "flip",
     "partial",
 )

@@ -27,9 +27,9 @@ _CONSTANTS = (
 )
 
 
-# Seconds that a worker takes to import a module. Measured on the machine of FEASIBILITY.md: 0.4 (asyncio, json) to
-# 0.8 ms (numpy), bytecode and files in memory.
-_IMPORT = 0.5e-3
+# Seconds that a worker takes to import a module, with another that is not seen to come with it. Measured on the machine
+# of FEASIBILITY.md, bytecode and files in memory: 0.4 (asyncio, json) to 0.8 ms (numpy) for each of the two.
+_IMPORT = 1e-3
 # Seconds until the first worker runs if its zygote is up already: a fork and what comes after it. The first result of a
 # second pool takes 3.8 to 4.9 ms (`benches/dispatch.py`).
 _FORK = 4e-3

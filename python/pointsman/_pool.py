@@ -63,10 +63,10 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
     return Processes(processes, threads, **options)
 
 
-def prepare(function: object) -> None:
-    """Have started what takes a while to start, before a pool is made for calls of `function`."""
+def prepare(function: object, example: object) -> None:
+    """Have started what takes a while to start, before a pool is made for calls of `function` with such an input."""
     if not is_standard():
-        _zygote.prepare(function)
+        _zygote.prepare(function, example)
 
 
 def is_standard() -> bool:

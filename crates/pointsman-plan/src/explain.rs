@@ -17,6 +17,9 @@ use crate::number::whole;
 use crate::observation::Observation;
 use crate::plan::Limit;
 
+/// The share of a call's time from which on it is said what the memory takes that it is given. Arbitrary from 0.05 to 0.2.
+const NOTABLE: f64 = 0.1;
+
 /// Below this share of a call a part of it is not worth a word.
 const WORTH_A_WORD: f64 = 0.005;
 
@@ -82,13 +85,19 @@ impl Told<'_> {
         .filter(|(time, _)| time.get() > least)
         .map(|(time, name)| format!("{} {name}", human_seconds(time.get())))
         .collect();
+        let faulting = seen.faulting.get();
+        let given = if faulting > NOTABLE * seen.wall().get() {
+            format!(", {} of it to be given memory, which a worker keeps", human_seconds(faulting))
+        } else {
+            String::new()
+        };
         let figures = if parts.is_empty() { "no time that could be measured".to_owned() } else { parts.join(", ") };
         let basis = match seen.calls {
             0 => String::new(),
             1 => " (1 measured)".to_owned(),
             calls => format!(" (mean of {calls})"),
         };
-        format!("one call: {figures}{basis}")
+        format!("one call: {figures}{given}{basis}")
     }
 
     fn calls_left(&self) -> String {

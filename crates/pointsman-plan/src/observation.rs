@@ -102,6 +102,9 @@ pub struct Observation {
     pub pack: Option<Seconds>,
     /// CPU time that a call spends in threads other than its own (BLAS, `OpenMP`), per call.
     pub other_threads: Seconds,
+    /// The part of its CPU time in which the system gave it pages of memory; a worker process keeps those of one call for
+    /// the next.
+    pub faulting: Seconds,
     /// How often the GIL changed hands between two samples of the probe, relative to what chance gives: 0 for long
     /// stretches, about 1 when it is released faster than the probe looks.
     pub flip: f64,
@@ -155,6 +158,7 @@ impl Observation {
             wait: scale(self.wait),
             longest: scale(self.longest),
             other_threads: scale(self.other_threads),
+            faulting: scale(self.faulting),
             ..*self
         }
     }
@@ -178,6 +182,7 @@ impl Observation {
                 wait: Seconds::new(self.wait.get() + rest - computing),
                 longest: Seconds::new(self.longest.get() * PARTIAL_FACTOR),
                 other_threads: Seconds::new(self.other_threads.get() * PARTIAL_FACTOR),
+                faulting: Seconds::new(self.faulting.get() * PARTIAL_FACTOR),
                 ..*self
             }
         } else if self.wait > self.cpu() {

@@ -52,22 +52,30 @@ impl Dependency {
 type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
 
 /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
-pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
+///
+/// With `initialized`, workers have run code that may have changed what a module holds.
+pub(crate) fn pack(
+    host: &Workers,
+    function: &Bound<'_, PyAny>,
+    initialized: bool,
+) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
     let py = function.py();
     let mut bytes = Vec::new();
-    if travels_by_name(function)? {
-        let mut store = HostStore::new(host);
-        codec::encode_pickled(function, &mut bytes, &mut store)?;
-        py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
-        return Ok((bytes, Some(Vec::new())));
-    }
-    if function.is_exact_instance_of::<PyFunction>() {
-        let packed = py.import("pointsman._functions")?.call_method1("pack", (function,))?;
+    let by_name = travels_by_name(function)?;
+    let packer = if by_name { "pointsman._slim" } else { "pointsman._functions" };
+    if function.is_exact_instance_of::<PyFunction>() && !(by_name && initialized) {
+        let packed = py.import(packer)?.call_method1("pack", (function,))?;
         if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
             codec::write_pickle(packed.as_bytes(), &mut bytes);
             let dependency = |(holder, name, value)| Dependency { holder, name, value };
             return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
         }
+    }
+    if by_name {
+        let mut store = HostStore::new(host);
+        codec::encode_pickled(function, &mut bytes, &mut store)?;
+        py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
+        return Ok((bytes, Some(Vec::new())));
     }
     let mut store = HostStore::new(host);
     codec::encode_pickled(function, &mut bytes, &mut store)?;

@@ -30,6 +30,7 @@ pub(crate) struct Observation {
     result_bytes: f64,
     pack: Option<f64>,
     other_threads: f64,
+    faulting: f64,
     flip: f64,
     partial: bool,
     recent: Option<f64>,
@@ -40,7 +41,7 @@ pub(crate) struct Observation {
 impl Observation {
     #[new]
     #[pyo3(signature = (*, calls=1, held=0.0, free=0.0, wait=0.0, cv=0.0, longest=0.0, argument_bytes=0.0,
-        result_bytes=0.0, pack=None, other_threads=0.0, flip=0.0, partial=false, recent=None, together=None))]
+        result_bytes=0.0, pack=None, other_threads=0.0, faulting=0.0, flip=0.0, partial=false, recent=None, together=None))]
     #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
     fn new(
         calls: u64,
@@ -53,6 +54,7 @@ impl Observation {
         result_bytes: f64,
         pack: Option<f64>,
         other_threads: f64,
+        faulting: f64,
         flip: f64,
         partial: bool,
         recent: Option<f64>,
@@ -70,6 +72,7 @@ impl Observation {
             result_bytes: Bytes::new(result_bytes).get(),
             pack: pack.map(seconds),
             other_threads: seconds(other_threads),
+            faulting: seconds(faulting),
             flip: seconds(flip),
             partial,
             recent: recent.map(seconds),
@@ -100,6 +103,7 @@ impl Observation {
             format!("argument_bytes={:?}", self.argument_bytes),
             format!("result_bytes={:?}", self.result_bytes),
             format!("other_threads={:?}", self.other_threads),
+            format!("faulting={:?}", self.faulting),
             format!("flip={:?}", self.flip),
         ];
         parts.extend(self.pack.map(|pack| format!("pack={pack:?}")));
@@ -123,6 +127,7 @@ impl Observation {
             result_bytes: Bytes::new(self.result_bytes),
             pack: self.pack.map(Seconds::new),
             other_threads: Seconds::new(self.other_threads),
+            faulting: Seconds::new(self.faulting),
             flip: self.flip,
             partial: self.partial,
             recent: self.recent,

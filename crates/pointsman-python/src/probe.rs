@@ -71,6 +71,8 @@ pub(crate) struct Sample {
     other_cpu: f64,
     /// CPU time of child processes that ended, and were waited for, meanwhile; 0 where nobody looked.
     children_cpu: f64,
+    /// Pages of memory that the process was given meanwhile; 0 where nobody looked.
+    faults: u64,
     /// Threads of the process at the beginning, less the probe's own; 0 where they cannot be counted.
     threads_before: u32,
     /// Most threads that were seen during the call, counted alike.
@@ -84,7 +86,7 @@ impl Sample {
     fn __repr__(&self) -> String {
         format!(
             "Sample(wall={:.6}, cpu={:.6}, held_share={:.3}, held={:.6}, samples={}, on_cpu_samples={}, \
-             flip={:.2}, other_cpu={:.6}, children_cpu={:.6}, threads_before={}, threads_peak={}, supported={})",
+             flip={:.2}, other_cpu={:.6}, children_cpu={:.6}, faults={}, threads_before={}, threads_peak={}, supported={})",
             self.wall,
             self.cpu,
             self.held_share,
@@ -94,6 +96,7 @@ impl Sample {
             self.flip,
             self.other_cpu,
             self.children_cpu,
+            self.faults,
             self.threads_before,
             self.threads_peak,
             if self.supported { "True" } else { "False" },
@@ -128,6 +131,7 @@ struct Begun {
     cpu: Duration,
     process: Duration,
     children: Duration,
+    faults: u64,
     probes: Duration,
     threads: u32,
     arm_after: Option<Duration>,
@@ -178,6 +182,7 @@ impl Probe {
         let threads = clocks::threads();
         let process = clocks::process_cpu(py);
         let children = clocks::children_cpu();
+        let faults = clocks::faults();
         let probes = sampler::cpu_of_all();
         let clock = ThreadClock::here();
         let cpu = clock.read(py).unwrap_or_default();
@@ -190,7 +195,8 @@ impl Probe {
         inner.number += 1;
         let number = inner.number;
         let wall = Instant::now();
-        inner.begun = Some(Begun { number, forks, wall, clock, cpu, process, children, probes, threads, arm_after });
+        inner.begun =
+            Some(Begun { number, forks, wall, clock, cpu, process, children, faults, probes, threads, arm_after });
         inner.sampler.begin(Target { number, begun: wall, arm_after, clock, tstate });
         Ok(())
     }
@@ -280,14 +286,15 @@ impl Probe {
         // A short call gets its own two clocks and nothing else: each further one costs half a
         // microsecond.
         let short = tally.samples == 0 && begun.arm_after.is_none_or(|arm_after| wall < arm_after);
-        let (other, children, peak) = if short {
-            (Duration::ZERO, Duration::ZERO, begun.threads)
+        let (other, children, faults, peak) = if short {
+            (Duration::ZERO, Duration::ZERO, 0, begun.threads)
         } else {
             let process = clocks::process_cpu(py).saturating_sub(begun.process);
             let probes = sampler::cpu_of_all().saturating_sub(begun.probes);
             let peak = clocks::threads().max(tally.threads_peak).max(begun.threads);
             let children = clocks::children_cpu().saturating_sub(begun.children);
-            (process.saturating_sub(cpu).saturating_sub(probes), children, peak)
+            let faults = clocks::faults().saturating_sub(begun.faults);
+            (process.saturating_sub(cpu).saturating_sub(probes), children, faults, peak)
         };
         let cpu = cpu.as_secs_f64();
         let held_share = tally.held_share().unwrap_or(1.0);
@@ -301,6 +308,7 @@ impl Probe {
             flip: tally.flip(),
             other_cpu: other.as_secs_f64(),
             children_cpu: children.as_secs_f64(),
+            faults,
             threads_before: begun.threads,
             threads_peak: peak,
             supported: self.supported(),
@@ -310,7 +318,13 @@ impl Probe {
     /// What a forked child can say of a call that its parent began: the clocks of the child start at
     /// the fork, and nobody looked (I2).
     fn sample_in_child(&self, py: Python<'_>, begun: &Begun, now: Instant) -> Sample {
-        let child = Begun { cpu: Duration::ZERO, children: Duration::ZERO, arm_after: None, ..*begun };
+        let child = Begun {
+            cpu: Duration::ZERO,
+            children: Duration::ZERO,
+            faults: clocks::faults(),
+            arm_after: None,
+            ..*begun
+        };
         self.sample(py, &child, &Tally::default(), now, ThreadClock::here().read(py))
     }
 }

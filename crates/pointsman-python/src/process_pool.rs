@@ -158,7 +158,7 @@ impl Pool {
             return Ok(known);
         }
         let key = function.as_ptr() as usize;
-        let (bytes, dependencies) = packing::pack(&self.host, function)?;
+        let (bytes, dependencies) = packing::pack(&self.host, function, self.common.initializer.get().is_some())?;
         let mut block =
             self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
         block.as_mut_slice().copy_from_slice(&bytes);

@@ -15,11 +15,11 @@
 #[cfg(target_os = "linux")]
 pub(crate) use linux::ThreadClock;
 #[cfg(target_os = "linux")]
-pub(super) use linux::{children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
+pub(super) use linux::{children_cpu, faults, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::ThreadClock;
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{children_cpu, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
+pub(super) use other::{children_cpu, faults, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -96,15 +96,23 @@ mod linux {
 
     /// CPU time of the child processes that have ended and were waited for.
     pub(in crate::probe) fn children_cpu() -> Duration {
+        usage(libc::RUSAGE_CHILDREN).map_or(Duration::ZERO, |usage| duration(usage.ru_utime) + duration(usage.ru_stime))
+    }
+
+    /// Pages that this process has been given so far without reading them from a disk.
+    pub(in crate::probe) fn faults() -> u64 {
+        usage(libc::RUSAGE_SELF).and_then(|usage| u64::try_from(usage.ru_minflt).ok()).unwrap_or_default()
+    }
+
+    fn usage(whose: libc::c_int) -> Option<libc::rusage> {
         let mut usage = mem::MaybeUninit::<libc::rusage>::uninit();
         // SAFETY: the kernel writes the whole structure, which is ours, or refuses; needs no invariant.
-        let failed = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+        let failed = unsafe { libc::getrusage(whose, usage.as_mut_ptr()) };
         if failed != 0 {
-            return Duration::ZERO;
+            return None;
         }
         // SAFETY: the call has succeeded, so the structure is filled; needs no invariant.
-        let usage = unsafe { usage.assume_init() };
-        duration(usage.ru_utime) + duration(usage.ru_stime)
+        Some(unsafe { usage.assume_init() })
     }
 
     fn duration(time: libc::timeval) -> Duration {
@@ -215,6 +223,10 @@ mod other {
 
     pub(in crate::probe) fn children_cpu() -> Duration {
         Duration::ZERO
+    }
+
+    pub(in crate::probe) fn faults() -> u64 {
+        0
     }
 
     pub(in crate::probe) fn threads() -> u32 {

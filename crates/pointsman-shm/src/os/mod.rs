@@ -9,6 +9,8 @@ mod descriptors;
 #[path = "family.rs"]
 mod family;
 #[cfg(target_os = "linux")]
+mod heap;
+#[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod imp;
 #[cfg(not(target_os = "linux"))]
@@ -33,5 +35,7 @@ pub(crate) use handles::{AsFd, BorrowedFd};
 pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
 #[cfg(target_os = "linux")]
 pub(crate) use family::end_children;
+#[cfg(target_os = "linux")]
+pub(crate) use heap::keep_freed;
 pub use imp::fork_generation;
 pub(crate) use imp::*;

@@ -1,0 +1,38 @@
+//! What the C library does with memory that has been freed.
+//!
+//! By default glibc gives blocks of some size back to the system as soon as they are free, and every page of the next such
+//! block is a fault: 1.5 us each, and a call that computes on some megabytes has thousands. A worker process runs the
+//! same few functions again and again: it keeps what they will ask for. (Of ten everyday functions that allocate much,
+//! seven ran 1.4 to 2.8 times as fast so, `benches/decision.py` has some of them.)
+//!
+//! # Invariants
+//!
+//! - M1. It is asked for while the process has a single thread.
+
+/// Bytes of the largest block that is kept: the largest that glibc lets one say.
+#[cfg(target_env = "gnu")]
+const LARGEST: libc::c_int = 32 << 20;
+/// Free bytes at the end of the heap beyond which they go back to the system. Arbitrary: twice the largest block.
+#[cfg(target_env = "gnu")]
+const MOST: libc::c_int = 64 << 20;
+
+/// Has this process, and those forked from it, keep memory that was freed for the next that ask. Not if the environment says
+/// what is to be done with it.
+#[cfg(target_env = "gnu")]
+pub(crate) fn keep_freed() {
+    let said = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        name.starts_with("MALLOC_") || (name == "GLIBC_TUNABLES" && value.contains("malloc"))
+    };
+    if std::env::vars_os().any(said) {
+        return;
+    }
+    // SAFETY: changes two numbers of the allocator, with no other thread there to read them (M1).
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST) };
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, MOST) };
+}
+
+/// Other allocators do as they do.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn keep_freed() {}
