@@ -405,6 +405,8 @@ impl<'a> Model<'a> {
                 .into_iter()
                 .fold(0.0, f64::max)
                 .min(rest / rate(1))
+                // Nor longer than a whole round, in which the quicker lanes do more.
+                .min(f64::from(lanes) / rate(lanes))
                 * chunk;
             let full = rounds * f64::from(lanes) * chunk / rate(lanes);
             (full + final_round, lanes.min(whole32(chunks.ceil())), chunk)

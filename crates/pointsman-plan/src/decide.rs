@@ -28,7 +28,7 @@ const MARGIN: f64 = 0.05;
 
 /// The same for calls that keep others busy for [`NESTED`] of their time, with threads of their own or with programs:
 /// how they get on with more of their kind beside them is a guess. Arbitrary between 0.1 and 0.3.
-const MARGIN_OF_NESTED: f64 = 0.2;
+const MARGIN_OF_NESTED: f64 = 0.25;
 
 /// See [`MARGIN_OF_NESTED`]. Arbitrary between 0.1 and 0.5.
 const NESTED: f64 = 0.25;
