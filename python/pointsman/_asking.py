@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Work that is over before a first process has started, and the share of its time from which on a call holds the GIL.
 # That takes 18 ms as a rule (`Machine.process_first`), and the caller has done its part by then.
 _SOON_OVER, _HELD = 0.015, 0.9
+# Work from which on workers are started before all is measured, and looks at a call, or seconds that one takes, from
+# which on that share tells. Arbitrary: three times what a start takes, and what a millisecond brings.
+_WORTH_STARTING, _LOOKS, _LONG = 0.06, 5, 1e-3
 
 # Backends whose workers share no memory with the caller.
 APART = ("processes", "interpreters")
@@ -112,6 +115,13 @@ def is_soon_over(job: Job, meter: Meter, expected: float) -> bool:
         and not (_default.processes_running() or _default.interpreters_running())
         and _clusters.facts() is None
     )
+
+
+def is_for_processes(job: Job, meter: Meter, left: int | None) -> bool:
+    """Whether processes will be taken for `left` calls, as it seems before all is measured: many, with the GIL held."""
+    seen = any(sample.on_cpu_samples >= _LOOKS for sample in meter.samples) or meter.mean >= _LONG
+    worth = left is None or left * meter.mean > _WORTH_STARTING
+    return seen and worth and job.backend == "auto" and meter.held > _HELD * meter.wall and has_gil()
 
 
 def _unmeasured(job: Job) -> tuple[str, ...]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 from _contextvars import copy_context
 from functools import partial
-from time import perf_counter, thread_time
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _plain, _planner
+from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._errors import CannotTravelError
-from pointsman._job import CLUSTERS
 from pointsman._locks import fork_safe_lock
+from pointsman._looking import AWAY, BUSY, Looking
 from pointsman._machine import has_gil
 from pointsman._meaning import judge
 from pointsman._measure import Meter
@@ -43,28 +43,18 @@ _ENOUGH = 4e-3
 _LONG_CALL = 1e-3
 # Calls left from which on one more measured call costs little.
 _MANY = 12
-# Seconds that a call must have run before processes are started beside it, unless an earlier one was measured: to start
-# them takes as long, and a first call often computes because it imports.
-_SURE = 0.012
-# Seconds after which the process that forks workers is started for a call that computes: it takes a core meanwhile,
-# which the calls need if this one was only importing and connecting. It needs as long as is left until `_SURE`.
-_PREPARE = 0.006
-# Share of its time for which a call that lasts has computed, from which on processes may be the answer.
-_BUSY = 0.5
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
 # Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
 _LATE_READING = 0.2
 # Times the first call's seconds for which the next is not looked at. Arbitrary from 1.2 to 2.
 _UNDISTURBED = 1.5
-# Backends whose workers share no memory with the caller, and where calls travel further.
-_AWAY = (*_asking.APART, *CLUSTERS)
 _UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
 
 
-class Run:
+class Run(Looking):
     """A job on its way: its results as a stream, and what was decided."""
 
     def __init__(self, job: Job, plan: Plan | None = None) -> None:
@@ -265,11 +255,12 @@ class Run:
                 yield results
             if self._early is not None:
                 return
-            if meter.mean > _LONG_CALL and not meter.looked_twice and meter.cpu > _BUSY * meter.wall:
+            if meter.mean > _LONG_CALL and not meter.looked_twice and meter.cpu > BUSY * meter.wall:
                 # Before others are started beside a call that lasts: then it would be too late to know.
                 self._size(meter, list(items[:1]), self._results[:1])
             if self._is_enough(meter):
                 return
+            self._prepare_soon(meter, source.left())
             count = 1 if job.profile else max(1, min(int(1e-3 / max(meter.mean, 1e-9)), count * 8))
             if wanted is not None:
                 count = min(count, wanted - meter.calls)
@@ -303,7 +294,7 @@ class Run:
             return True
         if wanted is not None:
             return meter.calls >= wanted
-        doubtful = meter.spinners.are_there and meter.held > _BUSY * meter.wall
+        doubtful = meter.spinners.are_there and meter.held > BUSY * meter.wall
         if (meter.unsettled or doubtful) and (left is None or left > 1):
             return False
         if left is not None and left * meter.mean < _TRIFLE:
@@ -311,8 +302,7 @@ class Run:
         if meter.mean >= _LONG_CALL and not meter.looked_twice and (left is None or left >= _MANY):
             # The first call may have imported, opened and filled what later ones find: one more tells.
             self._alone = meter.observation()
-            if self.job.backend == "auto" and meter.held > _BUSY * meter.wall and meter.mean * _MANY > _SURE:
-                self._prepare_processes()
+            self._prepare_soon(meter, left)
             meter.forget()
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
@@ -435,7 +425,7 @@ class Run:
             plan.decided_after = perf_counter() - self._start
             return self._advised(plan)
         cluster = _clusters.facts()
-        forks = expected > _WORTH_READING and not self._struck.keys() >= set(_AWAY)
+        forks = expected > _WORTH_READING and not self._struck.keys() >= set(AWAY)
         if seen is None and (meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH):
             self._size(meter, [*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
         if seen is None:
@@ -444,9 +434,9 @@ class Run:
         # Calls may go to a cluster however few they are: nothing has to be started there.
         reads = backends is None and (forks or cluster is not None)
         # What was not read stays, though workers that run already would cost nothing to start.
-        shut = {} if reads or backends or self._verdict else dict.fromkeys(_AWAY, _UNREAD)
+        shut = {} if reads or backends or self._verdict else dict.fromkeys(AWAY, _UNREAD)
         plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
-        if reads and not quick and self._verdict is None and plan.backend in _AWAY:
+        if reads and not quick and self._verdict is None and plan.backend in AWAY:
             # Only now: it takes some milliseconds. And of what comes out in the end: advice may change the place, too.
             self._judge()
             plan = self._advised(_asking.priced(job, seen, left, self._total, self._struck, backends, cluster))
@@ -472,7 +462,7 @@ class Run:
             self._strike("an argument or a result cannot be pickled")
 
     def _strike(self, why: str, *more: str) -> None:
-        for away in (*_AWAY, *more):
+        for away in (*AWAY, *more):
             self._struck.setdefault(away, why)
 
     def _judge(self) -> None:
@@ -480,7 +470,18 @@ class Run:
         sample = self._arguments[0] if self._arguments and self.job.source.star else self._arguments[:1]
         verdict = self._verdict = judge(self.job.asked, tuple(sample))
         if not verdict.may_travel:
-            self._struck.update(dict.fromkeys(_AWAY, "; ".join(verdict.reasons)))
+            self._struck.update(dict.fromkeys(AWAY, "; ".join(verdict.reasons)))
+
+    def _prepare_soon(self, meter: Meter, left: int | None) -> None:
+        """Let worker processes start while calls are still measured, if only they can help."""
+        if (
+            self._verdict is None
+            and "processes" not in self._struck
+            and _asking.is_for_processes(self.job, meter, left)
+        ):
+            self._judge()
+            if "processes" not in self._struck:
+                self._prepare_processes()
 
     def _prepare_processes(self) -> None:
         if (why := _asking.prepare_processes(self.job)) is not None:
@@ -491,7 +492,7 @@ class Run:
         caller = Caller(self._context, self._base(), self._daemon, self._mean(), self._arguments[:1])
         run = open_run(self.job, plan, caller)
         meter = self._meter
-        if isinstance(run, ThreadRun) and meter and meter.spinners.are_there and meter.held < _BUSY * meter.wall:
+        if isinstance(run, ThreadRun) and meter and meter.spinners.are_there and meter.held < BUSY * meter.wall:
             # What they do may have been for the calls, after all: then fewer of these should run.
             run.review = meter.spinners.run_on
         return run
@@ -508,92 +509,3 @@ class Run:
         """Return the calls from all over the list, if they say something else than those that were measured last."""
         meter, ahead = self._meter, self._ahead
         return ahead if meter is not None and ahead is not None and ahead.corrects(meter) else None
-
-    def checkpoint(self) -> float:
-        """Look at a batch that still runs, from the pilot's thread; the seconds until the next look, 0 for none.
-
-        A long first call is reason enough to start others: waiting until it is over would cost its whole length.
-        """
-        began, busy = perf_counter(), thread_time()
-        with self._lock:
-            meter, running = self._meter, self._running
-            seen = meter.peek() if meter is not None and running is not None else None
-            if meter is None or running is None or seen is None:
-                return 0.0
-            items, iterator = running
-            unreached = iterator.__length_hint__()  # type: ignore[attr-defined]
-            left = (self.job.source.left() or 0) + unreached if self._early is None else self._early.growable()
-            if not left:
-                return 0.0
-            # One call that does not end, or many that do? A call that was there at the last look has lasted since.
-            begun = len(items) - unreached
-            stuck = begun in (1, self._begun)
-            self._begun = begun
-            try:
-                if self._early is None:
-                    with pilots.brisk():
-                        run = self._early_run(seen, begun, left, stuck=stuck)
-                        if run is not None:
-                            run.start()
-                            self._early = run
-                else:
-                    # The call that runs is one of those to be planned for: the caller is busy with it.
-                    plan = self.decide(left=left + 1, seen=meter.partial(seen, 1 if stuck else begun, partial=stuck))
-                    if self.plan is not None and plan.backend == self.plan.backend:
-                        self._early.grow(plan)
-            except CannotTravelError as why:
-                self._struck[self.plan.backend if self.plan is not None else "processes"] = str(why)
-            finally:
-                meter.note_look(seen, perf_counter() - began, thread_time() - busy)
-            due = [point - seen.wall for point in (_PREPARE, _SURE) if seen.wall < point and self._early is None]
-            return max(pilots.FIRST, min([seen.wall, *due]))
-
-    def _expected(self, meter: Meter, part: _native.Observation, *, stuck: bool) -> _native.Observation | None:
-        """Return what the call that runs will be like, if it may be as those remembered, or as the one before it."""
-        known, cpu = self._recalled, part.held + part.free
-        self._foreseen = self._trusting and known is not None and stuck and known.allows(cpu, part.wait)
-        if stuck and self._alone is not None and not self._foreseen:
-            return meter.like_the_first(self._alone, part)
-        return known.observation() if self._foreseen and known is not None else None
-
-    def _early_run(self, seen: _native.Sample, begun: int, left: int, *, stuck: bool) -> ThreadRun | ProcessRun | None:
-        """Decide while a batch runs in its `begun`th call; the run to start beside it, if there shall be one."""
-        meter, source = self._meter, self.job.source
-        if meter is None or self._running is None:
-            return None
-        items, iterator = self._running
-        part = meter.partial(seen, 1 if stuck else begun, partial=stuck)
-        whole = self._expected(meter, part, stuck=stuck)
-        early = not meter.looked and whole is None
-        if "processes" not in self._struck and meter.computing > _BUSY and not (early and seen.wall < _PREPARE):
-            if early and self._verdict is None:
-                # Both will be needed at once; and this first, since that takes the other core.
-                self._judge()
-            self._prepare_processes()
-        if early and seen.wall < _SURE and meter.computing > _BUSY and part.held > _BUSY * seen.wall:
-            # Only processes could help, and for them it is too soon.
-            return None
-        # This is not the caller's thread: nothing of the user's may be pickled here.
-        if _plain.run_no_code(some := [*items[-1:], *source.spread(2)]):
-            meter.size(some, [])
-        plan = self.decide(left=left + 1, seen=whole or part, quick=True)
-        if plan.backend in _AWAY and not (early and seen.wall < _SURE):
-            plan = self.decide(left=left + 1, seen=whole or part)
-        # Threads that spin may have been set to work by the call, after all: then nobody's cores are free.
-        hasty = plan.backend in _AWAY and ((early and seen.wall < _SURE) or meter.spinners.are_there)
-        hidden = plan.backend in _AWAY and not _plain.run_no_code([self.job.function])
-        if plan.backend == "inline" or hasty or hidden or (meter.unsettled and not self._foreseen):
-            return None
-        self._left = left + 1
-        self._crowded = True
-        if meter.calls:
-            self._alone = meter.observation()
-        # What the caller's loop has not reached is anybody's.
-        rest = _native.cut(items, iterator)
-        if type(items) is range:
-            self._running = items[: len(items) - len(rest)], iterator
-        source.put_back(rest)
-        self.plan = plan
-        meter.company = plan.backend == "threads"
-        meter.crowd(seen)
-        return self._open(plan)

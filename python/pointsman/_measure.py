@@ -49,8 +49,8 @@ _ENOUGH_BESIDE = 3
 _OTHERS = 2.0
 # Seconds of calls from which on they may have been looked at: the pilot's first look comes then.
 _LOOKED_AT = 0.9e-3
-# Seconds that it takes to be given a page of memory. Calls that were given 600 to 2,000 of them took 1.7 to 2.7 us less for
-# each when they were not (`os/heap.rs` of pointsman-shm says when that is); 1.5 us where nothing but that is timed.
+# Seconds that it takes to be given a page of memory. Calls that were given 600 to 2,000 of them took 1.7 to 2.7 us less
+# for each when they were not (`os/heap.rs` of pointsman-shm says when that is); 1.5 us where nothing but that is timed.
 _FAULT = 1.5e-6
 # Values of a sample that are pickled to learn their size, and the most seconds that may take.
 _SIZED = 3
@@ -332,9 +332,9 @@ class Meter:
         return sum(sample.held for sample in looked) / cpu if cpu > 0 else 1.0
 
     def _faulting(self) -> float:
-        """Share of the CPU time for which the system gave out memory, as if later calls were like those that were looked at.
+        """Share of the CPU time for which the system gave out memory, if all calls are like those that were looked at.
 
-        The first calls may have been given what others find.
+        The first ones may have been given what others find.
         """
         looked = [sample for sample in self.samples if sample.faults]
         later = looked[1:] or looked
