@@ -23,7 +23,7 @@ class Probe:
 
     def sample(self):
         figures = dict.fromkeys(("other_cpu", "children_cpu", "flip"), 0.0)
-        counts = dict.fromkeys(("samples", "on_cpu_samples", "threads_before", "threads_peak"), 0)
+        counts = dict.fromkeys(("samples", "on_cpu_samples", "threads_before", "threads_peak", "faults"), 0)
         return SimpleNamespace(held_share=1.0, held=self.seconds["cpu"], **figures, **counts, **self.seconds)
 
     peek = end = sample

@@ -75,7 +75,7 @@ def test_a_function_that_writes_what_others_read_is_never_sent_to_another_proces
 )
 def test_what_advice_changes_to_processes_is_read_first(function, adjust, backend):
     # Of calls that keep another core busy fewer threads may run than were chosen; processes are faster than those.
-    seen = _native.Observation(calls=5, held=1e-4, free=1e-3, wait=0.0, other_threads=6e-4, longest=1.1e-3)
+    seen = _native.Observation(calls=5, held=1e-4, free=1e-3, wait=0.0, other_threads=4.5e-4, longest=1.1e-3)
     run = Run(Job(function, (range(200),), nested=adjust))
     run._meter = Meter()
     facts = _machine.facts()._replace(cores=2)

@@ -169,6 +169,7 @@ impl Origin for ProcessCall {
             pool.common.tell(py);
             return Ok(true);
         }
+        pool.pressure.kept_in_vain();
         pool.wait(py, deadline, &|| self.cell.is_settled())
     }
 
