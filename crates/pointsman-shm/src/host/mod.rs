@@ -69,8 +69,8 @@ pub struct HostConfig {
 impl Default for HostConfig {
     fn default() -> Self {
         Self {
-            slots: 4096,
-            window: 4096,
+            slots: 512,
+            window: 512,
             ring_bytes: 1 << 20,
             host_arena_bytes: 1 << 36,
             lane_arena_bytes: 1 << 34,
