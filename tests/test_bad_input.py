@@ -124,6 +124,17 @@ def test_a_duration_that_is_no_number_is_a_type_error():
     )
 
 
+def test_more_worker_processes_than_a_pool_can_have_are_a_value_error(entry):
+    message = caught(ValueError, entry, functions.square, [1, 2], backend="processes", max_workers=10**9)
+
+    assert "at most 1024" in message
+    assert "1000000000" in message
+
+
+def test_an_executor_of_more_processes_than_a_pool_can_have_is_a_value_error():
+    assert "at most 1024" in caught(ValueError, pointsman.Executor, 10**30, backend="processes")
+
+
 def test_an_unknown_backend_is_a_value_error_that_lists_the_known_ones(entry):
     message = caught(ValueError, entry, functions.square, [1, 2], backend="thread")
 

@@ -16,8 +16,8 @@ from pointsman._executor_checks import (
     check_choices,
     check_for_loop,
     check_limits,
+    check_most,
     check_stack_size,
-    check_workers,
     check_workers_keep,
     failed_future,
 )
@@ -143,7 +143,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
             self._learning = _learning
         self._chosen = max_workers is not None
-        self._max_workers = check_workers(max_workers) or self._default_workers()
+        self._max_workers = check_most(self._backend, max_workers) or self._default_workers()
         if initializer is not None and not callable(initializer):
             message = f"initializer must be callable, not {initializer!r}"
             raise InvalidTypeError(message)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
-from pointsman._job import CLUSTERS, check_count, name_of
+from pointsman._job import CLUSTERS, check_count, check_workers, name_of
 from pointsman._scheduling import WorkStealingScheduler
 
 if TYPE_CHECKING:
@@ -59,11 +59,12 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
     return "processes" if backend == "interpreters" else "threads"
 
 
-def check_workers(max_workers: Any) -> int | None:
+def check_most(backend: str, max_workers: Any) -> int | None:
+    """Return how many workers there may be, with the standard library's words for none."""
     if isinstance(max_workers, int) and max_workers <= 0:
         message = "max_workers must be greater than 0"
         raise InvalidArgumentError(message)
-    return check_count("max_workers", max_workers)
+    return check_workers(backend, max_workers)
 
 
 def check_for_loop(**options: Any) -> None:

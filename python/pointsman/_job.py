@@ -114,7 +114,7 @@ class Job:
                 "'auto'; for a call that goes on unheard there is options(backend='threads', timeout=...).submit()"
             )
             raise InvalidArgumentError(message)
-        self.max_workers: int | None = check_count("max_workers", max_workers)
+        self.max_workers: int | None = check_workers(self.backend, max_workers)
         self.chunksize: int | None = check_count("chunksize", chunksize)
         self.buffersize: int | None = check_count("buffersize", buffersize)
         self.sample_size: int | None = check_count("sample_size", sample_size)
@@ -291,6 +291,19 @@ def check_count(name: str, value: Any) -> int | None:
         message = f"{name} must be at least 1, not {value!r}"
         raise InvalidArgumentError(message)
     return int(count)
+
+
+# Worker processes that a pool can have (`MOST_LANES` in pointsman-shm).
+_MOST_PROCESSES = 1024
+
+
+def check_workers(backend: str, max_workers: Any) -> int | None:
+    """Return how many workers there may be, or None; raise if the backend cannot have as many."""
+    count = check_count("max_workers", max_workers)
+    if backend == "processes" and count is not None and count > _MOST_PROCESSES:
+        message = f"max_workers must be at most {_MOST_PROCESSES} for worker processes, not {max_workers!r}"
+        raise InvalidArgumentError(message)
+    return count
 
 
 def check_switch(name: str, value: Any) -> bool:

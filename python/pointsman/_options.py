@@ -12,8 +12,8 @@ from pointsman._job import (
     check_address,
     check_backend,
     check_callable,
-    check_count,
     check_switch,
+    check_workers,
     is_async,
     on_terms,
 )
@@ -67,7 +67,7 @@ class Options:
                 raise InvalidArgumentError(message)
             self._single["run_on_caller"] = True
         self._address = check_address(self._backend, address)
-        self._max_workers = check_count("max_workers", max_workers)
+        self._max_workers = check_workers(self._backend, max_workers)
         self._name = name
         self._terms = terms
         terms.check(self._backend)

@@ -90,7 +90,11 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: 
             finally:
                 _flush()
                 os._exit(code)
-        server.launched(request, pid)
+        try:
+            server.launched(request, pid)
+        except OSError:
+            # The pool that asked has gone meanwhile, and with it what the worker would do; others want more of them.
+            continue
 
 
 # From this version on Python writes to the object itself (`sys.set_int_max_str_digits`), which must then be its own.
