@@ -147,19 +147,23 @@ def _crates_to_test(session: nox.Session) -> list[str]:
 # Tests that take long and ask about other packages, or the machine, rather than the interpreter.
 ON_ONE_INTERPRETER = (
     "faults/test_every_stage",
+    "faults/test_large_and_odd",
     "faults/test_long_forms",
     "faults/test_memory",
     "faults/test_odd_moments",
     "faults/test_streams",
+    "faults/test_worker_death",
     "faults/test_zygote",
     "test_cli",
     "test_clusters",
     "test_contract_on_clusters",
     "test_examples",
     "test_joblib",
+    "test_meaning_in_auto",
     "test_ray_clients",
     "test_ray_stops",
     "test_real_programs",
+    "test_terms",
     "test_trace_report_in_browser",
     "test_standard_processes",
 )
