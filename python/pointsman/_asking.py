@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _clusters, _default, _planner
+from pointsman import _advice, _clusters, _default, _planner, _slim
 from pointsman._drawing import choice
 from pointsman._errors import InvalidArgumentError
 from pointsman._job import CLUSTERS, check_backend, is_async
@@ -191,7 +191,7 @@ def prepare_processes(job: Job) -> str | None:
 
     if facts().cores > 1:
         try:
-            _pool.prepare(job.function, job.example)
+            _pool.prepare(job.function, _slim.needs(job.function, job.example) if job.backend == "auto" else None)
         except OSError as why:
             return f"no process can be started: {why}"
     return None

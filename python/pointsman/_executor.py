@@ -219,7 +219,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
     def _start_processes(self, fn: Callable[..., Any]) -> Any:
         from pointsman._pool import make, prepare
 
-        prepare(fn, None)
+        prepare(fn)
         return make(
             self._max_workers,
             initializer=self._initializer,

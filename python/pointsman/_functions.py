@@ -206,7 +206,7 @@ class Packer:
             return Ref(-1, name)
         if kind is FunctionType:
             return value if is_importable(value) else Ref(self.function(value))
-        if (kind is BuiltinFunctionType or isinstance(value, type)) and is_importable(value):
+        if (kind is BuiltinFunctionType or issubclass(kind, type)) and is_importable(value):
             return value
         raise TooRich
 

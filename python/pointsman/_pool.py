@@ -63,10 +63,13 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
     return Processes(processes, threads, **options)
 
 
-def prepare(function: object, example: object) -> None:
-    """Have started what takes a while to start, before a pool is made for calls of `function` with such an input."""
+def prepare(function: object, slim: set[str] | None = None) -> None:
+    """Have started what takes a while to start, before a pool is made for calls of `function`.
+
+    `slim` are the modules that it needs, where it may travel without its own.
+    """
     if not is_standard():
-        _zygote.prepare(function, example)
+        _zygote.prepare(function, slim)
 
 
 def is_standard() -> bool:
@@ -96,10 +99,14 @@ def job(
     terms: _native.Terms | None,
     number: int = 0,
     ordered: bool = True,
+    slim: bool = False,
 ) -> Any:
-    """Return a job of many calls on a pool that `make` has made."""
+    """Return a job of many calls on a pool that `make` has made.
+
+    With `slim`, the function may travel without its module where that means the same.
+    """
     if isinstance(pool, Processes):
-        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms, number, ordered)
+        return _native.ProcessJob(pool.native, function, star, keep_going, base, terms, number, ordered, slim)
     from pointsman import _standard
     from pointsman._standard_job import StandardJob
 

@@ -17,7 +17,7 @@ import threading
 from time import perf_counter, sleep
 from typing import NamedTuple
 
-from pointsman import _functions, _native, _slim
+from pointsman import _functions, _native
 
 # Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
 # (an editable install, for example), and then workers must run it too.
@@ -66,15 +66,16 @@ def connect() -> int:
         return _zygote.registrar.join()
 
 
-def prepare(function: object, example: object) -> None:
-    """Have a zygote started, if there is none, and remember what calls of `function` with such an input need.
+def prepare(function: object, slim: set[str] | None) -> None:
+    """Have a zygote started, if there is none, and remember what calls of `function` need.
+
+    `slim` are the modules that this is, where the function may travel without its own.
 
     It takes a while to boot and to import what the calls need, and costs this thread a millisecond.
     """
     global _zygote  # noqa: PLW0603 - one for the program
     with _lock:
         # What the function's module imports can be there before the first worker is.
-        slim = _slim.needs(function, example)
         if slim is None:
             _functions.note(_functions.home(function))
         for module in slim or ():

@@ -53,17 +53,17 @@ type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
 
 /// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
 ///
-/// With `initialized`, workers have run code that may have changed what a module holds.
+/// With `slim`, one that could be imported may travel by value instead, where that means the same.
 pub(crate) fn pack(
     host: &Workers,
     function: &Bound<'_, PyAny>,
-    initialized: bool,
+    slim: bool,
 ) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
     let py = function.py();
     let mut bytes = Vec::new();
     let by_name = travels_by_name(function)?;
     let packer = if by_name { "pointsman._slim" } else { "pointsman._functions" };
-    if function.is_exact_instance_of::<PyFunction>() && !(by_name && initialized) {
+    if function.is_exact_instance_of::<PyFunction>() && (slim || !by_name) {
         let packed = py.import(packer)?.call_method1("pack", (function,))?;
         if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
             codec::write_pickle(packed.as_bytes(), &mut bytes);

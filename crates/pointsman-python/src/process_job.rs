@@ -143,9 +143,10 @@ impl ProcessJob {
 
 #[pymethods]
 impl ProcessJob {
-    /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result.
+    /// A job that calls `function` on each input; with `star`, on the input's items. With `keep_going` an exception is a result. With
+    /// `slim` the function may travel without its module.
     #[new]
-    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None, number=0, ordered=true))]
+    #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None, number=0, ordered=true, slim=false))]
     #[expect(clippy::too_many_arguments, reason = "those of Python are keywords")]
     fn new(
         pool: &ProcessPool,
@@ -156,10 +157,11 @@ impl ProcessJob {
         terms: Option<&Bound<'_, Terms>>,
         number: u32,
         ordered: bool,
+        slim: bool,
     ) -> PyResult<Self> {
         let terms = terms::shared(terms);
         let pool = pool.pool.clone();
-        let function = pool.function(function)?;
+        let function = pool.function(function, slim)?;
         Ok(Self {
             pool,
             function,

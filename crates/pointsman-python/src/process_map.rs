@@ -291,7 +291,7 @@ impl ProcessMap {
         size: Option<usize>,
     ) -> PyResult<Self> {
         let pool = pool.pool.clone();
-        let function = pool.function(function)?;
+        let function = pool.function(function, false)?;
         Ok(Self(Arc::new(Feed {
             pool,
             function,

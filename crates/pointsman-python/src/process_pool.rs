@@ -94,7 +94,8 @@ pub(crate) struct Pool {
     pub(crate) common: Arc<Common>,
     pub(crate) pressure: Pressure,
     pub(crate) home: Home,
-    known: Mutex<BTreeMap<usize, Known>>,
+    /// By the address of the function's object, and whether it may travel without its module.
+    known: Mutex<BTreeMap<(usize, bool), Known>>,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
     connect: Py<PyAny>,
@@ -117,11 +118,11 @@ impl Pool {
     }
 
     /// The function as workers know it, if they do and it is as it was.
-    fn known(&self, function: &Bound<'_, PyAny>) -> Option<Arc<Function>> {
+    fn known(&self, function: &Bound<'_, PyAny>, slim: bool) -> Option<Arc<Function>> {
         let py = function.py();
         let (made, dependencies) = {
             let table = self.lock_known();
-            let known = table.get(&(function.as_ptr() as usize))?;
+            let known = table.get(&(function.as_ptr() as usize, slim))?;
             (known.function.clone(), known.dependencies.clone())
         };
         let unchanged =
@@ -153,12 +154,13 @@ impl Pool {
 
     /// The function as workers know it. It is packed once, and again when something that it reaches has been replaced;
     /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
-    pub(crate) fn function(&self, function: &Bound<'_, PyAny>) -> PyResult<Arc<Function>> {
-        if let Some(known) = self.known(function) {
+    pub(crate) fn function(&self, function: &Bound<'_, PyAny>, slim: bool) -> PyResult<Arc<Function>> {
+        let slim = slim && self.common.initializer.get().is_none();
+        if let Some(known) = self.known(function, slim) {
             return Ok(known);
         }
-        let key = function.as_ptr() as usize;
-        let (bytes, dependencies) = packing::pack(&self.host, function, self.common.initializer.get().is_some())?;
+        let key = (function.as_ptr() as usize, slim);
+        let (bytes, dependencies) = packing::pack(&self.host, function, slim)?;
         let mut block =
             self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
         block.as_mut_slice().copy_from_slice(&bytes);
@@ -190,7 +192,7 @@ impl Pool {
         crate::ending::call(self.start_collector.bind(py)).map(|_| ())
     }
 
-    fn lock_known(&self) -> MutexGuard<'_, BTreeMap<usize, Known>> {
+    fn lock_known(&self) -> MutexGuard<'_, BTreeMap<(usize, bool), Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -241,7 +243,7 @@ impl ProcessPool {
         function: &Bound<'py, PyAny>,
         items: &[Bound<'py, PyAny>],
     ) -> PyResult<Option<Bound<'py, FutureCore>>> {
-        let Some(known) = self.pool.known(function) else { return Ok(None) };
+        let Some(known) = self.pool.known(function, false) else { return Ok(None) };
         let py = function.py();
         self.pool.check(py, &|| known.name.clone())?;
         self.send(py, known, Arguments::Items(items), NORMAL, None, None).map(Some)
@@ -388,7 +390,7 @@ impl ProcessPool {
         spent: Option<&Bound<'py, Spent>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
         self.pool.check(py, &|| future::name_of(function))?;
-        let known = self.pool.function(function)?;
+        let known = self.pool.function(function, false)?;
         self.send(py, known, Arguments::Packed(args, kwargs), priority, terms, spent.map(Bound::get))
     }
 

@@ -69,6 +69,8 @@ class ProcessRun:
             terms=job.terms.native and job.terms.native_for(standard=_pool.is_standard()),
             number=job.number,
             ordered=job.ordered,
+            # What is chosen automatically writes to nothing that another call could miss.
+            slim=job.backend == "auto",
         )
         # A pool with more workers than this job may use gets no more at a time than these are to run.
         depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
