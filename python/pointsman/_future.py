@@ -6,9 +6,11 @@ Does not know where the call runs; the native half does.
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _native
+from pointsman._forks import at_fork
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     class _Base(concurrent.futures.Future[T]):
         def _inflate(self) -> None: ...
+        def _is_left(self) -> bool: ...
         def __await__(self) -> Generator[Any, None, T]: ...
         def cancel(self, *, kill: bool = False) -> bool: ...
 
@@ -26,6 +29,18 @@ else:
 
     class _Base(_native.FutureCore, concurrent.futures.Future):
         __class_getitem__ = classmethod(lambda cls, _item: cls)
+
+
+# Whether this process was forked since futures are made.
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked  # noqa: PLW0603 - set once
+    _forked = True
+
+
+at_fork(_note_fork)
 
 
 def _standard(name: str) -> Any:
@@ -38,6 +53,11 @@ def _standard(name: str) -> Any:
         values = self.__dict__
         if name not in values:
             self._inflate()
+        elif _forked and "_left" not in values and self._is_left():
+            # Of the parent's threads one may hold the lock, and others are not here to be told.
+            values.update(_left=True, _condition=threading.Condition(), _waiters=[], _done_callbacks=[])
+            # In a forked child this ends the call.
+            self.done()
         return values[name]
 
     def write(self: Future[Any], value: object) -> None:

@@ -98,6 +98,15 @@ with pointsman.Executor(2, backend={backend!r}) as executor:
     in_child(lambda: next(concurrent.futures.as_completed([future])).result())
     in_child(lambda: [there.result() == 9 or os._exit(3), future.exception() is None and os._exit(4), future.result()])
     assert future.result() == 0.5
+    # One that has the standard part already, and somebody who is to be told.
+    told = []
+    future = executor.submit(nap, 0.5)
+    future.add_done_callback(lambda done: told.append(done.result()))
+    concurrent.futures.wait([future], timeout=0.01)
+    in_child(lambda: concurrent.futures.wait([future]).done.pop().result())
+    in_child(lambda: next(concurrent.futures.as_completed([future])).result())
+    assert future.result() == 0.5
+    assert concurrent.futures.wait([future]).done == {{future}}
     results = executor.map(nap, [0.01, 0.3, 0.3, 0.3])
     assert next(results) == 0.01
     in_child(lambda: list(results))

@@ -319,6 +319,11 @@ impl FutureCore {
         Self::inflate(slf, true)
     }
 
+    /// Whether the call is another process's, from which this one was forked.
+    fn _is_left(&self) -> bool {
+        self.origin().home().is_left()
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let stage = match Self::stage_now(slf) {
             0 => "pending",
@@ -496,6 +501,8 @@ impl FutureCore {
 
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
+        // In a forked child this ends the call of its parent.
+        Self::is_settled(slf);
         let this = slf.get();
         let state = &this.cell().standard;
         loop {
@@ -511,9 +518,6 @@ impl FutureCore {
         // Release: pairs with the Acquire above.
         state.store(if made.is_ok() { INFLATED } else { THIN }, Ordering::Release);
         made?;
-        if this.origin().home().is_left() {
-            Self::refresh(slf);
-        }
         match this.cell().watch(slf.clone().into_any().unbind()) {
             Some(_) => Self::mirror(slf),
             None => this.origin().watch(slf, blocks),

@@ -62,9 +62,9 @@ pub(crate) fn pack(
     let py = function.py();
     let mut bytes = Vec::new();
     let by_name = travels_by_name(function)?;
-    let packer = if by_name { "pointsman._slim" } else { "pointsman._functions" };
+    let module = if by_name { "pointsman._slim" } else { "pointsman._functions" };
     if function.is_exact_instance_of::<PyFunction>() && (slim || !by_name) {
-        let packed = py.import(packer)?.call_method1("pack", (function,))?;
+        let packed = py.import(module)?.call_method1("pack", (function,))?;
         if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
             codec::write_pickle(packed.as_bytes(), &mut bytes);
             let dependency = |(holder, name, value)| Dependency { holder, name, value };

@@ -85,7 +85,7 @@ mod tests {
     fn it_is_not_kept_for_calls_that_take_longer_but_to_try_again() {
         let pressure = Pressure::default();
         pressure.came_back(Duration::from_millis(5));
-        let kept: Vec<bool> = (0..AGAIN + 1)
+        let kept: Vec<bool> = (0..=AGAIN)
             .map(|_| {
                 let long = pressure.patience() == LONG;
                 pressure.kept_in_vain();

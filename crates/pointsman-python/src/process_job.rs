@@ -147,7 +147,7 @@ impl ProcessJob {
     /// `slim` the function may travel without its module.
     #[new]
     #[pyo3(signature = (pool, function, star, keep_going, base=0, terms=None, number=0, ordered=true, slim=false))]
-    #[expect(clippy::too_many_arguments, reason = "those of Python are keywords")]
+    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "those of Python are keywords")]
     fn new(
         pool: &ProcessPool,
         function: &Bound<'_, PyAny>,
