@@ -95,3 +95,55 @@ def test_what_the_inputs_take_is_not_counted_as_the_calls():
 
     assert plan.backend == "inline"
     assert plan.observation is None or plan.observation.wait < 1e-3
+
+
+def slow_sum(numbers, more=()):
+    return sum(range(3000)) * 0 + sum(numbers) + sum(more)
+
+
+def refilled(count):
+    buffer = [0]
+    for number in range(count):
+        buffer[0] = number
+        yield buffer
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_buffer_that_is_filled_again_keeps_calls_here_that_would_be_worth_sending(again):
+    if again:
+        # What was learnt of such calls spares measuring them, and not looking at the inputs.
+        pointsman.execute(slow_sum, [[number] for number in range(400)])
+
+    results, plan = pointsman.execute(slow_sum, refilled(2000), return_optimization_result=True)
+
+    assert results == list(range(2000))
+    assert plan.backend == "inline"
+
+
+def test_so_does_one_of_several_inputs():
+    results = pointsman.map(slow_sum, [[number] for number in range(1000)], refilled(1000))
+
+    assert list(results) == [2 * number for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        lambda: ([number] for number in range(300)),
+        lambda: itertools.repeat([1], 300),
+        lambda: (SAME for _ in range(300)),
+        lambda: (5 * [number // 100] for number in range(300)),
+    ],
+    ids=["new ones", "repeat", "the same, unchanged", "equal ones"],
+)
+def test_inputs_of_an_iterator_that_stay_as_they_are_keep_nothing_here(inputs):
+    plan = pointsman.optimize(slow_sum, inputs(), sample_size=5)
+
+    assert "filled anew" not in str(plan)
+
+
+def test_a_plan_says_that_inputs_are_filled_anew():
+    assert "filled anew" in str(pointsman.optimize(slow_sum, refilled(300), sample_size=5))
+
+
+SAME = [1, 2, 3]

@@ -289,6 +289,8 @@ class Run(Looking):
         """Whether what was measured will do for a decision."""
         left, wanted = self.job.source.left(), self.job.sample_size
         known = self._recalled
+        if self.job.source.repeats.unsure:
+            return False
         if self._trusting and known is not None and known.agrees(meter.wall, meter.cpu, meter.calls):
             self._as_before = True
             return True
@@ -412,6 +414,8 @@ class Run(Looking):
             return _asking.said(job, "inline", 1)
         if seen is None and self._as_before and self._recalled is not None:
             seen = self._recalled.observation()
+        if job.source.repeats.refilled:
+            self._strike("the inputs are one object, filled anew for each call", "threads")
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = self._mean() or 0.0 if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)

@@ -12,6 +12,8 @@ from itertools import islice
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
 
+from pointsman._repeats import Repeats
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -73,6 +75,7 @@ class Source:
             if isinstance(data, Sized):
                 self._length = len(data)
         self.sized: bool = self._length is not None
+        self.repeats = Repeats(iterables)
         # Whether inputs are taken without running anybody's code, so that any thread may take them.
         self.quiet: bool = all(type(data) in _GONE_THROUGH or _is_array(data) for data in iterables)
 
@@ -107,6 +110,8 @@ class Source:
             return self.take(count, brief=True)
         until = perf_counter() + seconds
         first = self.take(1)
+        if timed and first:
+            self.repeats.see(first[0])
         if not first or count == 1:
             return first
         return InTurn(first, self._watched() if timed else self._iterator, count, until, self._passed_by)
@@ -131,6 +136,7 @@ class Source:
             slow = took > _SLOW
             if item is self:
                 return
+            self.repeats.see(item)
             if self._kept is not None:
                 self._kept.append(item)
             yield item
