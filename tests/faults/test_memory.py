@@ -91,3 +91,38 @@ def test_a_ring_that_is_full_makes_workers_wait_and_loses_nothing():
         time.sleep(0.3)
 
         assert sum(len(future.result(functions.PATIENCE)) for future in futures) == 3000 * 20_000
+
+
+def allocate(megabytes):
+    blocks = [bytes(200_000) for _ in range(5 * megabytes)]
+    return os.getpid(), len(blocks)
+
+
+def test_memory_that_a_worker_keeps_for_the_next_call_is_not_held_against_it():
+    with pointsman.Executor(1, backend="processes", memory_limit=60 << 20) as executor:
+        workers = {executor.submit(allocate, 40).result()[0] for _ in range(6)}
+
+    assert len(workers) == 1
+
+
+FAULTS = """
+import resource
+
+def allocate(megabytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytes(megabytes << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the C library is another")
+def test_what_a_call_has_freed_the_next_one_finds(tmp_path, monkeypatch):
+    (tmp_path / "allocating.py").write_text(FAULTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import allocating
+
+    with pointsman.Executor(1, backend="processes") as executor:
+        given = [executor.submit(allocating.allocate, 4).result() for _ in range(6)]
+
+    # 4 MB are a thousand pages.
+    assert min(given[1:]) < 100

@@ -106,7 +106,7 @@ impl Lane {
         let mut functions = HashMap::new();
         let mut scratch = Vec::new();
         let mut served = 0;
-        while most.is_none_or(|most| served < most) && memory.is_none_or(|memory| served == 0 || !has_more_than(memory))
+        while most.is_none_or(|most| served < most) && memory.is_none_or(|memory| served == 0 || !grows_beyond(memory))
         {
             let claim = match guest.claim_timeout(Duration::ZERO) {
                 ClaimOutcome::Task(claim) => Some(claim),
@@ -121,6 +121,14 @@ impl Lane {
             run(py, &mut guest, claim, &mut functions, &mut scratch)?;
         }
         Ok(false)
+    }
+}
+
+/// Whether this process has more private memory than this many bytes, and not only what it keeps for the next calls.
+fn grows_beyond(bytes: u64) -> bool {
+    has_more_than(bytes) && {
+        pointsman_shm::give_back();
+        has_more_than(bytes)
     }
 }
 

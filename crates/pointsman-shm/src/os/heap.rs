@@ -33,6 +33,17 @@ pub(crate) fn keep_freed() {
     unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, MOST) };
 }
 
+/// Gives what was kept back to the system.
+#[cfg(target_env = "gnu")]
+pub fn give_back() {
+    // SAFETY: may be called at any time by any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Other allocators do as they do.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn keep_freed() {}
+
+/// See [`keep_freed`].
+#[cfg(not(target_env = "gnu"))]
+pub fn give_back() {}
