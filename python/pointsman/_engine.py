@@ -416,6 +416,7 @@ class Run(Looking):
             seen = self._recalled.observation()
         if job.source.repeats.refilled:
             self._strike("the inputs are one object, filled anew for each call", "threads")
+        job.source.repeats.forget()
         backends = ["inline", "threads"] if job.backend == "threads" else None
         mean = self._mean() or 0.0 if seen is None else seen.held + seen.free + seen.wait
         expected = mean * (left if left is not None else 1 << 20)
