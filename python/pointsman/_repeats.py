@@ -32,9 +32,9 @@ class Repeats:
         self._looks: dict[int, bytes] = {}
         self._changed = False
         # Whether an object was given again and had changed, or is not known to be as it was.
-        self.refilled = False
+        self.refilled: bool = False
         # Whether one input has been seen that could be filled anew, and none after it.
-        self.unsure = False
+        self.unsure: bool = False
 
     def see(self, item: Any) -> None:
         """Look at the next input."""

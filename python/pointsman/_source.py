@@ -75,7 +75,7 @@ class Source:
             if isinstance(data, Sized):
                 self._length = len(data)
         self.sized: bool = self._length is not None
-        self.repeats = Repeats(iterables)
+        self.repeats: Repeats = Repeats(iterables)
         # Whether inputs are taken without running anybody's code, so that any thread may take them.
         self.quiet: bool = all(type(data) in _GONE_THROUGH or _is_array(data) for data in iterables)
 
