@@ -142,6 +142,14 @@ def test_inputs_of_an_iterator_that_stay_as_they_are_keep_nothing_here(inputs):
     assert "filled anew" not in str(plan)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_sample_of_so_few_is_kept_to_and_the_results_are_right(size):
+    results, plan = pointsman.execute(slow_sum, refilled(500), sample_size=size, return_optimization_result=True)
+
+    assert results == list(range(500))
+    assert plan.observation is None or plan.observation.calls == size
+
+
 def test_a_plan_says_that_inputs_are_filled_anew():
     assert "filled anew" in str(pointsman.optimize(slow_sum, refilled(300), sample_size=5))
 

@@ -177,8 +177,15 @@ def priced(
         function=job.name,
         all_calls=all_calls,
         cluster=cluster,
-        **_default.start_up(job.function, job.example),
+        **_default.start_up(job.function, _needs(job)),
     )
+
+
+def _needs(job: Job) -> set[str] | None:
+    """Which modules workers need where the function may travel without its own; None if it may not. Found out once."""
+    if job.needs is None:
+        job.needs = (_slim.needs(job.function, job.example) if job.backend == "auto" else None,)
+    return job.needs[0]
 
 
 def prepare_processes(job: Job) -> str | None:
@@ -191,7 +198,7 @@ def prepare_processes(job: Job) -> str | None:
 
     if facts().cores > 1:
         try:
-            _pool.prepare(job.function, _slim.needs(job.function, job.example) if job.backend == "auto" else None)
+            _pool.prepare(job.function, _needs(job))
         except OSError as why:
             return f"no process can be started: {why}"
     return None

@@ -106,16 +106,15 @@ def processes_running(threads_each: int = 1) -> int:
     return 0 if pool is None or pool.closed else pool.size
 
 
-def start_up(function: Any, example: Any) -> dict[str, Any]:
+def start_up(function: Any, slim: set[str] | None) -> dict[str, Any]:
     """What a first worker process would have to do before it can call the function, as the planner takes it.
 
-    `example` is an input.
+    `slim` are the modules that it needs, where it may travel without its own.
     """
-    from pointsman import _functions, _slim, _zygote
+    from pointsman import _functions, _zygote
 
     if processes_running():
         return {}
-    slim = _slim.needs(function, example)
     imports = _functions.behind(function) if slim is None else _functions.count(slim)
     return {"imports": imports, "zygote_age": _zygote.age()}
 

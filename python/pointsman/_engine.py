@@ -289,7 +289,7 @@ class Run(Looking):
         """Whether what was measured will do for a decision."""
         left, wanted = self.job.source.left(), self.job.sample_size
         known = self._recalled
-        if self.job.source.repeats.unsure:
+        if self.job.source.repeats.unsure and wanted is None:
             return False
         if self._trusting and known is not None and known.agrees(meter.wall, meter.cpu, meter.calls):
             self._as_before = True
@@ -414,7 +414,7 @@ class Run(Looking):
             return _asking.said(job, "inline", 1)
         if seen is None and self._as_before and self._recalled is not None:
             seen = self._recalled.observation()
-        if job.source.repeats.refilled:
+        if job.source.repeats.refilled or job.source.repeats.unsure:
             self._strike("the inputs are one object, filled anew for each call", "threads")
         job.source.repeats.forget()
         backends = ["inline", "threads"] if job.backend == "threads" else None

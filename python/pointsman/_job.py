@@ -50,6 +50,7 @@ class Job:
         "lent",
         "max_workers",
         "name",
+        "needs",
         "nested",
         "number",
         "on_error",
@@ -85,6 +86,8 @@ class Job:
     ) -> None:
         # One of the inputs, once there is one.
         self.example: Any = None
+        # What workers have to import for it, once that was asked for (`_asking`).
+        self.needs: tuple[set[str] | None] | None = None
         # What the user gave, and what is called in its place.
         self.asked: Any = check_callable(function)
         self.function: Callable[..., Any] = terms.wrap(function)

@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import re
+from _frozen_importlib_external import SourceFileLoader, SourcelessFileLoader
 from _pickle import dumps
 from opcode import opmap
 from sys import modules
@@ -53,6 +54,7 @@ _WRITING = _GLOBAL | {opmap["IMPORT_NAME"]}
 # The flag of code that is a function's, and not a module's or a class's.
 _OPTIMIZED = 0x1
 _PATTERN = type(re.compile(""))
+_LOADERS = (SourceFileLoader, SourcelessFileLoader)
 # Bytes of plain values that are worth sending, and how many may lie in a tuple. Arbitrary: to import a module takes as
 # long as to send and unpack some hundred KB.
 _MOST, _LONGEST = 1 << 16, 1000
@@ -60,8 +62,8 @@ _MOST, _LONGEST = 1 << 16, 1000
 _LOOKED_INTO = 3
 
 _Reached = list[tuple[object, object, object]]
-# Whether importing a module does nothing elsewhere, by its name.
-_quiet: dict[str, bool] = {}
+# Whether importing a module does nothing elsewhere, by its name, and the specification that it then had.
+_quiet: dict[str, tuple[Any, bool]] = {}
 
 
 def pack(function: Any) -> tuple[bytes, _Reached] | None:
@@ -165,15 +167,18 @@ def _check(code: CodeType, names: dict[str, Any]) -> None:
 
 def _is_quiet(name: str) -> bool:
     """Whether importing a module does nothing elsewhere, and its functions set no globals (S1)."""
-    known = _quiet.get(name)
-    if known is None:
+    spec = modules[name].__spec__
+    loader: Any = None if spec is None else spec.loader
+    read_for, known = _quiet.get(name, (None, False))
+    # Another has come in the place of a module that was replaced or loaded again.
+    if spec is None or spec is not read_for:
         try:
-            spec = modules[name].__spec__
-            code = spec.loader.get_code(name)  # type: ignore[union-attr]
+            # Other loaders are the program's own code.
+            code = loader.get_code(name) if type(loader) in _LOADERS else None
             known = type(code) is CodeType and _does_nothing(code)
         except Exception:  # noqa: BLE001 - what cannot be read has to be imported
             known = False
-        _quiet[name] = known
+        _quiet[name] = spec, known
     return known
 
 

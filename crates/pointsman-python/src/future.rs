@@ -417,6 +417,11 @@ impl FutureCore {
         }
     }
 
+    /// Whether the call is that of a parent, which has ended here with an error, if not before.
+    fn is_forsaken(slf: &Bound<'_, Self>) -> bool {
+        slf.get().origin().home().is_left() && Self::is_settled(slf)
+    }
+
     /// Gives the call an outcome though it may run on; false where that cannot be done, or it has one.
     pub(crate) fn fail(slf: &Bound<'_, Self>, error: Py<PyAny>) -> bool {
         instance::show(slf);
@@ -426,10 +431,7 @@ impl FutureCore {
     /// Has `waiter` told of the outcome; false when it is there already.
     pub(crate) fn tell_waiter(slf: &Bound<'_, Self>, waiter: Py<PyAny>) -> PyResult<bool> {
         let origin = slf.get().origin();
-        if Self::is_settled(slf) {
-            return Ok(false);
-        }
-        if origin.cell().watch(waiter).is_some() {
+        if Self::is_forsaken(slf) || origin.cell().watch(waiter).is_some() {
             return Ok(false);
         }
         origin.watch(slf, true)?;
@@ -457,8 +459,7 @@ impl FutureCore {
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let origin = slf.get().origin();
-        let settled = |slf| origin.home().is_left() && Self::is_settled(slf);
-        if origin.cell().is_settled() || settled(slf) || origin.wait(slf, deadline_after(timeout)?)? {
+        if origin.cell().is_settled() || Self::is_forsaken(slf) || origin.wait(slf, deadline_after(timeout)?)? {
             Ok(())
         } else {
             Err(PyTimeoutError::new_err(()))
@@ -501,8 +502,7 @@ impl FutureCore {
 
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
-        // In a forked child this ends the call of its parent.
-        Self::is_settled(slf);
+        Self::is_forsaken(slf);
         let this = slf.get();
         let state = &this.cell().standard;
         loop {

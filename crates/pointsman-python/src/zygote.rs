@@ -80,6 +80,8 @@ impl ZygoteServer {
 impl ZygoteServer {
     #[new]
     fn new(socket: i32, parent: i32) -> PyResult<Self> {
+        // Here, where this process has a single thread.
+        pointsman_shm::keep_freed();
         let server = Server::new(descriptor::own(socket)?, descriptor::own(parent)?)?;
         Ok(Self { server: Mutex::new(server) })
     }

@@ -130,14 +130,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves this socket, and those that join over it, for as long as the process behind `parent` lives. Called while this
-    /// process has a single thread.
+    /// Serves this socket, and those that join over it, for as long as the process behind `parent` lives.
     ///
     /// # Errors
     ///
     /// When the greeting cannot be sent.
     pub fn new(socket: OwnedFd, parent: OwnedFd) -> io::Result<Self> {
-        os::keep_freed();
         let mut server = Self { members: Vec::new(), parent, orphans: Vec::new() };
         server.admit(socket)?;
         Ok(server)

@@ -36,10 +36,8 @@ pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
 #[cfg(target_os = "linux")]
 pub(crate) use family::end_children;
 #[cfg(target_os = "linux")]
-pub use heap::give_back;
-#[cfg(target_os = "linux")]
-pub(crate) use heap::keep_freed;
+pub use heap::{give_back, keep_freed};
 pub use imp::fork_generation;
-#[cfg(not(target_os = "linux"))]
-pub use imp::give_back;
 pub(crate) use imp::*;
+#[cfg(not(target_os = "linux"))]
+pub use imp::{give_back, keep_freed};

@@ -145,7 +145,8 @@ pub(crate) fn receive(_socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<Owned
     unsupported()
 }
 
-pub(crate) fn keep_freed() {}
+/// Nothing is known of what is freed.
+pub fn keep_freed() {}
 
 /// Nothing was kept.
 pub fn give_back() {}
