@@ -10,6 +10,7 @@ from __future__ import annotations
 # `contextlib`.
 # ruff: noqa: S110, SIM105
 import _signal  # type: ignore[import-not-found]
+import _thread
 import os
 import sys
 from _pickle import dumps, loads
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 INITIALIZER_RAISED = 81
 # Exit code of a worker that makes room for a new one; the native pool knows it, too.
 RECYCLED = 82
+
+# The file of the import system's code, which lets go of a module's lock in a function named `cb`.
+_IMPORTING = "<frozen importlib._bootstrap>"
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -227,8 +231,21 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     """On Ctrl-C end the call that runs, if one does, and nothing else."""
-    if frame is not None and frame.f_code.co_filename != __file__:
-        raise KeyboardInterrupt
+    if frame is None or frame.f_code.co_filename == __file__:
+        return
+    if frame.f_code.co_filename == _IMPORTING and frame.f_code.co_name == "cb":
+        # A callback of a weak reference: what it raises is printed, and ends nothing. It is over in a moment.
+        _thread.start_new_thread(_interrupt_soon, (_thread.get_ident(),))
+        return
+    raise KeyboardInterrupt
+
+
+def _interrupt_soon(thread: int) -> None:
+    import time
+
+    time.sleep(0.001)
+    # To the thread itself: what it waits for in C has to end, too.
+    _signal.pthread_kill(thread, _signal.SIGINT)
 
 
 def _set_warnings(packed: list[bytes]) -> None:

@@ -76,3 +76,30 @@ def test_a_measurement_that_a_ctrl_c_cut_short_does_not_spoil_the_next_job():
         meter.close()
 
     assert pointsman.execute(functions.square, range(100)) == [n * n for n in range(100)]
+
+
+def test_a_ctrl_c_in_a_callback_of_the_import_system_ends_the_call_and_prints_nothing(tmp_path):
+    source = """
+import os, signal, sys, time, weakref
+import pointsman
+
+class Lock: pass
+
+def call(_):
+    time.sleep(0)
+    # As `_get_module_lock` has one, and the signal arrives in it.
+    names = {"os": os, "signal": signal}
+    exec(compile("def cb(_):\\n os.kill(os.getpid(), signal.SIGINT)\\n for _ in range(9): pass",
+                 "<frozen importlib._bootstrap>", "exec"), names)
+    lock = Lock()
+    watched = weakref.ref(lock, names["cb"])
+    del lock
+    time.sleep(600)
+
+with pointsman.Executor(1, backend="processes") as executor:
+    print(type(executor.submit(call, 1).exception()).__name__)
+"""
+    with program(tmp_path, source) as running:
+        ended = running.wait(2 * SOON)
+
+    assert (ended.code, ended.out.split(), ended.err) == (0, ["KeyboardInterrupt"], "")
