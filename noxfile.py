@@ -154,6 +154,9 @@ ON_ONE_INTERPRETER = (
     "faults/test_streams",
     "faults/test_worker_death",
     "faults/test_zygote",
+    "properties/test_executor_model",
+    "properties/test_round_trip",
+    "test_benchmark_page",
     "test_cli",
     "test_clusters",
     "test_contract_on_clusters",
@@ -165,6 +168,7 @@ ON_ONE_INTERPRETER = (
     "test_real_programs",
     "test_terms",
     "test_trace_report_in_browser",
+    "test_typing",
     "test_standard_processes",
 )
 
