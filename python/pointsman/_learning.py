@@ -183,7 +183,7 @@ class Recalled:
     def observation(self) -> _native.Observation:
         """Return what is remembered, as the planner takes it."""
         known = self.figures or {}
-        figures: dict[str, Any] = {name: known[name] for name in FIGURES if name in known}
+        figures: dict[str, Any] = {name: known[name] for name in (*FIGURES, "pack") if name in known}
         return _native.Observation(calls=int(known.get("calls", 1)), **figures)
 
     def told(self) -> str:
@@ -196,7 +196,9 @@ class Recalled:
         sizes = self._learnt.sizes
         if len(sizes) >= _MOST_SIZES and self._size not in sizes:
             sizes.pop(next(iter(sizes)))
-        sizes[self._size] = {**{name: float(getattr(seen, name)) for name in FIGURES}, "calls": seen.calls}
+        figures = {**{name: float(getattr(seen, name)) for name in FIGURES}, "calls": seen.calls}
+        # What it takes to send a call is known only where that was of interest.
+        sizes[self._size] = figures if seen.pack is None else {**figures, "pack": float(seen.pack)}
         _keep(self._function, self._learnt)
 
 

@@ -71,12 +71,12 @@ def _culprit(value: object) -> str:
     return ""
 
 
-def dumps_with_buffers(value: object) -> int:
-    """Bytes that `value` would put on the wire, its large buffers included but not copied."""
+def dumps_with_buffers(value: object) -> tuple[int, int]:
+    """Bytes that `value` would put on the wire, and those of its large buffers, which are not copied."""
     size = 0
 
     def buffer(view: object) -> None:
         nonlocal size
         size += view.raw().nbytes  # type: ignore[attr-defined]
 
-    return len(dumps(value, 5, buffer_callback=buffer)) + size
+    return len(dumps(value, 5, buffer_callback=buffer)), size

@@ -75,7 +75,7 @@ fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
 /// A byte for a short length; this one, and eight more, for a long one.
 const LONG: u8 = u8::MAX;
 
-fn write_len(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn write_len(out: &mut Vec<u8>, len: usize) {
     match u8::try_from(len) {
         Ok(short) if short < LONG => out.push(short),
         _ => {
@@ -178,7 +178,7 @@ pub(crate) fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dy
     if encode_plain(value, out, store) {
         return Ok(());
     }
-    encode_pickled(value, out, store)
+    encode_pickled(value, out, store).map(drop)
 }
 
 /// Appends what is pickled already, and has no buffers beside it.
@@ -189,10 +189,18 @@ pub(crate) fn write_pickle(pickled: &[u8], out: &mut Vec<u8>) {
     write_len(out, 0);
 }
 
+/// What has been pickled.
+pub(crate) struct Pickled {
+    /// Its bytes, and those of its large buffers.
+    pub(crate) bytes: usize,
+    /// Whether something in it travels by value.
+    pub(crate) by_value: bool,
+}
+
 /// Appends `value` pickled with protocol 5, its large buffers beside it.
-pub(crate) fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<()> {
+pub(crate) fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<Pickled> {
     let py = value.py();
-    let (pickled, buffers) = dumps(value)?;
+    let (pickled, buffers, by_value) = dumps(value)?;
     let bytes = pickled.as_bytes();
     let (mark, stored) = (out.len(), store.mark());
     if bytes.len() >= BLOCK_FROM
@@ -206,17 +214,22 @@ pub(crate) fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store:
         out.extend_from_slice(bytes);
     }
     write_len(out, buffers.len());
+    let mut whole = bytes.len();
     for buffer in buffers.iter() {
-        if let Err(error) = encode_buffer(&buffer, out, store) {
-            out.truncate(mark);
-            store.roll_back(stored);
-            return Err(error);
+        match encode_buffer(&buffer, out, store) {
+            Ok(bytes) => whole += bytes,
+            Err(error) => {
+                out.truncate(mark);
+                store.roll_back(stored);
+                return Err(error);
+            }
         }
     }
-    Ok(())
+    Ok(Pickled { bytes: whole, by_value })
 }
 
-fn encode_buffer(buffer: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<()> {
+/// Appends a large buffer, or where it is; returns its bytes.
+fn encode_buffer(buffer: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<usize> {
     let py = buffer.py();
     let raw = crate::buffer::Raw::of(&buffer.call_method0("raw")?)?;
     let bytes = raw.bytes();
@@ -232,11 +245,11 @@ fn encode_buffer(buffer: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn S
         write_len(out, bytes.len());
         out.extend_from_slice(bytes);
     }
-    Ok(())
+    Ok(bytes.len())
 }
 
-/// Pickles by reference where that will do, by value where the other side could not follow it.
-fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyList>)> {
+/// Pickles by reference where that will do, by value where the other side could not follow it; whether it was by value.
+fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyList>, bool)> {
     let py = value.py();
     let functions = pickling(py)?;
     let buffers = PyList::empty(py);
@@ -248,7 +261,7 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
         // What `__main__` defines is not there on the other side. Its name in the bytes is the sign; data that
         // merely contains the word costs a second pickling and nothing else.
         if memchr::memmem::find(pickled.as_bytes(), b"__main__").is_none() {
-            return Ok((pickled, buffers));
+            return Ok((pickled, buffers, false));
         }
     }
     let buffers = PyList::empty(py);
@@ -256,7 +269,7 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
         .import("pointsman._transport")?
         .getattr("dumps_by_value")?
         .call1((value, buffers.getattr(name!(py, "append"))?))?;
-    Ok((pickled.cast_into::<PyBytes>()?, buffers))
+    Ok((pickled.cast_into::<PyBytes>()?, buffers, true))
 }
 
 fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {

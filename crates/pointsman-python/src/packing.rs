@@ -142,5 +142,5 @@ pub(crate) fn encode_call(
     let py = args.py();
     out.push(CALL_PICKLED);
     let both = (args, kwargs.map_or_else(|| PyDict::new(py), Clone::clone)).into_pyobject(py)?;
-    codec::encode_pickled(both.as_any(), out, store)
+    codec::encode_pickled(both.as_any(), out, store).map(drop)
 }

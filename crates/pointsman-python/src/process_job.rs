@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use pointsman_shm::{KillReason, Payload, TaskId, TaskSpec};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyList;
 
 use crate::chunk::Chunk;
-use crate::codec::{self, Store};
+use crate::groups;
 use crate::host_store::HostStore;
-use crate::process_pool::{Function, ITEMS, ITEMS_PICKLED, Pool, ProcessPool, SPIN, STAR};
+use crate::process_pool::{Function, Pool, ProcessPool, SPIN};
 use crate::terms::{self, Terms};
 use crate::trace::{self, Following, Kind};
 use crate::waiting;
@@ -95,7 +95,7 @@ impl ProcessJob {
         payload.clear();
         payload.reserve(16 + calls * 12);
         let mut store = HostStore::new(host);
-        encode_items(items, self.star, &mut payload, &mut store)?;
+        groups::encode(items, self.star, &mut payload, &mut store)?;
         let attached = store.take();
         let buffers: u64 = attached.iter().map(|block| block.len).sum();
         let bytes = payload.len() + usize::try_from(buffers).unwrap_or(usize::MAX);
@@ -379,23 +379,4 @@ impl ProcessJob {
         #[expect(clippy::cast_precision_loss, reason = "seconds need no more than 53 bits of nanoseconds")]
         (state.calls, state.wall_ns as f64 * 1e-9, state.cpu_ns as f64 * 1e-9)
     }
-}
-
-fn encode_items(items: &Bound<'_, PyList>, star: bool, out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<()> {
-    let flag = if star { STAR } else { 0 };
-    out.push(ITEMS | flag);
-    let mut plain = true;
-    for item in items {
-        if star && !item.is_exact_instance_of::<PyTuple>() || !codec::encode_plain(&item, out, store) {
-            plain = false;
-            break;
-        }
-    }
-    if plain {
-        return Ok(());
-    }
-    store.roll_back(0);
-    out.clear();
-    out.push(ITEMS_PICKLED | flag);
-    codec::encode_pickled(items.as_any(), out, store)
 }

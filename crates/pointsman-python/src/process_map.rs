@@ -396,7 +396,7 @@ impl ProcessMap {
 impl ProcessMap {
     fn pack(&self, item: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<()> {
         if self.0.star && !item.is_exact_instance_of::<PyTuple>() {
-            return codec::encode_pickled(item, out, store);
+            return codec::encode_pickled(item, out, store).map(drop);
         }
         codec::encode(item, out, store)
     }

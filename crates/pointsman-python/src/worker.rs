@@ -13,16 +13,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{BlockRef, Claim, ClaimOutcome, ClaimedPayload, Guest, Timing, View};
+use pointsman_shm::{BlockRef, Claim, ClaimOutcome, Guest, Timing};
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::clock;
-use crate::codec::{self, Load, Reader, Store};
+use crate::codec::{self, Reader, Store};
+use crate::inputs::{GuestLoad, Inputs, unreadable};
 use crate::once::Once;
 use crate::outcome::{RAISED, VALUE};
-use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, ITEMS, ITEMS_PICKLED, STAR};
 use crate::thread_pool::refuse_coroutine;
 use crate::trace;
 
@@ -34,14 +33,6 @@ pub(crate) const RECYCLED: i32 = 82;
 
 /// Replies up to this many bytes are sent without detaching, which would cost as much as a short call does.
 const SHORT: usize = 1024;
-
-struct GuestLoad<'a>(&'a Guest);
-
-impl Load for GuestLoad<'_> {
-    fn load(&self, block: BlockRef) -> Option<View> {
-        self.0.view(block)
-    }
-}
 
 /// Puts large results into the lane's arena.
 struct LaneStore<'a> {
@@ -160,7 +151,7 @@ fn run(
         guest.tell_timing(Timing { ready, ..Timing::default() });
     }
     let prepared = function_of(py, guest, &claim, functions).and_then(|function| {
-        let inputs = inputs_of(py, guest, claim).map_err(|error| unreadable(py, error))?;
+        let inputs = Inputs::of(py, guest, claim).map_err(|error| unreadable(py, error))?;
         Ok((function, inputs))
     });
     match prepared {
@@ -220,103 +211,6 @@ fn function_of<'py>(
     Ok(function)
 }
 
-/// The inputs of a claim.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and an allocation per task would cost more")]
-enum Inputs<'py> {
-    Single(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
-    Items {
-        items: Vec<Bound<'py, PyAny>>,
-        star: bool,
-    },
-    /// Each is decoded when its call comes: large ones one after the other take the same warm memory, all at once they
-    /// would take fresh pages each time. `at` is where the input numbered `next` begins.
-    Stream {
-        payload: ClaimedPayload,
-        at: usize,
-        next: usize,
-        star: bool,
-    },
-}
-
-impl<'py> Inputs<'py> {
-    fn call(
-        &mut self,
-        py: Python<'py>,
-        guest: &Guest,
-        function: &Bound<'py, PyAny>,
-        index: usize,
-        begins: impl FnOnce(),
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match self {
-            Self::Single(args, kwargs) => {
-                begins();
-                function.call(&*args, kwargs.as_ref())
-            }
-            Self::Items { items, star } => {
-                let item =
-                    items.get(index).ok_or_else(|| PyValueError::new_err("a chunk has fewer inputs than calls"))?;
-                begins();
-                call_on(py, function, item, *star)
-            }
-            Self::Stream { payload, at, next, star } => loop {
-                let (bytes, load) = (bytes_of(payload), GuestLoad(guest));
-                let mut reader = Reader::new(bytes.get(*at..).unwrap_or_default(), &load);
-                let item = reader.value(py).map_err(|error| unreadable(py, error))?;
-                (*at, *next) = (bytes.len() - reader.left(), *next + 1);
-                // Those before it have been run elsewhere.
-                if *next > index {
-                    begins();
-                    break call_on(py, function, &item, *star);
-                }
-            },
-        }
-    }
-}
-
-fn call_on<'py>(
-    py: Python<'py>,
-    function: &Bound<'py, PyAny>,
-    item: &Bound<'py, PyAny>,
-    star: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    if !star {
-        return function.call1((item,));
-    }
-    let args = item.cast_exact::<PyTuple>().cloned().map_or_else(
-        |_| py.import("builtins")?.getattr("tuple")?.call1((item,))?.cast_into().map_err(PyErr::from),
-        Ok,
-    )?;
-    function.call1(args)
-}
-
-fn bytes_of(payload: &ClaimedPayload) -> &[u8] {
-    match payload {
-        ClaimedPayload::Inline(bytes) => bytes.as_slice(),
-        ClaimedPayload::Block(view) => view.as_slice(),
-    }
-}
-
-fn inputs_of<'py>(py: Python<'py>, guest: &Guest, claim: Claim) -> PyResult<Inputs<'py>> {
-    let bytes = bytes_of(&claim.payload);
-    let load = GuestLoad(guest);
-    let mut reader = Reader::new(bytes, &load);
-    let mode = reader.byte()?;
-    let star = mode & STAR != 0;
-    Ok(match mode & !STAR {
-        CALL_PLAIN => Inputs::Single(reader.value(py)?.cast_into()?, None),
-        CALL_PICKLED => {
-            let (args, kwargs): (Bound<'py, PyTuple>, Bound<'py, PyDict>) = reader.value(py)?.extract()?;
-            Inputs::Single(args, Some(kwargs))
-        }
-        ITEMS => {
-            let at = bytes.len() - reader.left();
-            Inputs::Stream { payload: claim.payload, at, next: 0, star }
-        }
-        ITEMS_PICKLED => Inputs::Items { items: reader.value(py)?.cast_into::<PyList>()?.iter().collect(), star },
-        _ => return Err(PyValueError::new_err("a task of no known mode")),
-    })
-}
-
 /// Bytes of an outcome up to which packing it takes no longer than asking for the time: such a call has ended and is
 /// packed at one moment.
 const AT_ONCE: usize = 64;
@@ -360,13 +254,6 @@ fn reply(
     // If the ring is full, this waits attached for a short one; the host's own thread drains it within a millisecond or so.
     let sent = if bytes.len() <= SHORT { commit() } else { py.detach(commit) };
     sent.map(|()| packed).map_err(|error| PyOSError::new_err(error.to_string()))
-}
-
-fn unreadable(py: Python<'_>, error: PyErr) -> PyErr {
-    let built = py
-        .import("pointsman._outcome")
-        .and_then(|module| module.call_method1("unreadable_arguments", (error.value(py),)));
-    built.map_or_else(|other| other, PyErr::from_value)
 }
 
 fn unpackable(py: Python<'_>, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {

@@ -1,0 +1,55 @@
+"""What it takes to send a call is part of its price: the pickling and unpickling of objects, and the bytes of arrays.
+
+What it does not know: how long any of that takes on this machine, but for which takes longer.
+"""
+
+import pytest
+
+import pointsman
+from pointsman._measure import Meter
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def price(arguments, results=(0,)):
+    meter = Meter()
+    meter.size(list(arguments), list(results))
+    meter.close()
+    return meter.pack
+
+
+def total(pairs):
+    return sum(a * b for a, b in pairs)
+
+
+class Cell:
+    def __init__(self, n):
+        self.n = n
+
+
+def test_many_objects_are_dearer_than_as_many_bytes_of_plain_values():
+    objects = [Cell(n) for n in range(1000)]
+
+    assert price([objects]) > 5 * price([bytes(20_000)])
+
+
+def test_large_buffers_cost_what_their_bytes_do_though_pickle_does_not_copy_them():
+    numpy = pytest.importorskip("numpy")
+    small, large = numpy.zeros(10), numpy.zeros(1 << 20)
+
+    assert price([0], [large]) > 10 * price([0], [small])
+    assert price([large]) > 10 * price([small])
+
+
+def test_arguments_that_are_sent_many_at_a_time_do_not_each_pay_for_the_beginning():
+    assert price([[1]], [0]) < price([0], [[1]])
+
+
+def test_what_sending_costs_is_remembered_for_the_next_job():
+    rows = [[(i, j) for j in range(300)] for i in range(2000)]
+
+    first = pointsman.optimize(total, rows)
+    pointsman.execute(total, rows)
+    again = pointsman.execute(total, rows, return_optimization_result=True)[1]
+
+    assert again.observation.pack > first.observation.pack / 5 > 0
