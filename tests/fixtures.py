@@ -74,6 +74,17 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
+def _waiting(pid: int) -> str:
+    """What each thread of a program and of its processes waits for, as far as the system says."""
+    lines = []
+    for process in [pid, *(child.pid for child in family(pid))]:
+        for thread in sorted(Path(f"/proc/{process}/task").glob("*")):
+            with contextlib.suppress(OSError):
+                said = [(thread / name).read_text().strip() for name in ("comm", "wchan", "syscall")]
+                lines.append(f"process {process}, thread {thread.name}: {', '.join(said)}")
+    return "\n".join(lines)
+
+
 class Program:
     """A script that runs in a session of its own."""
 
@@ -103,7 +114,11 @@ class Program:
 
     def wait(self, seconds: float = LIMIT) -> Ended:
         """Wait for the end. Its pipes close only when everything that inherited them has ended, too."""
-        out, err = self.process.communicate(timeout=seconds)
+        try:
+            out, err = self.process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as late:
+            late.add_note(_waiting(self.pid))
+            raise
         return Ended(self.process.returncode, out, err)
 
 

@@ -13,7 +13,7 @@ import pytest
 import pointsman
 from fixtures import wait_until
 from functions import PATIENCE
-from pointsman import _default, _pilot
+from pointsman import _default, _machine, _pilot
 from pointsman._edition import INTERPRETERS
 from pointsman._engine import Run
 from pointsman._job import Job
@@ -21,6 +21,7 @@ from pointsman._locks import fork_safe_lock
 from pointsman._measure import Meter
 from pointsman._plan import Candidate, Plan
 from pointsman._standard_job import StandardJob
+from pointsman.backends import threads
 
 CALLS = 60
 
@@ -272,3 +273,28 @@ def test_calls_that_compute_a_little_before_they_wait_are_not_held_back():
 
     # The first call computes nothing: that the others do for a moment is no reason to run two at a time.
     assert max(beside) > 8
+
+
+@pytest.mark.parametrize(("share", "stays"), [(0.95, True), (0.3, False)])
+def test_threads_that_keep_the_cores_busy_are_not_left_for_what_one_first_call_was_like(share, stays, monkeypatch):
+    meter = Meter()
+    meter.begin(look=True)
+    place_of(0)
+    meter.end(1, keep=True)
+
+    def begin_early(run, *, watched):
+        run.plan, run._meter = planned("threads", 0), meter
+        run._early = run._open(run.plan)
+        run._early.start()
+        return iter(())
+
+    cores = min(_machine.facts().cores, 2)
+    monkeypatch.setattr(Run, "_sample", begin_early)
+    monkeypatch.setattr(Run, "decide", lambda _run, **_: planned("processes", 1))
+    monkeypatch.setattr(threads, "process_time", lambda: share * cores * time.perf_counter())
+    run = Run(Job(place_of, (list(range(CALLS)),)))
+    results = [result for results in run.stream() for result in results]
+
+    assert [x for x, _pid in results] == list(range(CALLS))
+    assert (run.plan.backend == "threads") == stays
+    assert ({pid for _x, pid in results} == {os.getpid()}) == stays

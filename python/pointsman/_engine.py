@@ -224,7 +224,9 @@ class Run(Looking):
             early.grow(later)
             self.plan = later
             return None
-        if not later.gains_on(plan):
+        # A first call may be like no other, and its figures those of its company. Cores that are busy say more.
+        stays = isinstance(early, ThreadRun) and self._meter.calls == 1 and early.has_all_cores()
+        if stays or not later.gains_on(plan):
             plan.price_again(later)
             plan.decided_after = later.decided_after
             return None

@@ -394,10 +394,10 @@ impl SharedJob {
     /// Claims nothing more once calls compute for much longer than `expected` seconds and the GIL has become the limit.
     ///
     /// Looked for at the end of calls, by whoever ran them: the caller's thread may not get the GIL for long then.
-    fn watch(&self, expected: f64) {
+    fn watch(&self, expected: f64, cores: f64) {
         let mut state = self.lock();
         let (calls, cpu) = (state.calls, state.cpu);
-        state.watch = Some(Watch::new(expected, calls, cpu));
+        state.watch = Some(Watch::new(expected, cores, calls, cpu));
     }
 
     /// Whether [`SharedJob::watch`] has seen that.

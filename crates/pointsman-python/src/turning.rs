@@ -18,6 +18,10 @@ const TURN_SECONDS: f64 = 0.05;
 const TURN_CALLS: u32 = 4;
 const SATURATED: f64 = 0.8;
 const MUCH: f64 = 2.0;
+/// Share of all cores from which on calls have them, whatever they were measured to do: elsewhere they would run little
+/// faster. Arbitrary from 0.55, which two cores have if the GIL is the limit, to 0.7, which they have if many threads ask for
+/// memory at once.
+const ALL: f64 = 0.6;
 
 /// Calls that compute, each for this many seconds at least and this share of its time: those that run, and the last in a row
 /// that have ended. From so many on no more than a few run at a time until it is known whether calls have turned: all that
@@ -38,6 +42,7 @@ const LOOKED_AT: usize = 8;
 pub(crate) struct Watch {
     /// Seconds that a call was measured to compute.
     expected: f64,
+    cores: f64,
     since: Instant,
     calls: u32,
     cpu: f64,
@@ -57,9 +62,9 @@ struct Running {
 }
 
 impl Watch {
-    /// Of calls that were measured to compute for `expected` seconds, after `calls` that took `cpu` seconds.
-    pub(crate) fn new(expected: f64, calls: u32, cpu: f64) -> Self {
-        Self { expected, since: Instant::now(), calls, cpu, dear: 0, running: Vec::new(), braked: None }
+    /// Of calls that were measured to compute for `expected` seconds and have `cores`, after `calls` that took `cpu` seconds.
+    pub(crate) fn new(expected: f64, cores: f64, calls: u32, cpu: f64) -> Self {
+        Self { expected, cores, since: Instant::now(), calls, cpu, dear: 0, running: Vec::new(), braked: None }
     }
 
     fn is_dear(&self, cpu: f64, wall: f64, least: f64) -> bool {
@@ -99,15 +104,16 @@ impl Watch {
         self.braked.get_or_insert_with(Instant::now).elapsed() < LONGEST
     }
 
-    /// Whether calls compute for much longer than was measured, and the GIL has become the limit; of all `calls` so far,
-    /// which have computed for `cpu` seconds.
+    /// Whether calls compute for much longer than was measured, and the GIL has become the limit, not the cores; of all
+    /// `calls` so far, which have computed for `cpu` seconds.
     pub(crate) fn has_turned(&mut self, calls: u32, cpu: f64) -> bool {
         let (elapsed, fresh, computed) = (self.since.elapsed().as_secs_f64(), calls - self.calls, cpu - self.cpu);
         if elapsed < TURN_SECONDS || fresh < TURN_CALLS {
             return false;
         }
         (self.since, self.calls, self.cpu) = (Instant::now(), calls, cpu);
-        computed > SATURATED * elapsed && computed > MUCH * self.expected * f64::from(fresh)
+        let limited = computed > SATURATED * elapsed && computed < ALL * self.cores * elapsed;
+        limited && computed > MUCH * self.expected * f64::from(fresh)
     }
 }
 
@@ -116,7 +122,21 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new(1e-4, 0, 0.0)
+        Watch::new(1e-4, 2.0, 0, 0.0)
+    }
+
+    #[test]
+    fn calls_that_come_to_compute_have_turned_where_the_gil_is_the_limit_and_not_where_they_have_all_cores() {
+        let after = |cores_used: f64| {
+            let mut watch = watch();
+            watch.since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+            watch.has_turned(100, cores_used)
+        };
+
+        assert!(!after(0.5));
+        assert!(after(0.97));
+        assert!(after(1.3));
+        assert!(!after(1.95));
     }
 
     #[test]

@@ -9,7 +9,7 @@ import atexit
 import os
 import threading
 import weakref
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native
@@ -174,6 +174,9 @@ _MOST_ADAPTED = 128
 # Threads that one look at a waiting call may start: later calls may be different, and a call that has begun on a thread
 # stays there. Each later look, and the first results, may double them. Arbitrary between 16 and 64.
 _FIRST_WAVE = 16
+# Share of all cores from which on calls have them (as in turning.rs), and the seconds of calls that tell. The latter is
+# arbitrary: long enough that calls which all began by waiting have come to compute.
+_ALL, _TELLING = 0.6, 0.05
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
 # Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known;
@@ -220,6 +223,7 @@ class ThreadRun:
         # What the inputs have raised: it comes after the results of those before it.
         self._inputs_raised: Exception | None = None
         self._helpers = 0
+        self._began = perf_counter(), process_time()
         self._wanted = plan.max_workers - 1 if self._shares else plan.max_workers
         self._closed = self._closed_early = False
         # Asked after calls of the caller's own, for as long as it answers None: whether the rest is to be planned anew.
@@ -232,7 +236,7 @@ class ThreadRun:
         # Calls that waited when they were measured may come to compute: then threads are the wrong place.
         expected = _computing(plan) if waits and job.backend == "auto" else None
         if expected is not None:
-            self._shared.watch(expected)
+            self._shared.watch(expected, _machine.facts().cores)
 
     def _room(self) -> int:
         """Inputs to take now."""
@@ -309,6 +313,21 @@ class ThreadRun:
         """Calls so far, and their seconds: in all, and on the CPU."""
         calls, wall, cpu, _longest = self._shared.observed()
         return calls, wall, cpu
+
+    def has_all_cores(self) -> bool:
+        """Whether the calls keep the cores busy, so that they would run little faster elsewhere.
+
+        Where nothing much has been seen of them this thread makes one more.
+        """
+        if (busy := self._keeps_busy(*self._began)) or perf_counter() - self._began[0] > _TELLING:
+            return busy
+        before = perf_counter(), process_time()
+        self._shared.run(0.0)
+        return self._keeps_busy(*before)
+
+    def _keeps_busy(self, since: float, computed: float) -> bool:
+        cores = min(_machine.facts().cores, self._helpers + 1)
+        return process_time() - computed > _ALL * cores * (perf_counter() - since)
 
     def give_back(self) -> list[Any]:
         """Claim no further inputs, and return those that nobody has begun."""
