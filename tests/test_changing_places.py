@@ -298,3 +298,33 @@ def test_threads_that_keep_the_cores_busy_are_not_left_for_what_one_first_call_w
     assert [x for x, _pid in results] == list(range(CALLS))
     assert (run.plan.backend == "threads") == stays
     assert ({pid for _x, pid in results} == {os.getpid()}) == stays
+
+
+def test_a_ctrl_c_in_the_call_that_is_made_to_look_back_stops_what_was_begun(monkeypatch):
+    begun = []
+
+    def nap(x):
+        begun.append(x)
+        time.sleep(0.01)
+
+    def begin_early(run, *, watched):
+        meter = run._meter = Meter()
+        meter.begin(look=True)
+        meter.end(1, keep=True)
+        run.plan = planned("threads", 0)
+        run._early = run._open(run.plan)
+        run._early.start()
+        return iter(())
+
+    def interrupted(_run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "_sample", begin_early)
+    monkeypatch.setattr(Run, "decide", lambda _run, **_: planned("processes", 1))
+    monkeypatch.setattr(threads.ThreadRun, "has_all_cores", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(Run(Job(nap, (list(range(CALLS)),))).stream())
+    few = len(begun)
+    time.sleep(0.1)
+
+    assert len(begun) <= few + 1 < CALLS

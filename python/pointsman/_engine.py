@@ -185,7 +185,12 @@ class Run(Looking):
             if self._early is None:
                 yield from self._follow()
             if self._early is not None:
-                agreed = self._look_back(self._early)
+                try:
+                    agreed = self._look_back(self._early)
+                except BaseException:
+                    # As a Ctrl-C does, in a call that is made meanwhile.
+                    self._early.stop()
+                    raise
                 yield from self._early.stream()
                 self._early = None
                 if agreed is not None:
