@@ -135,7 +135,7 @@ mod tests {
 
         assert!(!after(0.5));
         assert!(after(0.97));
-        assert!(after(1.3));
+        assert!(after(1.1));
         assert!(!after(1.95));
     }
 
