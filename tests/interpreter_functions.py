@@ -4,6 +4,8 @@ What it does not know: pytest, or where it runs.
 """
 
 import asyncio
+import os
+import time
 from typing import Any
 
 
@@ -13,6 +15,12 @@ def interpreter(_: Any = None) -> int:
 
     number: int = interpreters.get_current().id
     return number
+
+
+def place_of(x: int) -> tuple[int, int]:
+    """Take a moment, and tell the process that runs this."""
+    time.sleep(0.01)
+    return x, os.getpid()
 
 
 def with_numpy(x: int) -> int:

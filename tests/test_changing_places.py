@@ -13,6 +13,7 @@ import pytest
 import pointsman
 from fixtures import wait_until
 from functions import PATIENCE
+from interpreter_functions import place_of
 from pointsman import _default, _machine, _pilot
 from pointsman._edition import INTERPRETERS
 from pointsman._engine import Run
@@ -24,11 +25,6 @@ from pointsman._standard_job import StandardJob
 from pointsman.backends import threads
 
 CALLS = 60
-
-
-def place_of(x):
-    time.sleep(0.01)
-    return x, os.getpid()
 
 
 def planned(backend, processes):
