@@ -27,8 +27,8 @@ INITIALIZER_RAISED = 81
 # Exit code of a worker that makes room for a new one; the native pool knows it, too.
 RECYCLED = 82
 
-# The file of the import system's code, which lets go of a module's lock in a function named `cb`.
-_IMPORTING = "<frozen importlib._bootstrap>"
+# The file of the import system's code, and its callbacks of weak references: `remove` since CPython 3.12.
+_IMPORTING, _CALLBACKS = "<frozen importlib._bootstrap>", ("cb", "remove")
 
 _BLAS_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -233,8 +233,8 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
     """On Ctrl-C end the call that runs, if one does, and nothing else."""
     if frame is None or frame.f_code.co_filename == __file__:
         return
-    if frame.f_code.co_filename == _IMPORTING and frame.f_code.co_name == "cb":
-        # A callback of a weak reference: what it raises is printed, and ends nothing. It is over in a moment.
+    if frame.f_code.co_filename == _IMPORTING and frame.f_code.co_name in _CALLBACKS:
+        # What these raise is printed, and ends nothing. They are over in a moment.
         _thread.start_new_thread(_interrupt_soon, (_thread.get_ident(),))
         return
     raise KeyboardInterrupt

@@ -78,8 +78,9 @@ def test_a_measurement_that_a_ctrl_c_cut_short_does_not_spoil_the_next_job():
     assert pointsman.execute(functions.square, range(100)) == [n * n for n in range(100)]
 
 
-def test_a_ctrl_c_in_a_callback_of_the_import_system_ends_the_call_and_prints_nothing(tmp_path):
-    source = """
+@pytest.mark.parametrize("name", ["cb", "remove"])
+def test_a_ctrl_c_in_a_callback_of_the_import_system_ends_the_call_and_prints_nothing(name, tmp_path):
+    source = f"""
 import os, signal, sys, time, weakref
 import pointsman
 
@@ -87,12 +88,12 @@ class Lock: pass
 
 def call(_):
     time.sleep(0)
-    # As `_get_module_lock` has one, and the signal arrives in it.
-    names = {"os": os, "signal": signal}
-    exec(compile("def cb(_):\\n os.kill(os.getpid(), signal.SIGINT)\\n for _ in range(9): pass",
+    # As the import system has them, and the signal arrives in one.
+    names = {{"os": os, "signal": signal}}
+    exec(compile("def {name}(_):\\n os.kill(os.getpid(), signal.SIGINT)\\n for _ in range(9): pass",
                  "<frozen importlib._bootstrap>", "exec"), names)
     lock = Lock()
-    watched = weakref.ref(lock, names["cb"])
+    watched = weakref.ref(lock, names["{name}"])
     del lock
     time.sleep(600)
 
