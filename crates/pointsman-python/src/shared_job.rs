@@ -391,13 +391,14 @@ impl SharedJob {
         (state.places.unclaimed(), state.running, state.places.untaken(), state.finished())
     }
 
-    /// Claims nothing more once calls compute for much longer than `expected` seconds and the GIL has become the limit.
+    /// Claims nothing more once calls compute for much longer than `expected` seconds and the GIL has become the limit: they
+    /// keep fewer than `enough` cores busy.
     ///
     /// Looked for at the end of calls, by whoever ran them: the caller's thread may not get the GIL for long then.
-    fn watch(&self, expected: f64, cores: f64) {
+    fn watch(&self, expected: f64, enough: f64) {
         let mut state = self.lock();
         let (calls, cpu) = (state.calls, state.cpu);
-        state.watch = Some(Watch::new(expected, cores, calls, cpu));
+        state.watch = Some(Watch::new(expected, enough, calls, cpu));
     }
 
     /// Whether [`SharedJob::watch`] has seen that.

@@ -18,10 +18,6 @@ const TURN_SECONDS: f64 = 0.05;
 const TURN_CALLS: u32 = 4;
 const SATURATED: f64 = 0.8;
 const MUCH: f64 = 2.0;
-/// Share of all cores from which on calls have them, whatever they were measured to do: elsewhere they would run little
-/// faster. Arbitrary from 0.55, which two cores have if the GIL is the limit, to 0.7, which they have if many threads ask for
-/// memory at once.
-const ALL: f64 = 0.6;
 
 /// Calls that compute, each for this many seconds at least and this share of its time: those that run, and the last in a row
 /// that have ended. From so many on no more than a few run at a time until it is known whether calls have turned: all that
@@ -42,7 +38,8 @@ const LOOKED_AT: usize = 8;
 pub(crate) struct Watch {
     /// Seconds that a call was measured to compute.
     expected: f64,
-    cores: f64,
+    /// Cores from which on the GIL is not the limit.
+    enough: f64,
     since: Instant,
     calls: u32,
     cpu: f64,
@@ -62,9 +59,10 @@ struct Running {
 }
 
 impl Watch {
-    /// Of calls that were measured to compute for `expected` seconds and have `cores`, after `calls` that took `cpu` seconds.
-    pub(crate) fn new(expected: f64, cores: f64, calls: u32, cpu: f64) -> Self {
-        Self { expected, cores, since: Instant::now(), calls, cpu, dear: 0, running: Vec::new(), braked: None }
+    /// Of calls that were measured to compute for `expected` seconds and stay where they keep `enough` cores busy, after
+    /// `calls` that took `cpu` seconds.
+    pub(crate) fn new(expected: f64, enough: f64, calls: u32, cpu: f64) -> Self {
+        Self { expected, enough, since: Instant::now(), calls, cpu, dear: 0, running: Vec::new(), braked: None }
     }
 
     fn is_dear(&self, cpu: f64, wall: f64, least: f64) -> bool {
@@ -112,7 +110,7 @@ impl Watch {
             return false;
         }
         (self.since, self.calls, self.cpu) = (Instant::now(), calls, cpu);
-        let limited = computed > SATURATED * elapsed && computed < ALL * self.cores * elapsed;
+        let limited = computed > SATURATED * elapsed && computed < self.enough * elapsed;
         limited && computed > MUCH * self.expected * f64::from(fresh)
     }
 }
@@ -122,7 +120,7 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::new(1e-4, 2.0, 0, 0.0)
+        Watch::new(1e-4, 1.2, 0, 0.0)
     }
 
     #[test]

@@ -174,9 +174,10 @@ _MOST_ADAPTED = 128
 # Threads that one look at a waiting call may start: later calls may be different, and a call that has begun on a thread
 # stays there. Each later look, and the first results, may double them. Arbitrary between 16 and 64.
 _FIRST_WAVE = 16
-# Share of all cores from which on calls have them (as in turning.rs), and the seconds of calls that tell. The latter is
-# arbitrary: long enough that calls which all began by waiting have come to compute.
-_ALL, _TELLING = 0.6, 0.05
+# Share of the cores from which on calls have enough of them, whatever they were measured to do: elsewhere they would
+# run little faster. Arbitrary from 0.55, which two cores have if the GIL is the limit, to 0.7, which they have if many
+# threads ask for memory at once. And the seconds of calls that tell: those which all began by waiting compute by then.
+_ENOUGH, _TELLING = 0.6, 0.05
 # Inputs in flight for each thread when the input has no length, or the results are taken lazily.
 _WINDOW_PER_THREAD = 2
 # Seconds of work in flight for each thread of a lazy map whose input has a length, once the cost of a call is known;
@@ -236,7 +237,7 @@ class ThreadRun:
         # Calls that waited when they were measured may come to compute: then threads are the wrong place.
         expected = _computing(plan) if waits and job.backend == "auto" else None
         if expected is not None:
-            self._shared.watch(expected, _machine.facts().cores)
+            self._shared.watch(expected, _ENOUGH * _machine.facts().cores)
 
     def _room(self) -> int:
         """Inputs to take now."""
@@ -327,7 +328,7 @@ class ThreadRun:
 
     def _keeps_busy(self, since: float, computed: float) -> bool:
         cores = min(_machine.facts().cores, self._helpers + 1)
-        return process_time() - computed > _ALL * cores * (perf_counter() - since)
+        return process_time() - computed > _ENOUGH * cores * (perf_counter() - since)
 
     def give_back(self) -> list[Any]:
         """Claim no further inputs, and return those that nobody has begun."""
