@@ -21,7 +21,7 @@ Packed = tuple[bytes | None, str, str, str]
 
 
 def pack_exception(error: BaseException) -> Packed:
-    """Packs an exception with its causes and its traceback's text; never raises for what the exception does."""
+    """Packs an exception with its causes and its traceback's text; raises nothing but Ctrl-C."""
     import traceback
 
     try:
@@ -30,6 +30,9 @@ def pack_exception(error: BaseException) -> Packed:
         text = f"{type(error).__qualname__} (its text could not be made)\n"
     try:
         pickled: bytes | None = _rebuilding.dumps(_chain(error))
+    except KeyboardInterrupt:
+        # Not of the exception's doing: it is for the call.
+        raise
     except BaseException:  # noqa: BLE001 - as above
         pickled = None
     return pickled, type(error).__qualname__, _text(error), text

@@ -104,3 +104,40 @@ with pointsman.Executor(1, backend="processes") as executor:
         ended = running.wait(2 * SOON)
 
     assert (ended.code, ended.out.split(), ended.err) == (0, ["KeyboardInterrupt"], "")
+
+
+@pytest.mark.parametrize("where", ["text", "pickling"])
+def test_a_ctrl_c_while_a_failure_is_packed_leaves_a_failure_and_the_worker(where, tmp_path):
+    source = f"""
+import os, pointsman, signal
+
+HERE = os.getpid()
+
+def interrupt(where):
+    if where == {where!r} and os.getpid() != HERE:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(9):
+            pass
+
+class Failure(Exception):
+    def __str__(self):
+        interrupt("text")
+        return "of the user's"
+
+    def __reduce__(self):
+        interrupt("pickling")
+        return Failure, ()
+
+def fail(_):
+    raise Failure
+
+with pointsman.Executor(1, backend="processes") as executor:
+    worker = executor.submit(os.getpid).result()
+    error = executor.submit(fail, 1).exception()
+    print(type(error).__name__, executor.submit(os.getpid).result() == worker)
+"""
+    with program(tmp_path, source) as running:
+        ended = running.wait(2 * SOON)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.split() in (["KeyboardInterrupt", "True"], ["Failure", "True"])

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{BlockRef, Claim, ClaimOutcome, Guest, Timing};
-use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::clock;
@@ -233,9 +233,8 @@ fn reply(
     let tag = match result {
         Ok(()) => VALUE,
         Err(error) => {
+            let packed = packed_error(py, error)?;
             scratch.clear();
-            let pack = PACK.import(py, "pointsman._outcome", "pack_exception")?;
-            let packed = pack.call1((error.into_value(py),))?;
             let mut store = LaneStore { guest, stored: Vec::new() };
             codec::encode(&packed, scratch, &mut store)?;
             RAISED
@@ -254,6 +253,20 @@ fn reply(
     // If the ring is full, this waits attached for a short one; the host's own thread drains it within a millisecond or so.
     let sent = if bytes.len() <= SHORT { commit() } else { py.detach(commit) };
     sent.map(|()| packed).map_err(|error| PyOSError::new_err(error.to_string()))
+}
+
+/// What a call raised, ready to be sent. A Ctrl-C that comes while it is made ready is what the call has raised.
+fn packed_error(py: Python<'_>, mut error: PyErr) -> PyResult<Bound<'_, PyAny>> {
+    loop {
+        let packed = PACK
+            .import(py, "pointsman._outcome", "pack_exception")
+            .and_then(|pack| pack.call1((error.into_value(py),)));
+        match packed {
+            // A group's workers are sent two: one by the terminal, and one by the program.
+            Err(again) if again.is_instance_of::<PyKeyboardInterrupt>(py) => error = again,
+            packed => return packed,
+        }
+    }
 }
 
 fn unpackable(py: Python<'_>, value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
