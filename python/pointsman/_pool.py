@@ -182,8 +182,9 @@ class Processes:
             os.close(socket)
             raise
         self.native.set_zygote(socket)
-        config = _launch_config(processes * threads, cores, initializer, initargs)
-        self.native.set_launch_config(dumps({**config, "most_calls": max_tasks, "most_memory": memory_limit}, 5))
+        self._config = _launch_config(processes * threads, cores, initializer, initargs)
+        self._config |= {"most_calls": max_tasks, "most_memory": memory_limit}
+        self.native.set_launch_config(dumps(self._config, 5))
         if breaks:
             self.native.break_on_death()
         if initializer is not None:
@@ -250,12 +251,19 @@ class Processes:
             _machine.record("process_first", min(_SLOWEST * usual, self._head_start + self._prepared + start_up))
         # After a Ctrl-C nobody waits for the calls that are queued.
         interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
-        self.shutdown(kill=interrupted or not self._patient)
+        self._stop(wait=True, cancel=False, kill=interrupted or not self._patient)
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False, kill: bool = False) -> None:
         """End the workers after the queued calls; with `cancel` these are cancelled, with `kill` all end now."""
         if self._owner != os.getpid():
             return
+        self._stop(wait=wait, cancel=cancel, kill=kill)
+        if wait:
+            # Who opens one pool after another opens them alike, and the cores are free now.
+            config = self._config | {"preload": _preload(self._config["blas_threads"])}
+            _zygote.expect(dumps(config, 5), self.size)
+
+    def _stop(self, *, wait: bool, cancel: bool, kill: bool) -> None:
         if cancel:
             self.native.cancel_all()
         self.native.shutdown(kill)
@@ -305,12 +313,7 @@ def _launch_config(
 ) -> dict[str, Any]:
     from pointsman._transport import dumps_anyway
 
-    # Where this program has needed cloudpickle its workers will: the zygote imports it once for all of them.
-    preload = ["cloudpickle"] if "cloudpickle" in sys.modules else []
     blas_threads = max(1, int(cores // max(1, lanes)))
-    if blas_threads == 1:
-        # An import that starts the threads of a BLAS must be left to the workers.
-        preload += _functions.needed
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
     return {
         "path": list(sys.path),
@@ -321,13 +324,21 @@ def _launch_config(
         "most_digits": sys.get_int_max_str_digits(),
         "umask": _umask(),
         "zone": (time.tzname, time.timezone, time.altzone),
-        "preload": preload,
+        "preload": _preload(blas_threads),
         "blas_threads": blas_threads,
         "cores": max(1.0, cores / max(1, lanes)),
         # Packed apart: reading them may import what only the path above can find.
         "initializer": dumps_anyway((initializer, initargs)) if initializer is not None else None,
         "warnings": [packed for packed in map(_packed, filters) if packed is not None],
     }
+
+
+def _preload(blas_threads: int) -> list[str]:
+    """Name the modules that the zygote imports once for all workers."""
+    # Where this program has needed cloudpickle its workers will.
+    modules = ["cloudpickle"] if "cloudpickle" in sys.modules else []
+    # An import that starts the threads of a BLAS must be left to the workers.
+    return modules + _functions.needed if blas_threads == 1 else modules
 
 
 def _cap() -> int | None:

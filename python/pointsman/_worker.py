@@ -44,6 +44,8 @@ _BLAS_VARIABLES = (
 def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: dict[str, int]) -> None:
     """Fork a worker for each request until the parent has gone. `socket` and `parent` are descriptors.
 
+    Some requests are for spares: workers that wait to be given to a pool.
+
     The modules that are needed are imported first, from `path`; `flags` are the program's that this process has not.
     """
     # What every worker needs is imported before the first is forked.
@@ -86,7 +88,10 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: 
             # The zygote's end of the socket is not this process's.
             del server
             try:
-                code = _serve(request.adopt(), config)
+                if request.is_spare:
+                    _warm_up()
+                descriptors = request.adopt()
+                code = _serve(descriptors, config) if descriptors is not None else 0
             except BaseException:  # noqa: BLE001 - the last frame of a process
                 import traceback
 
@@ -184,6 +189,15 @@ def _look_at_warnings(config: dict[str, Any]) -> None:
             config["warnings"] = None
     except Exception:  # noqa: BLE001 - a worker will see to them
         return
+
+
+def _warm_up() -> None:
+    """Go through what a first call goes through: the pages that this touches are copied before anybody waits."""
+    for module in ("_pointsman_looks_for_no_module", "pointsman._looks_for_no_module"):
+        try:
+            __import__(module)
+        except ImportError:
+            pass
 
 
 def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> int:

@@ -84,6 +84,17 @@ def prepare(function: object, slim: set[str] | None) -> None:
             _zygote = _start(site=_needs_site())
 
 
+def expect(config: bytes, processes: int) -> None:
+    """Have workers forked for the next pool, which will most likely be configured like this; they wait some seconds."""
+    with _lock:
+        if _zygote is not None:
+            try:  # noqa: SIM105 - contextlib is dear to import
+                _zygote.registrar.expect(config, processes)
+            except OSError:
+                # They are forked when they are asked for.
+                pass
+
+
 def age() -> float:
     """Seconds since the zygote was started; 0 if there is none."""
     return perf_counter() - _zygote.began if _zygote is not None else 0.0

@@ -20,6 +20,8 @@ import pointsman
 
 #: Rounds before the first look: caches fill, modules are imported, threads start.
 WARM_UP = 3
+#: Workers of the largest pool. As many wait for the next pool when it has ended.
+LARGEST = 3
 #: Bytes by which memory may differ between two looks. Arbitrary: allocators keep what was freed; a leak of one large
 #: argument for each round would be far beyond it.
 SLACK = 48 << 20
@@ -92,12 +94,12 @@ def main() -> int:
     seconds, pools = float(sys.argv[1]), int(sys.argv[2])
     for _ in range(WARM_UP):
         use_the_default()
-        use_a_pool(2)
+        use_a_pool(LARGEST)
     before = figures()
     print("before", before, flush=True)  # noqa: T201 - what the command is for
     until, done, shown = time.monotonic() + seconds, 0, time.monotonic()
     while time.monotonic() < until or done < pools:
-        use_a_pool(1 + done % 3)
+        use_a_pool(1 + done % LARGEST)
         done += 1
         if done % 5 == 0:
             use_the_default()

@@ -6,8 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pointsman_shm::ProcessId;
-use pointsman_shm::zygote::{Asker, Descriptors, Next, Registrar, Request, Server};
+use pointsman_shm::zygote::{Descriptors, Next, Registrar, Request, Seat, Server, Work};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -27,25 +26,30 @@ pub(crate) fn watch_parent(parent: i32) -> PyResult<()> {
     Ok(pointsman_shm::watch_parent(descriptor::own(parent)?)?)
 }
 
-/// A request to fork one worker process.
+/// What a process is to be forked for.
+enum Purpose {
+    Launch(Request),
+    Spare(Seat),
+}
+
+/// A request to fork one worker process, which may have to wait for its work.
 #[pyclass(module = "pointsman._native", frozen)]
 pub(crate) struct LaunchRequest {
-    request: Mutex<Option<Request>>,
+    purpose: Mutex<Option<Purpose>>,
 }
 
 impl LaunchRequest {
-    fn lock(&self) -> MutexGuard<'_, Option<Request>> {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Purpose>> {
+        self.purpose.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sender(&self) -> PyResult<(Asker, ProcessId)> {
-        let request = self.lock().take().ok_or_else(adopted)?;
-        Ok((request.asker, request.process))
+    fn take(&self) -> PyResult<Purpose> {
+        self.lock().take().ok_or_else(taken)
     }
 }
 
-fn adopted() -> PyErr {
-    PyValueError::new_err("the request was adopted")
+fn taken() -> PyErr {
+    PyValueError::new_err("the request has been adopted or answered")
 }
 
 #[pymethods]
@@ -53,14 +57,29 @@ impl LaunchRequest {
     /// What the worker must know, as the pool packed it.
     #[getter]
     fn config(&self) -> PyResult<Vec<u8>> {
-        Ok(self.lock().as_ref().ok_or_else(adopted)?.config.clone())
+        match self.lock().as_ref().ok_or_else(taken)? {
+            Purpose::Launch(request) => Ok(request.config.clone()),
+            Purpose::Spare(seat) => Ok(seat.config.clone()),
+        }
     }
 
-    /// Takes over the descriptors, in the child: the host's memory, the lanes' memory, and the parent's descriptor.
-    fn adopt(&self) -> PyResult<(i32, Vec<i32>, i32)> {
-        let request = self.lock().take().ok_or_else(adopted)?;
-        let lanes = request.lanes.into_iter().map(descriptor::give).collect();
-        Ok((descriptor::give(request.host), lanes, descriptor::give(request.parent)))
+    /// Whether the worker has to wait for its work.
+    #[getter]
+    fn is_spare(&self) -> PyResult<bool> {
+        Ok(matches!(self.lock().as_ref().ok_or_else(taken)?, Purpose::Spare(_)))
+    }
+
+    /// Takes over the descriptors, in the child: the host's memory, the lanes' memory, and the parent's descriptor. A
+    /// spare waits for them here; None when there is no work for it.
+    fn adopt(&self, py: Python<'_>) -> PyResult<Option<(i32, Vec<i32>, i32)>> {
+        let work = match self.take()? {
+            Purpose::Launch(request) => Some(request.work),
+            Purpose::Spare(seat) => py.detach(|| seat.wait()),
+        };
+        Ok(work.map(|Work { host, parent, lanes }| {
+            let lanes = lanes.into_iter().map(descriptor::give).collect();
+            (descriptor::give(host), lanes, descriptor::give(parent))
+        }))
     }
 }
 
@@ -90,21 +109,29 @@ impl ZygoteServer {
     fn next(&self, py: Python<'_>) -> PyResult<Option<LaunchRequest>> {
         let next = py.detach(|| self.lock().next())?;
         Ok(match next {
-            Next::Launch(request) => Some(LaunchRequest { request: Mutex::new(Some(request)) }),
+            Next::Launch(request) => Some(Purpose::Launch(request)),
+            Next::Spare(seat) => Some(Purpose::Spare(seat)),
             Next::Closed => None,
-        })
+        }
+        .map(|purpose| LaunchRequest { purpose: Mutex::new(Some(purpose)) }))
     }
 
     /// Tells the parent which process was forked for a request.
     fn launched(&self, request: &LaunchRequest, pid: i32) -> PyResult<()> {
-        let (asker, process) = request.sender()?;
-        Ok(self.lock().reply_launched(&asker, process, pid)?)
+        match request.take()? {
+            Purpose::Launch(request) => self.lock().reply_launched(&request.asker, request.process, pid)?,
+            Purpose::Spare(seat) => self.lock().reply_seated(seat, pid),
+        }
+        Ok(())
     }
 
     /// Tells the parent that no process could be forked for a request.
     fn failed(&self, request: &LaunchRequest, why: &str) -> PyResult<()> {
-        let (asker, process) = request.sender()?;
-        Ok(self.lock().reply_failed(&asker, process, why)?)
+        match request.take()? {
+            Purpose::Launch(request) => self.lock().reply_failed(&request.asker, request.process, why)?,
+            Purpose::Spare(_) => self.lock().expect_none(),
+        }
+        Ok(())
     }
 }
 
@@ -125,5 +152,11 @@ impl ZygoteRegistrar {
     /// A socket for one more pool. Raises `OSError` when the zygote has gone.
     fn join(&self) -> PyResult<i32> {
         Ok(descriptor::give(self.registrar.join()?))
+    }
+
+    /// Says what the next pool's workers will most likely be configured as, and how many there will be, so that some are
+    /// forked beforehand. Raises `OSError` when they will not be.
+    fn expect(&self, config: &[u8], processes: u32) -> PyResult<()> {
+        Ok(self.registrar.expect(config, processes)?)
     }
 }

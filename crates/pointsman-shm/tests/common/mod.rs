@@ -107,8 +107,8 @@ fn serve(request: Request) -> ! {
     if request.config == b"stillborn" {
         std::process::exit(3);
     }
-    watch_parent(request.parent).unwrap();
-    let guests = Guest::open(request.host, request.lanes).unwrap();
+    watch_parent(request.work.parent).unwrap();
+    let guests = Guest::open(request.work.host, request.work.lanes).unwrap();
     guests[0].ready();
     let lanes: Vec<_> = guests.into_iter().map(|guest| thread::spawn(move || serve_lane(guest))).collect();
     for lane in lanes {
