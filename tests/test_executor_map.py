@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import gc
 import itertools
 import os
@@ -48,6 +49,37 @@ def _stop_at_3(number):
     if number == 3:
         raise StopIteration
     return number
+
+
+class _Marked:
+    """Something that can be seen to go."""
+
+
+class _Waits:
+    """An input that is packed when something has been seen, or raises."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __reduce__(self):
+        assert self.seen()
+        return int, ()
+
+
+class _Interrupted:
+    """An input in whose packing a Ctrl-C arrives."""
+
+    def __reduce__(self):
+        raise KeyboardInterrupt
+
+
+def _dear(milliseconds):
+    time.sleep(milliseconds / 1000)
+    return os.getpid()
+
+
+def _make_marked(_):
+    return _Marked()
 
 
 def test_results_come_in_order_whatever_their_number(executor):
@@ -153,6 +185,61 @@ def test_a_map_that_is_left_begins_nothing_more(tmp_path):
     assert len(list(tmp_path.iterdir())) < 20_000
 
 
+def test_workers_begin_before_the_last_input_is_packed(executor, tmp_path):
+    numbers = [*range(9000), _Waits(lambda: _until(lambda: any(tmp_path.iterdir())))]
+
+    results = list(executor.map(_leave_a_mark, [tmp_path] * len(numbers), numbers))
+
+    assert results == [None] * len(numbers)
+
+
+def test_a_ctrl_c_while_inputs_are_packed_begins_nothing_more(tmp_path):
+    numbers = [*range(60_000), _Interrupted()]
+    with pointsman.Executor(2, backend="processes") as executor:
+        with pytest.raises(KeyboardInterrupt):
+            executor.map(_leave_a_mark, [tmp_path] * len(numbers), numbers)
+        assert list(executor.map(functions.square, range(9))) == [number * number for number in range(9)]
+
+    assert len(list(tmp_path.iterdir())) < 60_000
+
+
+def test_chunks_have_the_size_that_was_asked_for_though_workers_begin_early(executor):
+    pids = list(executor.map(functions.process, range(15_000), chunksize=5000))
+
+    assert [len(set(pids[at : at + 5000])) for at in (0, 5000, 10_000)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("how", ["Executor.map", "execute"])
+def test_calls_that_are_dearer_than_the_last_ones_of_their_function_are_shared_evenly(executor, how):
+    if how == "execute":
+        run = functools.partial(pointsman.execute, backend="processes", max_workers=2)
+    else:
+        run = lambda *call: list(executor.map(*call))
+    run(_dear, [0] * 50_000)
+
+    pids = run(_dear, [5] * 64)
+
+    assert max(map(pids.count, set(pids))) <= 48
+
+
+def test_a_result_that_was_taken_is_kept_by_nobody(executor):
+    results = executor.map(_make_marked, range(50))
+    first = next(results)
+    gone = weakref.ref(first)
+    del first
+
+    assert _until(lambda: gc.collect() >= 0 and gone() is None)
+    assert sum(1 for _ in results) == 49
+
+
+def test_threads_that_share_a_map_get_each_result_once(executor):
+    results = executor.map(functions.square, range(20_000))
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        parts = [part.result() for part in [threads.submit(list, results) for _ in range(4)]]
+
+    assert sorted(itertools.chain(*parts)) == [number * number for number in range(20_000)]
+
+
 def test_a_map_without_a_result_in_time_raises_and_cancels(executor):
     results = executor.map(time.sleep, [0.01, functions.PATIENCE / 10], timeout=0.3)
 
@@ -177,10 +264,6 @@ def test_the_figures_count_the_calls_of_a_map():
     with pointsman.Executor(2, backend="processes") as executor:
         list(executor.map(functions.square, range(300)))
         assert executor.get_stats().completed_tasks == 300
-
-
-class _Marked:
-    """Something that can be seen to go."""
 
 
 def test_a_future_that_refers_to_itself_is_collected(executor):

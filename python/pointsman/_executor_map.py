@@ -71,7 +71,7 @@ def _in_processes(
     source = iter(arguments)
     if sized and ahead is None:
         job.push(list(source), explain)
-        return _results(job, None, _mapping.countdown(timeout))
+        return job.results(timeout)
     job.push(list(islice(source, ahead or _mapping.DEFAULT_BUFFER)), explain)
 
     def push_next() -> None:
@@ -121,16 +121,15 @@ def _by_submit(
 
 def _results(
     job: _native.ProcessMap,
-    push_next: Callable[[], None] | None,
+    push_next: Callable[[], None],
     deadline: Callable[[], float | None],
 ) -> Iterator[Any]:
-    feed = _mapping.Feed(push_next) if push_next is not None else None
+    feed = _mapping.Feed(push_next)
     try:
         while True:
             values, raised = job.take()
             while values:
-                if feed is not None:
-                    feed()
+                feed()
                 # The consumer's is the only reference from now on.
                 yield values.pop()
             if raised is not None:
@@ -144,5 +143,4 @@ def _results(
                 raise TimeoutError
     finally:
         job.stop()
-    if feed is not None:
-        feed.finish()
+    feed.finish()

@@ -225,6 +225,10 @@ class StandardJob:
         unfinished = sum(chunk.sent is not None and not chunk.finished for chunk in self._chunks)
         return unfinished, sum(chunk.calls - chunk.taken for chunk in self._chunks), self._pushed, self._taken
 
+    def known(self) -> float | None:
+        """Seconds that a call took in earlier jobs: nobody has kept them."""
+        return None
+
     def observed(self) -> tuple[int, float, float]:
         """Calls, and seconds by the clock, over the chunks that have come back; CPU time is not known."""
         return self._calls, self._seconds, 0.0

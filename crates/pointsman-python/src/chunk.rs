@@ -162,6 +162,9 @@ impl Sink for Chunk {
         state.finished = true;
         state.wall_ns += usage.wall_ns;
         state.cpu_ns += usage.cpu_ns;
+        if !state.cancelled {
+            self.function.price.learn(self.calls as u64, usage.wall_ns);
+        }
     }
 }
 

@@ -48,6 +48,7 @@ mod process_common;
 mod process_job;
 mod process_map;
 mod process_pool;
+mod process_results;
 mod sealed;
 mod segment;
 mod serving;
@@ -99,6 +100,8 @@ mod _native {
     use crate::process_map::ProcessMap;
     #[pymodule_export]
     use crate::process_pool::ProcessPool;
+    #[pymodule_export]
+    use crate::process_results::ProcessResults;
     #[pymodule_export]
     use crate::serving::{worker_resumes, worker_waits};
     #[pymodule_export]

@@ -468,7 +468,7 @@ impl MapResults {
 }
 
 /// What a call raised, as an iterator may raise it: a `StopIteration` would be its end, without a word.
-fn raised(py: Python<'_>, error: Py<PyAny>) -> PyErr {
+pub(crate) fn raised(py: Python<'_>, error: Py<PyAny>) -> PyErr {
     let error = PyErr::from_value(error.into_bound(py));
     if !error.is_instance_of::<PyStopIteration>(py) {
         return error;

@@ -280,9 +280,13 @@ impl ProcessJob {
     #[pyo3(signature = (seconds=None, pending=0))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>, pending: usize) -> PyResult<bool> {
         let deadline = waiting::deadline_after(seconds)?;
-        // A spin pays while single calls are to show what they take, not between chunks that take a good part of a
-        // millisecond: it would take the core of a worker.
-        let spin = if self.lock().calls == 0 { SPIN } else { Duration::ZERO };
+        // A spin pays while single calls are to show what they take, and for the last chunk; not between chunks that take a
+        // good part of a millisecond: it would take the core of a worker.
+        let spin = {
+            let state = self.lock();
+            let unfinished = state.chunks.iter().filter(|sent| sent.task.is_some() && !sent.chunk.is_finished());
+            if state.calls == 0 || unfinished.take(2).count() < 2 { SPIN } else { Duration::ZERO }
+        };
         self.pool.wait_spinning(py, deadline, spin, &|| {
             let state = self.lock();
             let looked_at = if self.ordered { 1 } else { state.chunks.len() };
@@ -373,10 +377,22 @@ impl ProcessJob {
         (unfinished, left, state.pushed, state.taken)
     }
 
-    /// (calls, wall seconds, CPU seconds) over the chunks that workers have finished.
+    /// Seconds that a call of the function has taken in these workers, in an earlier job if not in this one; None when no
+    /// chunk has told.
+    fn known(&self) -> Option<f64> {
+        self.function.price.mean()
+    }
+
+    /// (calls, wall seconds, CPU seconds) over the chunks that workers have finished, also those whose results wait.
     fn observed(&self) -> (u64, f64, f64) {
         let state = self.lock();
+        let (mut calls, mut wall_ns, mut cpu_ns) = (state.calls, state.wall_ns, state.cpu_ns);
+        for sent in state.chunks.iter().filter(|sent| sent.task.is_some()) {
+            if let Some((wall, cpu)) = sent.chunk.usage() {
+                (calls, wall_ns, cpu_ns) = (calls + sent.chunk.calls as u64, wall_ns + wall, cpu_ns + cpu);
+            }
+        }
         #[expect(clippy::cast_precision_loss, reason = "seconds need no more than 53 bits of nanoseconds")]
-        (state.calls, state.wall_ns as f64 * 1e-9, state.cpu_ns as f64 * 1e-9)
+        (calls, wall_ns as f64 * 1e-9, cpu_ns as f64 * 1e-9)
     }
 }

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pointsman_shm::{BlockRef, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Timing, Usage};
 use pyo3::exceptions::PyException;
@@ -28,6 +28,7 @@ use crate::codec::{self, Store};
 use crate::host_store::HostStore;
 use crate::packing::Function;
 use crate::process_pool::{ITEMS, NORMAL, Pool, ProcessPool, SPIN, STAR};
+use crate::process_results::ProcessResults;
 use crate::trace::{self, Following};
 use crate::waiting;
 
@@ -39,6 +40,14 @@ const TARGET: f64 = 0.02;
 const MOST_WAITING: usize = 64 << 20;
 /// Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
 const CHUNK_BYTES: usize = 16 << 20;
+/// Calls in a chunk, at most: what they send and give is then in memory that was touched before, and in a core's cache.
+/// Arbitrary from 4096 to 16384 (`benches/dispatch.py`, "own chunks").
+const CHUNK_CALLS: usize = 8192;
+/// Inputs that are packed between two looks at whether workers have enough. Arbitrary: that takes some 100 us.
+const STRIDE: usize = 4096;
+/// Chunks of calls of which nothing is known but from an earlier map that the inputs would be for each worker: whatever the
+/// calls take now, one of them is a small part of all. Arbitrary from 4 to 16.
+const FAIR: usize = 8;
 
 /// What the chunks of a map tell it when they are over.
 #[derive(Debug, Default)]
@@ -136,6 +145,8 @@ struct State {
     sent: usize,
     /// Inputs in chunks.
     begun: usize,
+    /// Inputs that are being packed.
+    coming: usize,
     stopped: bool,
 }
 
@@ -170,15 +181,24 @@ impl Feed {
         if let Some(size) = self.size {
             return size;
         }
+        let left = state.waiting.lengths.len() + state.coming;
         let calls = self.progress.calls.load(Ordering::Relaxed);
-        if calls == 0 {
-            // Nothing is known yet: a little more each time, until the first chunk is back.
-            return if state.begun < self.workers { 1 } else { (state.begun / (2 * self.workers)).max(1) };
+        if calls > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 53 bits")]
+            let mean = self.progress.nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9 / calls as f64;
+            return self.sized(left, mean);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 53 bits")]
-        let mean = self.progress.nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9 / calls as f64;
+        if let Some(mean) = self.function.price.mean() {
+            return self.sized(left, mean).min((left / (FAIR * self.workers)).max(1));
+        }
+        // Nothing is known yet: a little more each time, until the first chunk is back.
+        if state.begun < self.workers { 1 } else { (state.begun / (2 * self.workers)).max(1) }
+    }
+
+    /// Inputs in a chunk of calls that take `mean` seconds each.
+    fn sized(&self, left: usize, mean: f64) -> usize {
         let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        pointsman_plan::chunk_size(state.waiting.lengths.len() as u64, workers, mean, 0.0, TARGET)
+        pointsman_plan::packed_chunk_size(left as u64, workers, mean, TARGET).min(CHUNK_CALLS)
     }
 
     /// Sends chunks until the workers have enough, or with `all` until no input waits.
@@ -187,7 +207,12 @@ impl Feed {
         loop {
             let mut state = self.lock();
             let unfinished = state.sent - self.progress.finished.load(Ordering::Relaxed);
-            if state.waiting.lengths.is_empty() || (!all && unfinished >= enough) {
+            let waiting = state.waiting.lengths.len();
+            if waiting == 0 || (!all && unfinished >= enough) {
+                break;
+            }
+            if !all && state.coming > 0 && self.size.is_some_and(|size| waiting < size) {
+                // It is to have the size that was asked for.
                 break;
             }
             let size = self.chunk_size(&state);
@@ -264,6 +289,59 @@ impl Feed {
     pub(crate) fn cancel(&self) {
         self.stop(true);
     }
+
+    /// Runs no input that no worker has begun. No result will be asked for.
+    pub(crate) fn end(&self, py: Python<'_>) {
+        self.stop(false);
+        self.pool.common.tell(py);
+    }
+
+    /// Hands the results that are ready to `give`; returns the exception that comes after them, if one does.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        mut give: impl FnMut(Py<PyAny>),
+    ) -> PyResult<Option<Py<PyAny>>> {
+        self.pool.host.drain();
+        self.feed(false);
+        let mut raised = None;
+        while raised.is_none() {
+            let front = self.lock().chunks.front().map(|sent| sent.part.clone());
+            let Some(part) = front else { break };
+            let ready = part.chunk.take(py, false, 0, |value| {
+                give(value);
+                Ok(())
+            })?;
+            raised = ready.raised;
+            if raised.is_none() && part.chunk.is_cancelled() {
+                raised = Some(py.import("concurrent.futures")?.getattr("CancelledError")?.call0()?.unbind());
+            }
+            if !ready.exhausted {
+                break;
+            }
+            let gone = self.lock().chunks.pop_front();
+            drop(gone);
+        }
+        self.pool.common.tell(py);
+        Ok(raised)
+    }
+
+    /// Waits until a result can be taken; false when none came before the deadline.
+    pub(crate) fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<bool> {
+        // As for a job: a spin between chunks would only take the core of a worker.
+        let unfinished = self.lock().sent - self.progress.finished.load(Ordering::Relaxed);
+        let first = self.progress.calls.load(Ordering::Relaxed) == 0;
+        let spin = if first || unfinished < 2 { SPIN } else { Duration::ZERO };
+        self.pool.wait_spinning(py, deadline, spin, &|| {
+            self.lock().chunks.front().is_none_or(|sent| sent.part.chunk.has_news())
+        })
+    }
+
+    /// Results that have not been taken.
+    pub(crate) fn left(&self) -> usize {
+        let state = self.lock();
+        state.waiting.lengths.len() + state.chunks.iter().map(|sent| sent.part.chunk.left()).sum::<usize>()
+    }
 }
 
 /// Packed inputs, and where each ends.
@@ -308,6 +386,52 @@ impl ProcessMap {
         let (feed, pool) = (&self.0, &self.0.pool);
         pool.host.time_calls(trace::on());
         pool.check(py, &|| feed.function.name.clone())?;
+        feed.lock().coming += items.len();
+        let pushed = self.push_each(py, items, explain);
+        feed.lock().coming = 0;
+        if pushed.is_err() {
+            // Nobody will have the results of those that are out.
+            feed.stop(false);
+        }
+        pushed?;
+        feed.feed(false);
+        Ok(())
+    }
+
+    /// The results that are ready, the last one first, and the exception that comes after them, if one does.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
+        let mut values = Vec::new();
+        let raised = self.0.take(py, |value| values.push(value))?;
+        values.reverse();
+        Ok((PyList::new(py, values)?, raised))
+    }
+
+    /// Waits until a result can be taken, for at most `seconds`; false when none came.
+    #[pyo3(signature = (seconds=None))]
+    fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
+        self.0.wait(py, waiting::deadline_after(seconds)?)
+    }
+
+    /// Yields the results, each within `timeout` seconds from now. Nothing more can be pushed.
+    #[pyo3(signature = (timeout=None))]
+    fn results(&self, timeout: Option<f64>) -> PyResult<ProcessResults> {
+        Ok(ProcessResults::new(self.0.clone(), waiting::deadline_after(timeout)?))
+    }
+
+    /// Results that have not been taken.
+    fn left(&self) -> usize {
+        self.0.left()
+    }
+
+    /// Runs no input that no worker has begun. No result will be asked for.
+    fn stop(&self, py: Python<'_>) {
+        self.0.end(py);
+    }
+}
+
+impl ProcessMap {
+    fn push_each(&self, py: Python<'_>, items: &Bound<'_, PyList>, explain: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (feed, pool) = (&self.0, &self.0.pool);
         let mut packed = Packed::default();
         for item in items {
             let mut store = HostStore::new(&pool.host);
@@ -331,69 +455,17 @@ impl ProcessMap {
                     self.add(&mut packed);
                     feed.feed(true);
                     pool.wait_for_room(py)?;
+                } else if packed.lengths.len() == STRIDE {
+                    // Workers need not wait for the last input.
+                    self.add(&mut packed);
+                    feed.feed(false);
                 }
             }
         }
         self.add(&mut packed);
-        feed.feed(false);
         Ok(())
     }
 
-    /// The results that are ready, the last one first, and the exception that comes after them, if one does.
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<Py<PyAny>>)> {
-        let feed = &self.0;
-        feed.pool.host.drain();
-        feed.feed(false);
-        let mut values = Vec::new();
-        let mut raised = None;
-        while raised.is_none() {
-            let front = feed.lock().chunks.front().map(|sent| sent.part.clone());
-            let Some(part) = front else { break };
-            let ready = part.chunk.take(py, false, 0, |value| {
-                values.push(value);
-                Ok(())
-            })?;
-            raised = ready.raised;
-            if raised.is_none() && part.chunk.is_cancelled() {
-                raised = Some(py.import("concurrent.futures")?.getattr("CancelledError")?.call0()?.unbind());
-            }
-            if !ready.exhausted {
-                break;
-            }
-            let gone = feed.lock().chunks.pop_front();
-            drop(gone);
-        }
-        values.reverse();
-        feed.pool.common.tell(py);
-        Ok((PyList::new(py, values)?, raised))
-    }
-
-    /// Waits until a result can be taken, for at most `seconds`; false when none came.
-    #[pyo3(signature = (seconds=None))]
-    fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
-        let feed = &self.0;
-        let deadline = waiting::deadline_after(seconds)?;
-        // As for a job: between chunks a spin would only take the core of a worker.
-        let spin = if feed.progress.calls.load(Ordering::Relaxed) == 0 { SPIN } else { Duration::ZERO };
-        feed.pool.wait_spinning(py, deadline, spin, &|| {
-            feed.lock().chunks.front().is_none_or(|sent| sent.part.chunk.has_news())
-        })
-    }
-
-    /// Results that have not been taken.
-    fn left(&self) -> usize {
-        let state = self.0.lock();
-        state.waiting.lengths.len() + state.chunks.iter().map(|sent| sent.part.chunk.left()).sum::<usize>()
-    }
-
-    /// Runs no input that no worker has begun. No result will be asked for.
-    fn stop(&self, py: Python<'_>) {
-        self.0.stop(false);
-        self.0.pool.common.tell(py);
-    }
-}
-
-impl ProcessMap {
     fn pack(&self, item: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<()> {
         if self.0.star && !item.is_exact_instance_of::<PyTuple>() {
             return codec::encode_pickled(item, out, store).map(drop);
@@ -402,7 +474,10 @@ impl ProcessMap {
     }
 
     fn add(&self, packed: &mut Packed) {
-        self.0.lock().waiting.add(&packed.bytes, &packed.lengths);
+        let mut state = self.0.lock();
+        state.waiting.add(&packed.bytes, &packed.lengths);
+        state.coming = state.coming.saturating_sub(packed.lengths.len());
+        drop(state);
         packed.bytes.clear();
         packed.lengths.clear();
     }

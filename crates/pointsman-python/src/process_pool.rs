@@ -27,7 +27,7 @@ use crate::future::{self, FutureCore};
 use crate::home::Home;
 use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
-use crate::packing::{self, Dependency};
+use crate::packing::{self, Dependency, Price};
 use crate::pressure::Pressure;
 use crate::process_call::{ProcessCall, Spent};
 use crate::process_common::Common;
@@ -171,6 +171,7 @@ impl Pool {
             block: block.into_ref(),
             name: future::name_of(function),
             host: self.host.clone(),
+            price: Price::default(),
         });
         if let Some(dependencies) = dependencies {
             let known = Known {

@@ -262,13 +262,17 @@ class ProcessRun:
         if calls:
             self.mean = wall / calls
         left = self.source.left()
-        if self.mean is None:
+        lanes = self.lanes + self.shares
+        if self.mean is None and left is not None and (known := self.native.known()) is not None:
+            # Of these inputs nothing is known yet: whatever they take, a chunk of them is a small part of all.
+            count = _native.chunk_size(left, lanes, known, 0.0, self.target)
+            count = min(count, max(1, left // (_FAIR * self.lanes)))
+        elif self.mean is None:
             # Nothing is known yet: more each time, until the first chunk is back, but only so much that it does not
             # matter which worker gets it.
             some = max(self.pushed // (2 * self.lanes), min(self.pushed, (left or 0) // (_FAIR * self.lanes)))
             count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, some)
         else:
-            lanes = self.lanes + self.shares
             count = _native.chunk_size(left if left is not None else 1 << 40, lanes, self.mean, 0.0, self.target)
         if self.pushed and self.bytes:
             count = min(count, max(1, _CHUNK_BYTES * self.pushed // self.bytes))
