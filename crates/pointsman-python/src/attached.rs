@@ -11,12 +11,15 @@
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 
 use crate::map_job::MapResults;
+use crate::process_results::ProcessResults;
 
 /// Whether threads may be attached at one time.
 static FREE: AtomicBool = AtomicBool::new(false);
@@ -55,42 +58,54 @@ impl<T> Attached<T> {
     }
 }
 
-/// `tp_iternext` of `MapResults`: without what a call into this crate costs otherwise, where there is a result to give.
-unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+/// An iterator that has a quicker way to a result that is there.
+pub(crate) trait Quick: PyClass<Frozen = True> + Sync {
+    /// The next result, if it is a value that is there: what most calls of `__next__` are for. Only under the interpreter's
+    /// lock.
+    fn quick(&self, py: Python<'_>) -> Option<Py<PyAny>>;
+    /// Where the slot is kept that the class was made with.
+    fn slow() -> &'static OnceLock<ffi::iternextfunc>;
+}
+
+/// `tp_iternext` of an iterator: without what a call into this crate costs otherwise, where there is a result to give.
+unsafe extern "C" fn next<T: Quick>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a slot with the thread attached.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: the interpreter calls a slot with an object that lives until it returns.
     let object = unsafe { Bound::from_borrowed_ptr(py, object) };
     // SAFETY: the slot is that of this very class, which cannot be derived from.
-    let results = unsafe { object.cast_unchecked::<MapResults>() };
+    let results = unsafe { object.cast_unchecked::<T>() };
     match results.get().quick(py) {
         Some(value) => value.into_ptr(),
         // Panics are caught there.
-        None => SLOW.get().map_or(std::ptr::null_mut(), |slow| {
+        None => T::slow().get().map_or(std::ptr::null_mut(), |slow| {
             // SAFETY: this is the slot that the class was made with.
             unsafe { slow(results.as_ptr()) }
         }),
     }
 }
 
-static SLOW: std::sync::OnceLock<ffi::iternextfunc> = std::sync::OnceLock::new();
-
-/// Puts the quick way into the class, where the interpreter has its lock.
+/// Puts the quick ways into their classes, where the interpreter has its lock.
 pub(crate) fn quicken(py: Python<'_>) -> PyResult<()> {
     // Only 3.13 and later can be asked, and be without.
     let asked = py.import("sys")?.getattr_opt("_is_gil_enabled")?;
     if asked.map_or(Ok(true), |asked| asked.call0()?.is_truthy())? {
-        let class = py.get_type::<MapResults>().as_type_ptr();
-        // SAFETY: a class of this crate, which nobody uses yet.
-        let slow = unsafe { (*class).tp_iternext };
-        if let Some(slow) = slow
-            && SLOW.set(slow).is_ok()
-        {
-            // SAFETY: as above; slots of a class are plain function pointers.
-            unsafe { (*class).tp_iternext = Some(next) };
-        }
+        replace::<MapResults>(py);
+        replace::<ProcessResults>(py);
     } else {
         FREE.store(true, Ordering::Relaxed);
     }
     Ok(())
+}
+
+fn replace<T: Quick>(py: Python<'_>) {
+    let class = py.get_type::<T>().as_type_ptr();
+    // SAFETY: a class of this crate, which nobody uses yet.
+    let slow = unsafe { (*class).tp_iternext };
+    if let Some(slow) = slow
+        && T::slow().set(slow).is_ok()
+    {
+        // SAFETY: as above; slots of a class are plain function pointers.
+        unsafe { (*class).tp_iternext = Some(next::<T>) };
+    }
 }

@@ -18,15 +18,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_scheduler::Priority;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTimeoutError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use crate::attached::{self, Attached};
+use crate::attached::{self, Attached, Quick};
 use crate::calling;
 use crate::context::{Context, Spare};
 use crate::counters::Figures;
@@ -454,16 +455,21 @@ impl MapResults {
             }
         })
     }
+}
 
-    /// The next result, if it is a value that is there: what most calls of `__next__` are for. Only under the interpreter's
-    /// lock.
-    pub(crate) fn quick(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+impl Quick for MapResults {
+    fn quick(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.taking.with_the_gil(py, |taking| {
             let segment = taking.segment.as_ref().filter(|segment| taking.at < segment.len())?;
             let value = segment.take_value(py, taking.at)?;
             taking.at += 1;
             Some(value)
         })
+    }
+
+    fn slow() -> &'static OnceLock<ffi::iternextfunc> {
+        static SLOW: OnceLock<ffi::iternextfunc> = OnceLock::new();
+        &SLOW
     }
 }
 

@@ -8,16 +8,17 @@
 //!
 //! - R1. Each result is given once, and is not kept then.
 //! - R2. After what a call raised, a time-out or a Ctrl-C there is nothing more, and what no worker has begun is not run.
-//! - R3. No Python code runs while the lock is held.
+//! - R3. No Python code runs, and no Python object is dropped, while what is taken is in hand (H2 of `attached`).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use pyo3::exceptions::PyTimeoutError;
-use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::attached::{Attached, Quick};
 use crate::map_job::raised;
 use crate::process_map::Feed;
 
@@ -31,21 +32,25 @@ struct Taking {
     closed: bool,
 }
 
+/// What an iterator finds.
+enum Next {
+    Value(Py<PyAny>),
+    Raised(Py<PyAny>),
+    Nothing,
+    End,
+}
+
 /// An iterator; see the module's header.
 #[pyclass(module = "pointsman._native", frozen)]
 pub(crate) struct ProcessResults {
     map: Arc<Feed>,
     deadline: Option<Instant>,
-    taking: Mutex<Taking>,
+    taking: Attached<Taking>,
 }
 
 impl ProcessResults {
     pub(crate) fn new(map: Arc<Feed>, deadline: Option<Instant>) -> Self {
-        Self { map, deadline, taking: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taking> {
-        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { map, deadline, taking: Attached::default() }
     }
 
     /// Brings in what is ready, or waits for it; false at the end.
@@ -54,9 +59,10 @@ impl ProcessResults {
             let mut values = VecDeque::new();
             let raised = self.map.take(py, |value| values.push_back(value))?;
             if !values.is_empty() || raised.is_some() {
-                let mut taking = self.lock();
-                taking.values.append(&mut values);
-                taking.raised = raised;
+                self.taking.with(py, |taking| {
+                    taking.values.append(&mut values);
+                    taking.raised = raised;
+                });
                 return Ok(true);
             }
             if self.map.left() == 0 {
@@ -77,20 +83,19 @@ impl ProcessResults {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         loop {
-            let error = {
-                let mut taking = self.lock();
+            let next = self.taking.with(py, |taking| {
                 taking.begun = true;
-                if let Some(value) = taking.values.pop_front() {
-                    return Ok(Some(value));
+                match taking.values.pop_front() {
+                    Some(value) => Next::Value(value),
+                    None if taking.closed => Next::End,
+                    None => taking.raised.take().map_or(Next::Nothing, Next::Raised),
                 }
-                if taking.closed {
-                    return Ok(None);
-                }
-                taking.raised.take()
-            };
-            let more = match error {
-                Some(error) => Err(raised(py, error)),
-                None => self.refill(py),
+            });
+            let more = match next {
+                Next::Value(value) => return Ok(Some(value)),
+                Next::End => return Ok(None),
+                Next::Raised(error) => Err(raised(py, error)),
+                Next::Nothing => self.refill(py),
             };
             if !matches!(more, Ok(true)) {
                 self.close(py);
@@ -101,29 +106,32 @@ impl ProcessResults {
 
     /// Cancels what no worker has begun; no further result comes.
     fn close(&self, py: Python<'_>) {
-        let gone = std::mem::replace(&mut *self.lock(), Taking { begun: true, closed: true, ..Taking::default() });
+        let closed = Taking { begun: true, closed: true, ..Taking::default() };
+        let gone = self.taking.with(py, |taking| std::mem::replace(taking, closed));
         if !gone.closed {
             self.map.end(py);
         }
     }
+}
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // Whoever holds the lock holds a reference, too.
-        let Ok(taking) = self.taking.try_lock() else { return Ok(()) };
-        taking.values.iter().chain(&taking.raised).try_for_each(|value| visit.call(value))
+impl Quick for ProcessResults {
+    fn quick(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.taking.with_the_gil(py, |taking| taking.values.pop_front())
     }
 
-    fn __clear__(&self) {
-        let gone = std::mem::take(&mut self.lock().values);
-        drop(gone);
+    fn slow() -> &'static OnceLock<ffi::iternextfunc> {
+        static SLOW: OnceLock<ffi::iternextfunc> = OnceLock::new();
+        &SLOW
     }
 }
 
 impl Drop for ProcessResults {
     fn drop(&mut self) {
         // Like a generator's: one that was never asked for a result lets the calls run.
-        if self.lock().begun {
-            Python::attach(|py| self.close(py));
-        }
+        Python::attach(|py| {
+            if self.taking.with(py, |taking| taking.begun) {
+                self.close(py);
+            }
+        });
     }
 }
