@@ -61,6 +61,8 @@ class Run(Looking):
         if plan is not None:
             job.terms.check(plan.backend)
         self.job = job
+        # Before the first call, which is to be like those that follow.
+        _native.keep_some_freed()
         job.begin(look=plan is not None or job.backend == "inline" or job.max_workers == 1)
         self._decided: Plan | None = None
         self._latest: Plan | None = None

@@ -26,6 +26,7 @@ mod future;
 mod gathering;
 mod groups;
 mod growth;
+mod heap;
 mod home;
 mod host_store;
 mod inputs;
@@ -84,6 +85,8 @@ mod _native {
     use crate::future::FutureCore;
     #[pymodule_export]
     use crate::gathering::forget_gather;
+    #[pymodule_export]
+    use crate::heap::keep_some_freed;
     #[pymodule_export]
     use crate::map_job::{MapJob, MapResults};
     #[pymodule_export]

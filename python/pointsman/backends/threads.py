@@ -66,6 +66,7 @@ class Threads:
         stealing: bool = False,
         cores: float | None = None,
     ) -> None:
+        _native.keep_some_freed()
         self._threads: set[threading.Thread] = set()
         self._owner = os.getpid()
         self.started: int = 0

@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //!
-//! - M1. It is asked for while the process has a single thread.
+//! - M1. What changes the allocator's numbers directly is asked for while the process has a single thread.
 
 /// Bytes of the largest block that is kept: the largest that glibc lets one say.
 #[cfg(target_env = "gnu")]
@@ -33,6 +33,19 @@ pub fn keep_freed() {
     unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, MOST) };
 }
 
+/// Has this process keep memory that was freed, as it does by itself once a block of `bytes` has been freed: glibc then
+/// takes what is smaller from its heap, of which it gives back only what is free beyond twice as much. Nothing changes
+/// where the environment says what is to be done with freed memory.
+#[cfg(target_env = "gnu")]
+pub fn free_a_block_of(bytes: usize) {
+    // SAFETY: any number of bytes may be asked for, at any time by any thread.
+    let block = unsafe { libc::malloc(bytes) };
+    // The compiler may leave out a block that nobody looks at.
+    let block = std::hint::black_box(block);
+    // SAFETY: it has just been made, or is null, and nobody else has it.
+    unsafe { libc::free(block) };
+}
+
 /// Gives what was kept back to the system.
 #[cfg(target_env = "gnu")]
 pub fn give_back() {
@@ -43,6 +56,10 @@ pub fn give_back() {
 /// Other allocators do as they do.
 #[cfg(not(target_env = "gnu"))]
 pub fn keep_freed() {}
+
+/// See [`keep_freed`].
+#[cfg(not(target_env = "gnu"))]
+pub fn free_a_block_of(_bytes: usize) {}
 
 /// See [`keep_freed`].
 #[cfg(not(target_env = "gnu"))]
