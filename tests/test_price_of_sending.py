@@ -11,6 +11,12 @@ from pointsman._measure import Meter
 pytestmark = pytest.mark.timeout(60)
 
 
+def make_array(number):
+    import numpy
+
+    return numpy.full(200_000, number / 3)
+
+
 def price(arguments, results=(0,)):
     meter = Meter()
     meter.size(list(arguments), list(results))
@@ -43,6 +49,14 @@ def test_large_buffers_cost_what_their_bytes_do_though_pickle_does_not_copy_them
 
 def test_arguments_that_are_sent_many_at_a_time_do_not_each_pay_for_the_beginning():
     assert price([[1]], [0]) < price([0], [[1]])
+
+
+def test_workers_that_save_fresh_memory_are_not_chosen_before_it_is_known_what_they_would_send():
+    pytest.importorskip("numpy")
+
+    for _ in range(3):
+        plan = pointsman.optimize(make_array, range(400))
+        assert plan.observation.result_bytes > 1_000_000 or plan.backend in {"inline", "threads"}
 
 
 def test_what_sending_costs_is_remembered_for_the_next_job():

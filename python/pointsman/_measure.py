@@ -337,7 +337,8 @@ class Meter:
         cpu = sum(sample.cpu for sample in looked)
         return sum(sample.held for sample in looked) / cpu if cpu > 0 else 1.0
 
-    def _faulting(self) -> float:
+    @property
+    def faulting(self) -> float:
         """Share of the CPU time for which the system gave out memory, if all calls are like those that were looked at.
 
         The first ones may have been given what others find.
@@ -392,7 +393,7 @@ class Meter:
             result_bytes=self.result_bytes,
             pack=self.pack,
             other_threads=self.others * wall + self.children / calls,
-            faulting=self._faulting() * cpu,
+            faulting=self.faulting * cpu,
             flip=self.flip,
             partial=partial,
         )
@@ -449,14 +450,8 @@ class Meter:
 
 
 def _queued_seconds(thread: int) -> float:
-    """Seconds that a thread has spent ready to run while others had the cores; 0 where the system does not say."""
-    if not thread:
-        return 0.0
-    try:
-        with open(f"/proc/self/task/{thread}/schedstat", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib is dear to import
-            return int(file.read(100).split()[1]) * 1e-9
-    except (OSError, ValueError, IndexError):
-        return 0.0
+    """Seconds that a thread has spent ready to run while others had the cores; 0 where nobody looks."""
+    return _native.queued_seconds(thread) if thread else 0.0
 
 
 def _sizes(values: list[Any], *, sent: bool = False) -> tuple[float, float, bool]:

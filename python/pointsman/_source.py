@@ -250,6 +250,11 @@ class Source:
         return [self._sequence[place] for place in self._places(count)]
 
     @property
+    def untouched(self) -> Any:
+        """The list, tuple or range of inputs, if none was taken yet; else None."""
+        return self._sequence if self.can_skip and not self._taken else None
+
+    @property
     def can_skip(self) -> bool:
         """Whether inputs can be taken out of their order."""
         return type(self._sequence) in (list, tuple, range) and not self._back and self._error is None

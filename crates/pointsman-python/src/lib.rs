@@ -94,7 +94,7 @@ mod _native {
     #[pymodule_export]
     use crate::port::{LoopCall, Port, WayOut};
     #[pymodule_export]
-    use crate::probe::{Probe, Sample, probe_method};
+    use crate::probe::{Probe, Sample, probe_method, queued_seconds};
     #[pymodule_export]
     use crate::process_call::Spent;
     #[pymodule_export]

@@ -379,3 +379,10 @@ fn seconds(name: &str, value: f64) -> PyResult<Option<Duration>> {
 pub(crate) fn probe_method(py: Python<'_>) -> &'static str {
     gil::view(py).method()
 }
+
+/// Seconds for which a thread of this process, by its number in the system, has been ready to run while others had the
+/// cores; 0 where the system does not say.
+#[pyfunction]
+pub(crate) fn queued_seconds(thread: u32) -> f64 {
+    clocks::queued(thread)
+}

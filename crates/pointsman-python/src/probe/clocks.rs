@@ -15,11 +15,15 @@
 #[cfg(target_os = "linux")]
 pub(crate) use linux::ThreadClock;
 #[cfg(target_os = "linux")]
-pub(super) use linux::{children_cpu, faults, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
+pub(super) use linux::{
+    children_cpu, faults, forks, prepare_native_thread, process_cpu, process_cpu_native, queued, threads,
+};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::ThreadClock;
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::{children_cpu, faults, forks, prepare_native_thread, process_cpu, process_cpu_native, threads};
+pub(super) use other::{
+    children_cpu, faults, forks, prepare_native_thread, process_cpu, process_cpu_native, queued, threads,
+};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -97,6 +101,15 @@ mod linux {
     /// CPU time of the child processes that have ended and were waited for.
     pub(in crate::probe) fn children_cpu() -> Duration {
         usage(libc::RUSAGE_CHILDREN).map_or(Duration::ZERO, |usage| duration(usage.ru_utime) + duration(usage.ru_stime))
+    }
+
+    /// Seconds for which a thread has been ready to run while others had the cores; 0 where the system does not say.
+    pub(in crate::probe) fn queued(thread: u32) -> f64 {
+        let said = fs::read(format!("{TASKS}/{thread}/schedstat")).unwrap_or_default();
+        // Nanoseconds on a core, and in the queue for one.
+        let queued = said.split(u8::is_ascii_whitespace).nth(1).and_then(|figure| std::str::from_utf8(figure).ok());
+        let nanoseconds = queued.and_then(|figure| figure.parse().ok()).unwrap_or_default();
+        Duration::from_nanos(nanoseconds).as_secs_f64()
     }
 
     /// Pages that this process has been given so far without reading them from a disk.
@@ -223,6 +236,10 @@ mod other {
 
     pub(in crate::probe) fn children_cpu() -> Duration {
         Duration::ZERO
+    }
+
+    pub(in crate::probe) fn queued(_thread: u32) -> f64 {
+        0.0
     }
 
     pub(in crate::probe) fn faults() -> u64 {
