@@ -114,6 +114,22 @@ with pool() as second:
     assert run_program(tmp_path, PRELUDE + source) == "9 set()"
 
 
+def test_a_spare_that_is_stopped_does_not_outlive_its_program(tmp_path):
+    source = """
+for pid in spares():
+    os.kill(pid, signal.SIGSTOP)
+print("ready", flush=True)
+time.sleep(300)
+"""
+    with program(tmp_path, PRELUDE + source) as running:
+        assert running.line() == "ready"
+        processes = family(running.pid)
+        # Unlike a kill it lets the program end as programs do.
+        os.kill(running.pid, signal.SIGINT)
+
+        assert wait_until(lambda: not any(alive(process) for process in processes), SOON)
+
+
 @pytest.mark.parametrize("who", ["program", "zygote"])
 def test_spares_go_with_whoever_they_wait_for(who, tmp_path):
     with program(tmp_path, PRELUDE + "spares()\nprint('ready', flush=True)\ntime.sleep(300)") as running:

@@ -98,6 +98,8 @@ impl Server {
             self.spares.expire(Instant::now(), &mut self.orphans);
             self.orphans.retain(|pid| matches!(os::try_reap(*pid), Ok(false)));
             if self.members.is_empty() {
+                // Nobody will need them; and one that is stopped would not end when its socket closes.
+                kill(self.spares.pids());
                 // The sockets of a process that dies close a moment before it counts as dead.
                 if !self.orphans.is_empty() && os::poll(&[self.parent.as_fd()], Some(DYING))? == [true] {
                     self.strike();
@@ -128,10 +130,7 @@ impl Server {
     /// Ends the children of a parent that has gone (Z5). They do so by themselves, unless they have been stopped.
     fn strike(&self) {
         let children = self.members.iter().flat_map(|member| &member.children);
-        for pid in children.chain(&self.orphans).copied().chain(self.spares.pids()) {
-            // An error means that it has ended. Its number is still its own, since nobody else reaps it (Z2).
-            let _ = os::open_process(pid).and_then(|handle| os::kill(handle.as_fd()));
-        }
+        kill(children.chain(&self.orphans).copied().chain(self.spares.pids()));
     }
 
     /// Takes in one message of a member; one whose socket has failed has left.
@@ -250,6 +249,14 @@ impl Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Server").field("members", &self.members.len()).finish_non_exhaustive()
+    }
+}
+
+/// Ends children of this process.
+fn kill(children: impl Iterator<Item = i32>) {
+    for pid in children {
+        // An error means that it has ended. Its number is still its own, since nobody else reaps it (Z2).
+        let _ = os::open_process(pid).and_then(|handle| os::kill(handle.as_fd()));
     }
 }
 
