@@ -58,15 +58,23 @@ pub(crate) struct ProcessCall {
     counted: AtomicBool,
     /// Whether a cancel stops the call though it runs.
     kill_on_cancel: bool,
+    /// What most calls do without: each byte here is one for every call that waits.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few calls have.
+struct Rare {
     /// Where its time is added up, if not with the pool's alone.
     spent: Option<Arc<AtomicU64>>,
     /// What traces it, if anybody does.
-    followed: Option<Box<Mutex<Following>>>,
+    followed: Option<Mutex<Following>>,
 }
 
 impl ProcessCall {
     pub(crate) fn new(pool: Arc<Pool>, function: Arc<Function>, kill_on_cancel: bool, spent: Option<&Spent>) -> Self {
-        let followed = Following::new(&function.name, 0, None).map(|followed| Box::new(Mutex::new(followed)));
+        let followed = Following::new(&function.name, 0, None).map(Mutex::new);
+        let spent = spent.map(|spent| spent.0.clone());
+        let rare = (followed.is_some() || spent.is_some()).then(|| Box::new(Rare { spent, followed }));
         Self {
             cell: Cell::new(),
             pool,
@@ -74,13 +82,12 @@ impl ProcessCall {
             task: AtomicU64::new(0),
             counted: AtomicBool::new(false),
             kill_on_cancel,
-            spent: spent.map(|spent| spent.0.clone()),
-            followed,
+            rare,
         }
     }
 
     fn follow(&self, tell: impl FnOnce(&mut Following)) {
-        if let Some(followed) = &self.followed {
+        if let Some(followed) = self.rare.as_ref().and_then(|rare| rare.followed.as_ref()) {
             tell(&mut followed.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
@@ -143,7 +150,7 @@ impl Sink for ProcessCall {
         self.follow(Following::finish);
         // Relaxed: a statistic.
         self.pool.common.nanoseconds.fetch_add(usage.wall_ns, Ordering::Relaxed);
-        if let Some(spent) = &self.spent {
+        if let Some(spent) = self.rare.as_ref().and_then(|rare| rare.spent.as_ref()) {
             spent.fetch_add(usage.wall_ns, Ordering::Relaxed);
         }
     }

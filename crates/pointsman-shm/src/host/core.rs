@@ -148,7 +148,7 @@ impl<S: Sink + ?Sized> Core<S> {
     pub(super) fn submit(&mut self, env: &Env, entry: Entry<S>, inline: &[u8]) -> TaskId {
         let rank = entry.rank;
         let stamp = entry.stamp;
-        let limit = entry.terms.limit;
+        let limit = entry.terms().limit;
         let id = self.table.insert(entry);
         self.counts.waiting += 1;
         if let Some(limit) = limit {
@@ -272,7 +272,7 @@ impl<S: Sink + ?Sized> Core<S> {
             Stored::InSlot => env.memory.write(at + record::INLINE_AT, inline),
             Stored::Bytes(bytes) => {
                 env.memory.write(at + record::INLINE_AT, bytes);
-                if entry.calls == 1 && entry.terms.retries == 0 {
+                if entry.calls == 1 && entry.terms().retries == 0 {
                     entry.stored = Stored::InSlot;
                 }
             }
@@ -358,7 +358,7 @@ impl<S: Sink + ?Sized> Core<S> {
             Place::Running(_) => &mut self.counts.running,
         };
         *count -= 1;
-        self.counts.limited -= usize::from(entry.terms.limit.is_some());
+        self.counts.limited -= usize::from(entry.terms().limit.is_some());
         entry.sink.finish(entry.usage);
         if entry.has_blocks() {
             let receiver = matches!(entry.place, Place::Running(_)).then_some(entry.usage.process).flatten();
@@ -422,7 +422,7 @@ impl<S: Sink + ?Sized> Core<S> {
 
     /// Settles a task that comes too late.
     pub(super) fn refuse(&mut self, env: &Env, entry: Entry<S>) -> TaskId {
-        let limited = usize::from(entry.terms.limit.is_some());
+        let limited = usize::from(entry.terms().limit.is_some());
         let id = self.table.insert(entry);
         self.counts.waiting += 1;
         self.counts.limited += limited;
@@ -436,7 +436,7 @@ impl<S: Sink + ?Sized> Core<S> {
         let Some(entry) = self.table.get_mut(id) else {
             return;
         };
-        let (place, before) = (entry.place, entry.terms.limit.replace(limit));
+        let (place, before) = (entry.place, entry.rare.get_or_insert_default().terms.limit.replace(limit));
         self.count_limit(limit);
         self.counts.limited -= usize::from(before.is_some());
         if let Place::Running(lane) = place

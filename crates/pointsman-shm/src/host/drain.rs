@@ -156,7 +156,7 @@ fn value<S: Sink + ?Sized>(
         entry.sink.deliver(entry.next, Reply::Value { tag, bytes: &whole, lane: &lane.memory });
     }
     entry.next += 1;
-    entry.retried = 0;
+    entry.forget_retries();
     counts.delivered += 1;
     Ok(id)
 }
@@ -201,7 +201,7 @@ fn begin<S: Sink + ?Sized>(
     counts.running += 1;
     lane.current = Some(id);
     lane.position = Some(position);
-    lane.since = entry.terms.limit.map(|_| Instant::now());
+    lane.since = entry.terms().limit.map(|_| Instant::now());
     Ok(Step::Begun)
 }
 
@@ -218,7 +218,7 @@ mod tests {
     use crate::layout::{self, Kind as Segment};
     use crate::memory::SharedMemory;
     use crate::ring::Producer;
-    use crate::task::{BlockRef, ProcessId, Terms, Usage};
+    use crate::task::{BlockRef, ProcessId, Usage};
 
     /// Counts deliveries and checks their order.
     #[derive(Debug, Default)]
@@ -258,7 +258,7 @@ mod tests {
             sink: sink.clone(),
             place: Place::Waiting,
             stored: Stored::Bytes(Box::default()),
-            attached: Vec::new(),
+            rare: None,
             function: 0,
             function_block: BlockRef { offset: 0, len: 0 },
             calls: CALLS,
@@ -266,8 +266,6 @@ mod tests {
             rank: 0,
             stamp: 0,
             usage: Usage::default(),
-            terms: Terms::default(),
-            retried: 0,
         };
         let task = core.submit(&env, entry, &[]);
         (env, core, task, sink)

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use self::core::{Core, Env, Stage};
 pub use self::process::{ProcessInfo, ProcessState};
-use self::table::{Entry, Place, Stored};
+use self::table::{Entry, Place, Rare, Stored};
 use crate::arena::{Arena, HostBlock};
 use crate::death::{Death, KillReason};
 use crate::lanes::RUNNING;
@@ -223,7 +223,7 @@ impl<S: Sink + ?Sized> Host<S> {
             sink,
             place: Place::Waiting,
             stored,
-            attached: spec.attached,
+            rare: Rare::of(spec.attached, spec.terms),
             function: spec.function,
             function_block: spec.function_block,
             calls: spec.calls,
@@ -231,13 +231,11 @@ impl<S: Sink + ?Sized> Host<S> {
             rank: spec.priority,
             stamp: 0,
             usage: Usage::default(),
-            terms: spec.terms,
-            retried: 0,
         };
         if entry.has_blocks() {
             env.arena.hold(entry.blocks());
         }
-        let limited = entry.terms.limit.is_some();
+        let limited = spec.terms.limit.is_some();
         let id = shared.act(0, |core| {
             entry.stamp = core.overflow.left();
             if core.stage == Stage::Closed {

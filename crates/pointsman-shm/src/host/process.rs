@@ -333,7 +333,7 @@ impl<S: Sink + ?Sized> Core<S> {
             .flatten()
             .filter_map(|lane| {
                 let id = lane.current?;
-                let limit = self.table.get(id)?.terms.limit?;
+                let limit = self.table.get(id)?.terms().limit?;
                 (lane.since?.elapsed() >= limit).then_some((id, limit))
             })
             .collect();
@@ -420,12 +420,17 @@ impl<S: Sink + ?Sized> Core<S> {
         };
         if entry.next < entry.calls {
             let death = Death { target: death.target.filter(|target| *target == id), ..death.clone() };
-            if entry.retried < entry.terms.retries && entry.terms.covers(&death) && self.stage != Stage::Closed {
-                entry.retried += 1;
+            let open = self.stage != Stage::Closed;
+            if let Some(rare) = &mut entry.rare
+                && rare.retried < rare.terms.retries
+                && rare.terms.covers(&death)
+                && open
+            {
+                rare.retried += 1;
             } else {
                 entry.sink.deliver(entry.next, Reply::Died(&death));
                 entry.next += 1;
-                entry.retried = 0;
+                entry.forget_retries();
                 self.counts.delivered += 1;
             }
         }

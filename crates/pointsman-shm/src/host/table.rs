@@ -36,7 +36,8 @@ pub(super) struct Entry<S: ?Sized> {
     pub(super) sink: Arc<S>,
     pub(super) place: Place,
     pub(super) stored: Stored,
-    pub(super) attached: Vec<BlockRef>,
+    /// What most tasks do without: each byte here is one for every task that waits.
+    pub(super) rare: Option<Box<Rare>>,
     pub(super) function: u64,
     pub(super) function_block: BlockRef,
     pub(super) calls: u32,
@@ -46,23 +47,51 @@ pub(super) struct Entry<S: ?Sized> {
     /// Tasks that had left the overflow queue when this one was submitted.
     pub(super) stamp: u64,
     pub(super) usage: Usage,
+}
+
+/// What few tasks have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    attached: Vec<BlockRef>,
     pub(super) terms: Terms,
     /// How often call `next` has been begun again.
     pub(super) retried: u32,
 }
 
+impl Rare {
+    /// None if there is nothing of the kind.
+    pub(super) fn of(attached: Vec<BlockRef>, terms: Terms) -> Option<Box<Self>> {
+        (!attached.is_empty() || terms != Terms::default()).then(|| Box::new(Self { attached, terms, retried: 0 }))
+    }
+}
+
 impl<S: ?Sized> Entry<S> {
+    pub(super) fn terms(&self) -> Terms {
+        self.rare.as_ref().map_or_else(Terms::default, |rare| rare.terms)
+    }
+
+    fn attached(&self) -> &[BlockRef] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.attached)
+    }
+
+    /// Forgets how often its call has been begun again: another is next.
+    pub(super) fn forget_retries(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.retried = 0;
+        }
+    }
+
     /// The blocks that belong to the task.
     pub(super) fn blocks(&self) -> impl Iterator<Item = BlockRef> {
         let payload = match self.stored {
             Stored::Block(block) => Some(block),
             _ => None,
         };
-        payload.into_iter().chain(self.attached.iter().copied())
+        payload.into_iter().chain(self.attached().iter().copied())
     }
 
     pub(super) fn has_blocks(&self) -> bool {
-        matches!(self.stored, Stored::Block(_)) || !self.attached.is_empty()
+        matches!(self.stored, Stored::Block(_)) || !self.attached().is_empty()
     }
 }
 
