@@ -54,6 +54,11 @@ struct State {
 }
 
 impl State {
+    /// The chunks that workers have, or will have.
+    fn unfinished(&self) -> impl Iterator<Item = &Sent> {
+        self.chunks.iter().filter(|sent| sent.task.is_some() && !sent.chunk.is_finished())
+    }
+
     /// Takes a chunk out of the job whose results have all been taken.
     fn remove(&mut self, place: usize, chunk: &Arc<Chunk>) -> Option<Sent> {
         let is_there = self.chunks.get(place).is_some_and(|sent| Arc::ptr_eq(&sent.chunk, chunk));
@@ -284,8 +289,7 @@ impl ProcessJob {
         // good part of a millisecond: it would take the core of a worker.
         let spin = {
             let state = self.lock();
-            let unfinished = state.chunks.iter().filter(|sent| sent.task.is_some() && !sent.chunk.is_finished());
-            if state.calls == 0 || unfinished.take(2).count() < 2 { SPIN } else { Duration::ZERO }
+            if state.calls == 0 || state.unfinished().take(2).count() < 2 { SPIN } else { Duration::ZERO }
         };
         self.pool.wait_spinning(py, deadline, spin, &|| {
             let state = self.lock();
@@ -372,7 +376,7 @@ impl ProcessJob {
         // The caller, who takes what has arrived, may be busy with a call.
         self.pool.host.drain();
         let state = self.lock();
-        let unfinished = state.chunks.iter().filter(|sent| sent.task.is_some() && !sent.chunk.is_finished()).count();
+        let unfinished = state.unfinished().count();
         let left = state.chunks.iter().map(|sent| sent.chunk.left()).sum();
         (unfinished, left, state.pushed, state.taken)
     }

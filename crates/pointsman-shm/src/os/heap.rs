@@ -8,6 +8,7 @@
 //! # Invariants
 //!
 //! - M1. What changes the allocator's numbers directly is asked for while the process has a single thread.
+//! - M2. A block is the caller's alone from when it is asked for until it is freed, once; any thread may do either.
 
 /// Bytes of the largest block that is kept: the largest that glibc lets one say.
 #[cfg(target_env = "gnu")]
@@ -38,11 +39,11 @@ pub fn keep_freed() {
 /// where the environment says what is to be done with freed memory.
 #[cfg(target_env = "gnu")]
 pub fn free_a_block_of(bytes: usize) {
-    // SAFETY: any number of bytes may be asked for, at any time by any thread.
+    // SAFETY: any number of bytes may be asked for, by any thread (M2).
     let block = unsafe { libc::malloc(bytes) };
     // The compiler may leave out a block that nobody looks at.
     let block = std::hint::black_box(block);
-    // SAFETY: it has just been made, or is null, and nobody else has it.
+    // SAFETY: it has just been made, or is null, and is freed once (M2).
     unsafe { libc::free(block) };
 }
 
