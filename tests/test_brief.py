@@ -13,6 +13,7 @@ import pytest
 
 import functions
 import pointsman
+from pointsman import _engine
 from pointsman._brief import _BACKWARD, is_brief
 
 FACTOR = 3
@@ -123,7 +124,10 @@ def test_the_instructions_that_go_back_are_those_of_this_interpreter():
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 1000])
-def test_a_job_of_brief_calls_is_a_plain_loop_with_a_plan(count):
+def test_a_job_of_brief_calls_is_a_plain_loop_with_a_plan(count, monkeypatch):
+    # On a busy machine a batch may take so long that it is given a closer look.
+    monkeypatch.setattr(_engine, "perf_counter", lambda: 0.0)
+
     results, plan = pointsman.execute(small_negative, range(count), return_optimization_result=True)
 
     assert results == [small_negative(x) for x in range(count)]
