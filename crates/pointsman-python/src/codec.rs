@@ -9,7 +9,8 @@
 //! - C1. A tagged value is one whose exact type is a built-in scalar or a tuple of such: what comes
 //!   back is equal and of the same type.
 //! - C2. Decoding never reads beyond the bytes it was given; bytes that make no sense are a `ValueError`.
-//! - C3. A block that a payload mentions is released when the value that was made from it is dropped.
+//! - C3. A block that a payload mentions is released when the value that was made from it is dropped. One that others read,
+//!   too, is copied, and stays its owner's.
 
 use pointsman_shm::{BlockRef, View};
 use pyo3::exceptions::PyValueError;
@@ -55,6 +56,10 @@ pub(crate) trait Store {
 pub(crate) trait Load {
     /// The block's memory, kept alive by the view; `None` when the reference makes no sense.
     fn load(&self, block: BlockRef) -> Option<View>;
+    /// Whether others read the blocks, too, so that what is made from one must be a copy of it.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// The functions of Python's pickling that are called from here, looked up once.
@@ -272,6 +277,11 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
     Ok((pickled.cast_into::<PyBytes>()?, buffers, true))
 }
 
+/// A buffer of these bytes that is nobody else's.
+fn copy<'py>(py: Python<'py>, bytes: &[u8], read_only: bool) -> Bound<'py, PyAny> {
+    if read_only { PyBytes::new(py, bytes).into_any() } else { PyByteArray::new(py, bytes).into_any() }
+}
+
 fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let text = std::str::from_utf8(bytes).map_err(|_| PyValueError::new_err("a text is not UTF-8"))?;
     Ok(PyString::new(py, text).into_any())
@@ -430,15 +440,15 @@ impl<'a> Reader<'a> {
             let kind = self.byte()?;
             let read_only = self.byte()? != 0;
             if kind == BUFFER_BLOCK {
-                buffers.append(Bound::new(py, SharedBuffer::new(self.block()?, read_only))?)?;
+                let view = self.block()?;
+                if self.load.is_shared() {
+                    buffers.append(copy(py, view.as_slice(), read_only))?;
+                } else {
+                    buffers.append(Bound::new(py, SharedBuffer::new(view, read_only))?)?;
+                }
             } else {
                 let len = self.len()?;
-                let bytes = self.take(len)?;
-                if read_only {
-                    buffers.append(PyBytes::new(py, bytes))?;
-                } else {
-                    buffers.append(PyByteArray::new(py, bytes))?;
-                }
+                buffers.append(copy(py, self.take(len)?, read_only))?;
             }
         }
         let options = PyDict::new(py);

@@ -24,6 +24,19 @@ impl Load for GuestLoad<'_> {
     }
 }
 
+/// Reads what stays the host's, and other workers read, too: functions.
+pub(crate) struct SharedLoad<'a>(pub(crate) &'a Guest);
+
+impl Load for SharedLoad<'_> {
+    fn load(&self, block: BlockRef) -> Option<View> {
+        self.0.view_shared(block)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
 /// See the module's header.
 pub(crate) enum Inputs<'py> {
     Single(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),

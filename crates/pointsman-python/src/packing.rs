@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pointsman_shm::BlockRef;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
@@ -22,6 +21,8 @@ use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 pub(crate) struct Function {
     pub(crate) id: u64,
     pub(crate) block: BlockRef,
+    /// The blocks that its packed form mentions.
+    pub(crate) attached: Vec<BlockRef>,
     pub(crate) name: String,
     pub(crate) host: Arc<Workers>,
     pub(crate) price: Price,
@@ -55,8 +56,19 @@ impl Price {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        self.host.free(self.block);
+        for block in self.attached.drain(..).chain([self.block]) {
+            self.host.free(block);
+        }
     }
+}
+
+/// A function's packed form.
+pub(crate) struct Packed {
+    pub(crate) bytes: Vec<u8>,
+    /// The blocks that the bytes mention.
+    pub(crate) attached: Vec<BlockRef>,
+    /// What must be unchanged for it to stay good; `None` when that cannot be said.
+    pub(crate) dependencies: Option<Vec<Dependency>>,
 }
 
 /// Something that a function which travels by value reaches, and what it was when the function was packed.
@@ -79,14 +91,8 @@ impl Dependency {
 
 type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
 
-/// The packed form of a function, and what must be unchanged for it to stay good; `None` when that cannot be said.
-///
-/// With `slim`, one that could be imported may travel by value instead, where that means the same.
-pub(crate) fn pack(
-    host: &Workers,
-    function: &Bound<'_, PyAny>,
-    slim: bool,
-) -> PyResult<(Vec<u8>, Option<Vec<Dependency>>)> {
+/// Packs a function. With `slim`, one that could be imported may travel by value instead, where that means the same.
+pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>, slim: bool) -> PyResult<Packed> {
     let py = function.py();
     let mut bytes = Vec::new();
     let by_name = travels_by_name(function)?;
@@ -96,22 +102,16 @@ pub(crate) fn pack(
         if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
             codec::write_pickle(packed.as_bytes(), &mut bytes);
             let dependency = |(holder, name, value)| Dependency { holder, name, value };
-            return Ok((bytes, Some(reached.into_iter().map(dependency).collect())));
+            let dependencies = Some(reached.into_iter().map(dependency).collect());
+            return Ok(Packed { bytes, attached: Vec::new(), dependencies });
         }
-    }
-    if by_name {
-        let mut store = HostStore::new(host);
-        codec::encode_pickled(function, &mut bytes, &mut store)?;
-        py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
-        return Ok((bytes, Some(Vec::new())));
     }
     let mut store = HostStore::new(host);
     codec::encode_pickled(function, &mut bytes, &mut store)?;
-    // A function's own large buffers must not be released by the first worker that reads them.
-    if store.take().is_empty() {
-        return Ok((bytes, None));
+    if by_name {
+        py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
     }
-    Err(PyRuntimeError::new_err("the function carries large buffers of its own: pass them as arguments"))
+    Ok(Packed { bytes, attached: store.take(), dependencies: by_name.then(Vec::new) })
 }
 
 /// Whether a callable is one that a worker can import by its name, and that has no state of its own.

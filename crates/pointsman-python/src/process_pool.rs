@@ -27,7 +27,7 @@ use crate::future::{self, FutureCore};
 use crate::home::Home;
 use crate::host_store::HostStore;
 pub(crate) use crate::packing::Function;
-use crate::packing::{self, Dependency, Price};
+use crate::packing::{self, Dependency, Packed, Price};
 use crate::pressure::Pressure;
 use crate::process_call::{ProcessCall, Spent};
 use crate::process_common::Common;
@@ -160,15 +160,18 @@ impl Pool {
             return Ok(known);
         }
         let key = (function.as_ptr() as usize, slim);
-        let (bytes, dependencies) = packing::pack(&self.host, function, slim)?;
-        let mut block =
-            self.host.alloc(bytes.len()).ok_or_else(|| PyOSError::new_err("no shared memory left for the function"))?;
+        let Packed { bytes, attached, dependencies } = packing::pack(&self.host, function, slim)?;
+        let Some(mut block) = self.host.alloc(bytes.len()) else {
+            attached.into_iter().for_each(|block| self.host.free(block));
+            return Err(PyOSError::new_err("no shared memory left for the function"));
+        };
         block.as_mut_slice().copy_from_slice(&bytes);
         // Relaxed: only uniqueness matters.
         let id = self.next_function.fetch_add(1, Ordering::Relaxed);
         let made = Arc::new(Function {
             id,
             block: block.into_ref(),
+            attached,
             name: future::name_of(function),
             host: self.host.clone(),
             price: Price::default(),

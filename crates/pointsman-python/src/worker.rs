@@ -19,14 +19,15 @@ use pyo3::prelude::*;
 
 use crate::clock;
 use crate::codec::{self, Reader, Store};
-use crate::inputs::{GuestLoad, Inputs, unreadable};
+use crate::inputs::{Inputs, SharedLoad, unreadable};
 use crate::once::Once;
 use crate::outcome::{RAISED, VALUE};
 use crate::thread_pool::refuse_coroutine;
 use crate::trace;
 
-/// Functions that a worker keeps; beyond it all are forgotten and read again.
+/// Functions that a worker keeps, and their bytes; beyond either all but the latest are forgotten, and read again. Arbitrary.
 const MOST_FUNCTIONS: usize = 256;
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Exit code of a worker that has served its time (`pointsman._worker`).
 pub(crate) const RECYCLED: i32 = 82;
@@ -94,7 +95,7 @@ impl Lane {
         let Some(mut guest) = guest else {
             return Err(PyValueError::new_err("the lane is being served"));
         };
-        let mut functions = HashMap::new();
+        let mut functions = Functions::default();
         let mut scratch = Vec::new();
         let mut served = 0;
         while most.is_none_or(|most| served < most) && memory.is_none_or(|memory| served == 0 || !grows_beyond(memory))
@@ -131,7 +132,24 @@ fn has_more_than(bytes: u64) -> bool {
     kib.is_some_and(|kib| kib.saturating_mul(1024) > bytes)
 }
 
-type Functions = HashMap<u64, Py<PyAny>>;
+/// The functions that a worker has read.
+#[derive(Default)]
+struct Functions {
+    known: HashMap<u64, Py<PyAny>>,
+    bytes: u64,
+}
+
+impl Functions {
+    fn keep(&mut self, number: u64, function: Py<PyAny>, bytes: u64) {
+        self.bytes += bytes;
+        if self.known.len() >= MOST_FUNCTIONS || self.bytes > MOST_BYTES {
+            self.bytes = bytes;
+            // What goes with them may run code of the user's.
+            drop(std::mem::take(&mut self.known));
+        }
+        self.known.insert(number, function);
+    }
+}
 
 /// Runs the calls of a claim and replies to each (W1).
 fn run(
@@ -196,18 +214,17 @@ fn function_of<'py>(
     claim: &Claim,
     functions: &mut Functions,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(function) = functions.get(&claim.function) {
+    if let Some(function) = functions.known.get(&claim.function) {
         return Ok(function.bind(py).clone());
     }
     let view = guest
         .view_shared(claim.function_block)
         .ok_or_else(|| PyValueError::new_err("the function is not in shared memory"))?;
-    let loader = GuestLoad(guest);
+    let loader = SharedLoad(guest);
     let function = Reader::new(view.as_slice(), &loader).value(py)?;
-    if functions.len() >= MOST_FUNCTIONS {
-        functions.clear();
-    }
-    functions.insert(claim.function, function.clone().unbind());
+    let mut bytes = claim.function_block.len;
+    codec::each_block(view.as_slice(), &mut |block| bytes = bytes.saturating_add(block.len));
+    functions.keep(claim.function, function.clone().unbind(), bytes);
     Ok(function)
 }
 
