@@ -3,10 +3,13 @@
 What it does not know: how long any of that takes on this machine, but for which takes longer.
 """
 
+from functools import partial
+
 import pytest
 
 import pointsman
 from pointsman._measure import Meter
+from pointsman._measure import carried as carried_by
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -57,6 +60,37 @@ def test_workers_that_save_fresh_memory_are_not_chosen_before_it_is_known_what_t
     for _ in range(3):
         plan = pointsman.optimize(make_array, range(400))
         assert plan.observation.result_bytes > 1_000_000 or plan.backend in {"inline", "threads"}
+
+
+def computes(_carried, number):
+    return sum(k * number for k in range(2_000))
+
+
+def test_what_the_function_carries_is_part_of_the_price():
+    numpy = pytest.importorskip("numpy")
+    table = numpy.ones(20 << 20)
+    empty = table[:0]
+
+    carried = pointsman.optimize(partial(computes, table), range(30_000))
+    free = pointsman.optimize(partial(computes, empty), range(30_000))
+
+    starts = [min(c.start_up for c in plan.candidates if c.backend == "processes") for plan in (carried, free)]
+    # To send 160 MB takes more than a tenth of a second, and as long to unpack them.
+    assert starts[0] > starts[1] + 0.2
+    assert any("carries 168 MB" in reason for reason in carried.reasons)
+    assert not any("carries" in reason for reason in free.reasons)
+
+
+@pytest.mark.parametrize(
+    ("function", "least"),
+    [(computes, 0), (len, 0), (partial(computes, bytes(10_000)), 10_000), (Cell(bytes(10_000)).__init__, 10_000)],
+    ids=["a function", "a builtin", "a partial", "a method"],
+)
+def test_what_a_function_carries_is_what_is_pickled_with_it(function, least):
+    carried, seconds = carried_by(function)
+
+    assert least <= carried <= least + 1_000
+    assert (carried > 0) == (seconds > 0) == (least > 0)
 
 
 def test_what_sending_costs_is_remembered_for_the_next_job():

@@ -177,6 +177,7 @@ def priced(
         function=job.name,
         all_calls=all_calls,
         cluster=cluster,
+        carried=job.carried or (0.0, 0.0),
         **_default.start_up(job.function, _needs(job)),
     )
 

@@ -20,7 +20,7 @@ from pointsman._locks import fork_safe_lock
 from pointsman._looking import AWAY, BUSY, Looking
 from pointsman._machine import has_gil
 from pointsman._meaning import judge
-from pointsman._measure import Meter
+from pointsman._measure import Meter, carried
 from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
 from pointsman._source import InTurn
@@ -500,9 +500,11 @@ class Run(Looking):
         # What was not read stays, though workers that run already would cost nothing to start.
         shut = {} if reads or backends or self._verdict else dict.fromkeys(AWAY, _UNREAD)
         plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
-        if reads and not quick and self._verdict is None and plan.backend in AWAY:
+        if reads and not quick and plan.backend in AWAY and (self._verdict is None or job.carried is None):
             # Only now: it takes some milliseconds. And of what comes out in the end: advice may change the place, too.
-            self._judge()
+            if self._verdict is None:
+                self._judge()
+            job.carried = job.carried or carried(job.function)
             plan = self._advised(_asking.priced(job, seen, left, self._total, self._struck, backends, cluster))
         plan.decided_after = perf_counter() - self._start
         return plan

@@ -41,6 +41,7 @@ class Job:
         "awaits",
         "backend",
         "buffersize",
+        "carried",
         "chunksize",
         "example",
         "function",
@@ -88,6 +89,8 @@ class Job:
         self.example: Any = None
         # What workers have to import for it, once that was asked for (`_asking`).
         self.needs: tuple[set[str] | None] | None = None
+        # Bytes that the function carries and seconds to pickle them, once that was asked for (`_engine`).
+        self.carried: tuple[float, float] | None = None
         # What the user gave, and what is called in its place.
         self.asked: Any = check_callable(function)
         self.function: Callable[..., Any] = terms.wrap(function)

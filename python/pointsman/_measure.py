@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from _thread import get_native_id
 from time import perf_counter
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from pointsman import _native
@@ -489,6 +490,20 @@ def _tagged(value: Any) -> int | None:
     return None
 
 
+def carried(function: Any) -> tuple[float, float]:
+    """Bytes that a function has with it (in a partial, a closure or an object), and the seconds to pickle them."""
+    from pointsman._functions import pack
+    from pointsman._naming import is_importable
+
+    kind = type(function)
+    if (kind is FunctionType or kind is BuiltinFunctionType) and is_importable(function):
+        return 0.0, 0.0
+    if kind is FunctionType and (packed := pack(function)) is not None:
+        return float(len(packed[0])), 0.0
+    size, _buffers, seconds, _stays = _pickled(function)
+    return float(size), seconds / (1 + _UNPICKLED)
+
+
 def _pickled(value: Any) -> tuple[int, int, float, bool]:
     """Bytes of a value once pickled, those of them in large buffers, seconds to pickle and unpickle it without those.
 
@@ -496,7 +511,7 @@ def _pickled(value: Any) -> tuple[int, int, float, bool]:
 
     It is not unpickled, which would run code of the program's for nothing: that takes about as long (`_UNPICKLED`).
     """
-    from pointsman._transport import dumps_anyway, dumps_with_buffers
+    from pointsman._transport import dumps_with_buffers
 
     began = perf_counter()
     try:
@@ -509,7 +524,8 @@ def _pickled(value: Any) -> tuple[int, int, float, bool]:
             took = min(took, perf_counter() - began)
     except Exception:  # noqa: BLE001 - it may travel by value all the same
         try:
-            return len(dumps_anyway(value)), 0, (1 + _UNPICKLED) * (perf_counter() - began), False
+            size, buffers = dumps_with_buffers(value, by_value=True)
+            return size + buffers, buffers, (1 + _UNPICKLED) * (perf_counter() - began), False
         except Exception:  # noqa: BLE001 - then it cannot travel; the planner hears of it elsewhere
             return 0, 0, perf_counter() - began, True
     return size + buffers, buffers, (1 + _UNPICKLED) * took, False

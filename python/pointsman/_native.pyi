@@ -498,6 +498,7 @@ def decide(
     struck: Mapping[str, str] | None = None,
     backends: Sequence[str] | None = None,
     worker_bytes: float = ...,
+    carried: tuple[float, float] = ...,
     target_chunk_seconds: float = ...,
 ) -> Decision: ...
 def chunk_size(

@@ -80,8 +80,12 @@ def decide(
     cluster: Facts | None = None,
     imports: int = 0,
     zygote_age: float | None = None,
+    carried: tuple[float, float] = (0.0, 0.0),
 ) -> Plan:
-    """Price every candidate for the `calls` that are left and take the cheapest."""
+    """Price every candidate for the `calls` that are left and take the cheapest.
+
+    `carried` are the bytes that the function has with it, and the seconds to pickle them.
+    """
     decision = _native.decide(
         observation,
         machine(cluster, imports=imports, zygote_age=zygote_age),
@@ -95,6 +99,7 @@ def decide(
         struck=dict(struck or {}),
         backends=backends,
         target_chunk_seconds=target_chunk_seconds,
+        carried=carried,
     )
     chosen = decision.candidates[decision.chosen]
     return Plan(

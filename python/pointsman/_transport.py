@@ -71,7 +71,7 @@ def _culprit(value: object) -> str:
     return ""
 
 
-def dumps_with_buffers(value: object) -> tuple[int, int]:
+def dumps_with_buffers(value: object, *, by_value: bool = False) -> tuple[int, int]:
     """Bytes that `value` would put on the wire, and those of its large buffers, which are not copied."""
     size = 0
 
@@ -79,4 +79,5 @@ def dumps_with_buffers(value: object) -> tuple[int, int]:
         nonlocal size
         size += view.raw().nbytes  # type: ignore[attr-defined]
 
-    return len(dumps(value, 5, buffer_callback=buffer)), size
+    pickled = dumps_by_value(value, buffer) if by_value else dumps(value, 5, buffer_callback=buffer)
+    return len(pickled), size

@@ -99,7 +99,10 @@ impl Model<'_> {
             (lanes / lane).min(f64::from(processes) * self.gil_rate(self.codec)).min(cores).min(1.0 / feed)
         };
         let rate = if threads > 1 { busy(total) } else { (total / lane).min(cores).min(1.0 / feed) };
-        let start_up = cluster.start_up.value();
+        let carried = self.job.carried;
+        let carry =
+            carried.pack.get() + f64::from(processes) * carried.bytes.get() / cluster.bytes_per_second.value().max(1.0);
+        let start_up = cluster.start_up.value() + carry;
         let full = self.calls / rate;
         let even = if chunk <= 1.0 {
             full.max((self.calls / total).ceil() * lane)

@@ -239,38 +239,49 @@ impl<'a> Model<'a> {
             fresh * self.machine.process_next.value()
         };
         let threads = f64::from(lanes - 1) * self.machine.thread_start.value();
-        let start_up = first + fresh * threads / self.cores.max(1.0);
+        let start_up = first + fresh * threads / self.cores.max(1.0) + self.unpacking(processes);
         let total = processes * lanes + u32::from(shares);
         let rate = |busy| self.process_rate(processes, busy, shares);
-        let seconds = self.elsewhere(start_up, total, shares, rate);
+        let seconds = self.carry() + self.elsewhere(start_up, total, shares, rate);
         let gil = if self.machine.gil && lanes > 1 { self.held + self.feed } else { 0.0 };
         let limit = self.binding(gil, f64::from(processes + u32::from(shares)), f64::from(total), self.feed, self.feed);
         Cost {
             seconds,
-            start_up,
+            start_up: self.carry() + start_up,
             rate: rate(total),
-            limit: if start_up > seconds / 2.0 { Limit::StartUp } else { limit },
+            limit: if self.carry() + start_up > seconds / 2.0 { Limit::StartUp } else { limit },
         }
     }
 
     /// That many worker interpreters of the caller's process; the caller feeds them, and shares the work if it may.
     pub(crate) fn interpreters(&self, count: u32, shares: bool) -> Cost {
         let fresh = f64::from(count.saturating_sub(self.job.interpreters_running));
-        let start_up = fresh * self.machine.interpreter_start.value();
+        let start_up = fresh * self.machine.interpreter_start.value() + self.unpacking(count);
         let total = count + u32::from(shares);
         let rate = |busy| {
             let remote = f64::from(busy - u32::from(shares));
             let away = (remote / (self.wall + self.feed_interpreter)).min(1.0 / self.feed_interpreter);
             self.with_caller(away, self.feed_interpreter, 0.0, busy, shares)
         };
-        let seconds = self.elsewhere(start_up, total, shares, rate);
+        let seconds = self.carry() + self.elsewhere(start_up, total, shares, rate);
         let limit = self.binding(0.0, 1.0, f64::from(total), self.feed_interpreter, self.feed_interpreter);
         Cost {
             seconds,
-            start_up,
+            start_up: self.carry() + start_up,
             rate: rate(total),
-            limit: if start_up > seconds / 2.0 { Limit::StartUp } else { limit },
+            limit: if self.carry() + start_up > seconds / 2.0 { Limit::StartUp } else { limit },
         }
+    }
+
+    /// Seconds that it takes to send what the function carries, into memory that is fresh.
+    pub(crate) fn carry(&self) -> f64 {
+        let carried = self.job.carried;
+        carried.pack.get() + carried.bytes.get() / self.machine.bytes_per_second.value().max(1.0)
+    }
+
+    /// Seconds until that many workers have unpacked it, each its own.
+    fn unpacking(&self, workers: u32) -> f64 {
+        self.carry() * (f64::from(workers) / self.cores.max(1.0)).max(1.0)
     }
 
     /// Seconds of all calls on workers outside the caller's interpreter that take so long to start.
@@ -293,7 +304,8 @@ impl<'a> Model<'a> {
             .grain
             .unwrap_or_else(|| (self.machine.least_chunk.value() / self.turn).max(1.0))
             .min(self.calls.max(1.0));
-        processes * self.job.worker_bytes.get() + 2.0 * chunk * processes * f64::from(lanes) * self.bytes
+        let carried = (processes + 1.0) * self.job.carried.bytes.get();
+        processes * self.job.worker_bytes.get() + carried + 2.0 * chunk * processes * f64::from(lanes) * self.bytes
     }
 
     /// Calls in the first chunk for that many lanes.

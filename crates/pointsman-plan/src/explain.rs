@@ -38,6 +38,7 @@ impl Told<'_> {
     /// Why this placement was taken and the others were not.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = vec![self.one_call(), self.calls_left()];
+        reasons.extend(self.carried());
         for backend in [Backend::Threads, Backend::Processes, Backend::Interpreters] {
             if backend != self.taken.backend && (self.machine.interpreters || backend != Backend::Interpreters) {
                 reasons.push(self.against(backend));
@@ -110,6 +111,17 @@ impl Told<'_> {
             },
             |calls| format!("calls left: {calls}, {seconds} in a plain loop; cores: {cores}"),
         )
+    }
+
+    fn carried(&self) -> Option<String> {
+        let (bytes, seconds) = (self.job.carried.bytes.get(), self.model.carry());
+        (seconds > WORTH_A_WORD * self.placements[0].cost.seconds).then(|| {
+            format!(
+                "the function carries {}: to send it takes {}, and as long for each worker to unpack it",
+                human_bytes(bytes),
+                human_seconds(seconds)
+            )
+        })
     }
 
     /// The fastest placement of a backend that fits into memory, else the fastest.

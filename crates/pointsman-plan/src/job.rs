@@ -8,7 +8,7 @@
 //!
 //! - I1. The order of [`Backend`] is the order of simplicity: of two equal choices the lesser is taken.
 
-use crate::observation::Bytes;
+use crate::observation::{Bytes, Seconds};
 
 /// A kind of place where calls run, the simplest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,15 @@ impl Backends {
     }
 }
 
+/// What the function has with it (arrays in a partial or a closure), which is sent once and unpacked by each worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Carried {
+    /// Its size on the way.
+    pub bytes: Bytes,
+    /// Time to pickle it, or to unpickle it, beside what copying the bytes takes.
+    pub pack: Seconds,
+}
+
 /// The calls that are left, and the limits within which they may run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
@@ -90,6 +99,8 @@ pub struct Job {
     pub allowed: Backends,
     /// Backends that are out of the question for this function, and why.
     pub struck: Vec<(Backend, String)>,
+    /// What the function carries.
+    pub carried: Carried,
     /// Memory that one worker process takes.
     pub worker_bytes: Bytes,
     /// The most work that one chunk may hold, in seconds.
@@ -108,6 +119,7 @@ impl Default for Job {
             caller_shares: true,
             allowed: Backends::ALL,
             struck: Vec::new(),
+            carried: Carried::default(),
             worker_bytes: Bytes::new(Self::WORKER_BYTES),
             target_chunk_seconds: Self::TARGET_CHUNK_SECONDS,
         }

@@ -35,7 +35,7 @@ pub use chunk::{chunk_size, packed_chunk_size};
 pub use cluster::{Cluster, Engine};
 pub use decide::decide;
 pub use human::{human_bytes, human_seconds};
-pub use job::{Backend, Backends, Job};
+pub use job::{Backend, Backends, Carried, Job};
 pub use machine::{Constant, Machine, Provenance};
 pub use observation::{Bytes, Observation, Seconds, Workload};
 pub use plan::{Candidate, Limit, Plan};

@@ -1,7 +1,7 @@
 //! What is decided for everyday work, on the 2-core machine of the built-in constants.
 
 use pointsman_plan::{
-    Backend, Backends, Bytes, Candidate, Job, Limit, Machine, Observation, Plan, Seconds, Workload, decide,
+    Backend, Backends, Bytes, Candidate, Carried, Job, Limit, Machine, Observation, Plan, Seconds, Workload, decide,
     turning_points,
 };
 
@@ -282,6 +282,28 @@ fn a_prescribed_chunksize_is_kept_and_priced() {
     assert_eq!(plan.choice().chunksize, 100);
     // A hundred calls on one thread, the other fifty beside them.
     assert!(plan.seconds >= 0.99, "{}", plan.seconds);
+}
+
+#[test]
+fn what_a_function_carries_is_worth_sending_only_for_much_work() {
+    let carried = Carried { bytes: Bytes::new(80e6), pack: Seconds::ZERO };
+    let decide = |calls| decide(&call(5.0 * MS, 0.0, 0.0), &Machine::default(), &Job { carried, ..Job::of(calls) });
+    let (little, much) = (decide(30), decide(10_000));
+
+    assert_eq!((little.choice().backend, much.choice().backend), (Backend::Inline, Backend::Processes));
+    assert!(little.reasons.iter().any(|reason| reason.contains("carries 80 MB")), "{:?}", little.reasons);
+    let free = crate::decide(&call(5.0 * MS, 0.0, 0.0), &Machine::default(), &Job::of(30));
+    assert_eq!(free.choice().backend, Backend::Processes);
+}
+
+#[test]
+fn workers_that_would_unpack_more_than_there_is_memory_are_struck_out() {
+    let machine = Machine::new(2.0, Bytes::new(1e9), true);
+    let carried = Carried { bytes: Bytes::new(600e6), pack: Seconds::ZERO };
+
+    let plan = decide(&call(5.0 * MS, 0.0, 0.0), &machine, &Job { carried, ..Job::of(1_000_000) });
+
+    assert_eq!(plan.choice().backend, Backend::Inline);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What holds for every observation, machine and job.
 
 use pointsman_plan::{
-    Backend, Backends, Bytes, Candidate, Cluster, Constant, Engine, Job, Machine, Observation, Plan, Provenance,
-    Seconds, chunk_size, decide, human_bytes, human_seconds, turning_points,
+    Backend, Backends, Bytes, Candidate, Carried, Cluster, Constant, Engine, Job, Machine, Observation, Plan,
+    Provenance, Seconds, chunk_size, decide, human_bytes, human_seconds, turning_points,
 };
 use proptest::prelude::*;
 
@@ -231,6 +231,20 @@ proptest! {
             for before in now.candidates.iter().filter(|one| one.backend == Backend::Processes).filter(same) {
                 prop_assert!(after.seconds >= before.seconds * (1.0 - 1e-9), "{before:?} {after:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_function_carries_never_favours_processes(
+        observation in observations(), machine in machines(), job in jobs(), bytes in 0.0..1e10_f64, pack in 0.0..10.0_f64
+    ) {
+        let machine = Machine { cluster: None, ..machine };
+        let carried = Carried { bytes: Bytes::new(bytes), pack: Seconds::new(pack) };
+
+        let then = decide(&observation, &machine, &Job { carried, ..job.clone() });
+
+        if then.choice().backend == Backend::Processes {
+            prop_assert_eq!(decide(&observation, &machine, &job).choice().backend, Backend::Processes);
         }
     }
 

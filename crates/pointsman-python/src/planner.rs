@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use pointsman_plan::{self as plan, Backend, Backends, Bytes, Job, Provenance, Seconds};
+use pointsman_plan::{self as plan, Backend, Backends, Bytes, Carried, Job, Provenance, Seconds};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -492,7 +492,8 @@ fn backend_of(name: &str) -> PyResult<Backend> {
 /// Decides where the calls that are left should run.
 #[pyfunction]
 #[pyo3(signature = (observation, machine, *, calls=None, max_workers=None, chunksize=None, threads_running=0,
-    processes_running=0, interpreters_running=0, caller_shares=true, struck=None, backends=None, worker_bytes=Job::WORKER_BYTES,
+    processes_running=0, interpreters_running=0, caller_shares=true, struck=None, backends=None,
+    worker_bytes=Job::WORKER_BYTES, carried=(0.0, 0.0),
     target_chunk_seconds=Job::TARGET_CHUNK_SECONDS))]
 #[allow(clippy::too_many_arguments, reason = "each is a keyword in Python")]
 pub(crate) fn decide(
@@ -509,6 +510,7 @@ pub(crate) fn decide(
     struck: Option<HashMap<String, String>>,
     backends: Option<Vec<String>>,
     worker_bytes: f64,
+    carried: (f64, f64),
     target_chunk_seconds: f64,
 ) -> PyResult<Decision> {
     if max_workers == Some(0) || chunksize == Some(0) {
@@ -539,6 +541,7 @@ pub(crate) fn decide(
         caller_shares,
         allowed,
         struck,
+        carried: Carried { bytes: Bytes::new(carried.0), pack: Seconds::new(carried.1) },
         worker_bytes: Bytes::new(worker_bytes),
         target_chunk_seconds,
     };

@@ -162,7 +162,9 @@ impl Pool {
         let key = (function.as_ptr() as usize, slim);
         let Packed { bytes, attached, dependencies } = packing::pack(&self.host, function, slim)?;
         let Some(mut block) = self.host.alloc(bytes.len()) else {
-            attached.into_iter().for_each(|block| self.host.free(block));
+            for block in attached {
+                self.host.free(block);
+            }
             return Err(PyOSError::new_err("no shared memory left for the function"));
         };
         block.as_mut_slice().copy_from_slice(&bytes);
