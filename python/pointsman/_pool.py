@@ -31,6 +31,9 @@ _MOST_WAITING = 1 << 30
 _FORK = 5e-3
 # Modules imported beforehand up to which a start is that of a bare worker. Arbitrary: they take some 7 ms.
 _LIGHT = 15
+# Bytes of an initializer and its arguments up to which the zygote keeps workers for the next pool with it. Arbitrary: more
+# takes longer to compare and to keep than a fork does.
+_EXPECTED = 1 << 20
 # How many times what is known one start may be said to have taken. Arbitrary between 1.5 and 4.
 _SLOWEST = 2.0
 
@@ -258,7 +261,7 @@ class Processes:
         if self._owner != os.getpid():
             return
         self._stop(wait=wait, cancel=cancel, kill=kill)
-        if wait:
+        if wait and len(self._config["initializer"] or b"") <= _EXPECTED:
             # Who opens one pool after another opens them alike, and the cores are free now.
             config = self._config | {"preload": _preload(self._config["blas_threads"])}
             _zygote.expect(dumps(config, 5), self.size)

@@ -165,3 +165,15 @@ for _ in range(20):
 print(len(spares()))
 """
     assert run_program(tmp_path, PRELUDE + source) == "2"
+
+
+@pytest.mark.parametrize(("size", "count"), [(10, 2), (8 << 20, 0)])
+def test_workers_do_not_wait_for_another_pool_with_as_much_to_begin_with(size, count, tmp_path):
+    source = """
+with pointsman.Executor(2, backend="processes", initializer=begin, initargs=(bytes(SIZE),)) as second:
+    print(len(second.submit(begun_with).result()))
+print(len(spares(COUNT)))
+"""
+    prelude = PRELUDE.partition("with pool() as first:")[0]
+    source = source.replace("SIZE", str(size)).replace("COUNT", str(count))
+    assert run_program(tmp_path, prelude + source).split() == [str(size), str(count)]
