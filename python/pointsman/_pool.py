@@ -31,8 +31,8 @@ _MOST_WAITING = 1 << 30
 _FORK = 5e-3
 # Modules imported beforehand up to which a start is that of a bare worker. Arbitrary: they take some 7 ms.
 _LIGHT = 15
-# Bytes of an initializer and its arguments up to which the zygote keeps workers for the next pool with it. Arbitrary: more
-# takes longer to compare and to keep than a fork does.
+# Bytes of an initializer and its arguments up to which the zygote keeps workers for the next pool with it. Arbitrary:
+# more takes longer to compare and to keep than a fork does.
 _EXPECTED = 1 << 20
 # How many times what is known one start may be said to have taken. Arbitrary between 1.5 and 4.
 _SLOWEST = 2.0
