@@ -8,6 +8,9 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "CHUNK_BYTES",
+    "CHUNK_CALLS",
+    "FAIR",
     "Alarm",
     "Bridge",
     "Candidate",
@@ -61,6 +64,10 @@ __all__ = [
     "worker_waits",
     "zygote_descriptors",
 ]
+
+CHUNK_BYTES: Final[int]
+CHUNK_CALLS: Final[int]
+FAIR: Final[int]
 
 __version__: Final[str]
 

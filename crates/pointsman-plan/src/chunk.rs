@@ -24,6 +24,18 @@ const LEAST: Least = Least { chunk: 200e-6, call: 0.03e-6 };
 /// time of the interpreter's. Arbitrary from 10 to 50 us: ten times what it takes.
 const LEAST_PACKED: f64 = 20e-6;
 
+/// Calls in a chunk for a process, at most: what they send and give is then in memory that was touched before, and in a
+/// core's cache. A chunk costs some 15 us. Arbitrary from 4096 to 16384 (`benches/dispatch.py`, "own chunks").
+pub const CHUNK_CALLS: usize = 8192;
+
+/// Bytes of inputs in a chunk for a process, at most, unless one input has more. Arbitrary: its sending takes some
+/// milliseconds.
+pub const CHUNK_BYTES: usize = 16 << 20;
+
+/// Chunks of calls of which nothing is known, or nothing but from an earlier job, that the calls left would be for each
+/// worker: whatever the calls take now, one of them is a small part of all. Arbitrary from 4 to 16.
+pub const FAIR: usize = 8;
+
 /// The lower limits of chunks and calls, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Least {

@@ -31,7 +31,7 @@ mod observation;
 mod plan;
 mod turning;
 
-pub use chunk::{chunk_size, packed_chunk_size};
+pub use chunk::{CHUNK_BYTES, CHUNK_CALLS, FAIR, chunk_size, packed_chunk_size};
 pub use cluster::{Cluster, Engine};
 pub use decide::decide;
 pub use human::{human_bytes, human_seconds};

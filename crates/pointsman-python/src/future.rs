@@ -417,8 +417,8 @@ impl FutureCore {
         }
     }
 
-    /// Whether the call is that of a parent, which has ended here with an error, if not before.
-    fn is_forsaken(slf: &Bound<'_, Self>) -> bool {
+    /// Ends the call of a parent, which nobody here will make, with an error, unless it is over; whether it is a parent's.
+    fn forsake(slf: &Bound<'_, Self>) -> bool {
         slf.get().origin().home().is_left() && Self::is_settled(slf)
     }
 
@@ -431,7 +431,7 @@ impl FutureCore {
     /// Has `waiter` told of the outcome; false when it is there already.
     pub(crate) fn tell_waiter(slf: &Bound<'_, Self>, waiter: Py<PyAny>) -> PyResult<bool> {
         let origin = slf.get().origin();
-        if Self::is_forsaken(slf) || origin.cell().watch(waiter).is_some() {
+        if Self::forsake(slf) || origin.cell().watch(waiter).is_some() {
             return Ok(false);
         }
         origin.watch(slf, true)?;
@@ -459,7 +459,7 @@ impl FutureCore {
 
     fn wait_settled(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let origin = slf.get().origin();
-        if origin.cell().is_settled() || Self::is_forsaken(slf) || origin.wait(slf, deadline_after(timeout)?)? {
+        if origin.cell().is_settled() || Self::forsake(slf) || origin.wait(slf, deadline_after(timeout)?)? {
             Ok(())
         } else {
             Err(PyTimeoutError::new_err(()))
@@ -502,7 +502,7 @@ impl FutureCore {
 
     fn inflate(slf: &Bound<'_, Self>, blocks: bool) -> PyResult<()> {
         let py = slf.py();
-        Self::is_forsaken(slf);
+        Self::forsake(slf);
         let this = slf.get();
         let state = &this.cell().standard;
         loop {

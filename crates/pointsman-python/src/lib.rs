@@ -70,6 +70,13 @@ mod zygote;
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    const CHUNK_BYTES: usize = pointsman_plan::CHUNK_BYTES;
+    #[pymodule_export]
+    const CHUNK_CALLS: usize = pointsman_plan::CHUNK_CALLS;
+    #[pymodule_export]
+    const FAIR: usize = pointsman_plan::FAIR;
+
+    #[pymodule_export]
     use crate::alarm::Alarm;
     #[pymodule_export]
     use crate::batch::cut;

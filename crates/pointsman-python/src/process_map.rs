@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use pointsman_plan::{CHUNK_BYTES, CHUNK_CALLS, FAIR, packed_chunk_size};
 use pointsman_shm::{BlockRef, Payload, ProcessId, Reply, Sink, TaskId, TaskSpec, Timing, Usage};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -38,16 +39,8 @@ const CHUNKS_PER_WORKER: usize = 3;
 const TARGET: f64 = 0.02;
 /// Bytes of inputs that wait in this process at most; beyond it they are sent, and `push` waits for room. Arbitrary.
 const MOST_WAITING: usize = 64 << 20;
-/// Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
-const CHUNK_BYTES: usize = 16 << 20;
-/// Calls in a chunk, at most: what they send and give is then in memory that was touched before, and in a core's cache.
-/// Arbitrary from 4096 to 16384 (`benches/dispatch.py`, "own chunks").
-const CHUNK_CALLS: usize = 8192;
 /// Inputs that are packed between two looks at whether workers have enough. Arbitrary: that takes some 100 us.
 const STRIDE: usize = 4096;
-/// Chunks of calls of which nothing is known but from an earlier map that the inputs would be for each worker: whatever the
-/// calls take now, one of them is a small part of all. Arbitrary from 4 to 16.
-const FAIR: usize = 8;
 
 /// What the chunks of a map tell it when they are over.
 #[derive(Debug, Default)]
@@ -198,7 +191,7 @@ impl Feed {
     /// Inputs in a chunk of calls that take `mean` seconds each.
     fn sized(&self, left: usize, mean: f64) -> usize {
         let workers = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        pointsman_plan::packed_chunk_size(left as u64, workers, mean, TARGET).min(CHUNK_CALLS)
+        packed_chunk_size(left as u64, workers, mean, TARGET).min(CHUNK_CALLS)
     }
 
     /// Sends chunks until the workers have enough, or with `all` until no input waits.

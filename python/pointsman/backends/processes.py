@@ -34,16 +34,9 @@ _CHUNK_SECONDS = 0.05
 _CALLER_SECONDS = 0.005
 # Seconds that calls get to end by themselves after a Ctrl-C, which a terminal sends to the workers, too. Arbitrary.
 _GRACE = 0.1
-# Bytes of inputs in a chunk, at most, unless one input has more. Arbitrary: its sending takes some milliseconds.
-_CHUNK_BYTES = 16 << 20
-# Calls in a chunk, at most: what they send and give is then in memory that was touched before, and in a core's cache. A
-# chunk costs some 15 us. Arbitrary from 4096 to 16384 (benches/dispatch.py, "own chunks").
-_CHUNK_CALLS = 8192
 # Seconds of the caller's calls after which, and between which, the pilot sends chunks in its place. Arbitrary from 5 to
 # 20 ms: twice what those calls are expected to take, less than the chunks in flight do.
 _AT_THE_HELM = 0.01
-# Chunks of calls of which nothing is known that the calls left would be for each worker. Arbitrary from 4 to 16.
-_FAIR = 8
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
 
@@ -266,17 +259,17 @@ class ProcessRun:
         if self.mean is None and left is not None and (known := self.native.known()) is not None:
             # Of these inputs nothing is known yet: whatever they take, a chunk of them is a small part of all.
             count = _native.chunk_size(left, lanes, known, 0.0, self.target)
-            count = min(count, max(1, left // (_FAIR * self.lanes)))
+            count = min(count, max(1, left // (_native.FAIR * self.lanes)))
         elif self.mean is None:
             # Nothing is known yet: more each time, until the first chunk is back, but only so much that it does not
             # matter which worker gets it.
-            some = max(self.pushed // (2 * self.lanes), min(self.pushed, (left or 0) // (_FAIR * self.lanes)))
+            some = max(self.pushed // (2 * self.lanes), min(self.pushed, (left or 0) // (_native.FAIR * self.lanes)))
             count = _FIRST_CHUNK if self.pushed < self.lanes else max(1, some)
         else:
             count = _native.chunk_size(left if left is not None else 1 << 40, lanes, self.mean, 0.0, self.target)
         if self.pushed and self.bytes:
-            count = min(count, max(1, _CHUNK_BYTES * self.pushed // self.bytes))
-        count = min(count, _CHUNK_CALLS)
+            count = min(count, max(1, _native.CHUNK_BYTES * self.pushed // self.bytes))
+        count = min(count, _native.CHUNK_CALLS)
         if job.lazy and job.buffersize is not None:
             count = min(count, max(1, job.buffersize // (2 * self.lanes)))
         return count
