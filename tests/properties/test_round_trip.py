@@ -9,6 +9,7 @@ import decimal
 import fractions
 import pickle
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -128,6 +129,44 @@ def test_sending_values_does_not_change_them(items):
     pointsman.execute(functions.same, items, backend="processes", max_workers=2)
 
     assert shape(items) == before
+
+
+class Holder:
+    def __init__(self, value):
+        self.value = value
+
+    def give(self, _):
+        return self.value
+
+
+def partial_of(value):
+    return partial(given_first, value)
+
+
+def given_first(value, _):
+    return value
+
+
+def method_of(value):
+    return Holder(value).give
+
+
+def closure_over(value):
+    return lambda _: value
+
+
+large = st.builds(lambda kind, seed, repeat: kind(seed * repeat), st.sampled_from([bytes, bytearray]),
+                  st.binary(min_size=1, max_size=20), st.integers(1, 20_000))  # fmt: skip
+
+
+@settings(QUICK, max_examples=40)
+@given(st.one_of(values, large, st.lists(large, max_size=3)))
+@pytest.mark.parametrize("carry", [partial_of, method_of, closure_over])
+def test_what_a_function_carries_reaches_the_call_as_pickle_would_bring_it(carry, value):
+    results = pointsman.execute(carry(value), range(3), backend="processes", max_workers=2)
+
+    expected = shape(pickle.loads(pickle.dumps(value)))
+    assert [shape(result) for result in results] == [expected] * 3
 
 
 @QUICK
