@@ -38,6 +38,19 @@ HARMLESS = [(func, samples) for func, may_travel, samples in CASES if may_travel
 HARMFUL = [(func, samples) for func, may_travel, samples in CASES if not may_travel]
 
 
+def test_a_known_library_is_one_wherever_it_lies(tmp_path, monkeypatch):
+    # As `pip install --target` leaves it, an archive, or a cloud function.
+    source = "SEEN = []\n\ndef norm(x):\n    SEEN.append(x)\n    return x\n"
+    for name in ("cv2", "no_library"):
+        (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import cv2
+    import no_library
+
+    assert judge(lambda x: cv2.norm(x), (1,)).may_travel
+    assert not judge(lambda x: no_library.norm(x), (1,)).may_travel
+
+
 def names(cases):
     return [getattr(func, "__qualname__", repr(func)) for func, _ in cases]
 

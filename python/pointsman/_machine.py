@@ -22,24 +22,10 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from pointsman._records import NamedTuple
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import NamedTuple
-else:
-    # `typing.NamedTuple` loads annotationlib from 3.14 on, which takes longer than all else here.
-    from collections import namedtuple
-
-    class _Tuple(type):
-        def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
-            if not bases:
-                return super().__new__(cls, name, bases, body)
-            fields = body["__annotations__"]
-            defaults = [body[field] for field in fields if field in body]
-            return namedtuple(name, fields, defaults=defaults, module=body["__module__"])  # noqa: PYI024 - see above
-
-    class NamedTuple(metaclass=_Tuple):
-        """Stands for `typing.NamedTuple`."""
-
 
 __all__ = [
     "CONSTANTS",

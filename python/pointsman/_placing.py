@@ -5,9 +5,10 @@ Does not know who decided, or how calls are measured.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pointsman._job import CLUSTERS
+from pointsman._records import NamedTuple
 
 # With the rest, although many jobs need neither: amid a job a thread would load them that fights for the GIL with the
 # call it looks at, which takes both three times as long.

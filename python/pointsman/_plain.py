@@ -48,6 +48,8 @@ _LIBRARY = {
     "re": ("Pattern",),
     "uuid": ("UUID",),
 }
+# What the flags of a class say that was made while the program ran (`Py_TPFLAGS_HEAPTYPE`).
+_HEAP = 1 << 9
 # Values looked at for one answer. Arbitrary: they take about a millisecond.
 _MOST = 10_000
 
@@ -119,7 +121,7 @@ class _Look:
         # Classes with slots only have no place for attributes.
         if type(kind) is not type or kind in copyreg.dispatch_table or not kind.__dictoffset__:
             return False
-        if not all(map(_is_unhooked, kind.__mro__[:-1])):
+        if not _is_pure(kind) or not all(map(_is_unhooked, kind.__mro__[:-1])):
             return False
         inside = object.__getattribute__(value, "__dict__")
         self._todo += ([kind], list(inside), list(inside.values()))
@@ -156,6 +158,16 @@ def _is_found(value: FunctionType | type) -> bool:
             return False
         found = vars(found)
     return False
+
+
+def _is_pure(kind: type) -> bool:
+    """Whether the class's objects hold no more than attributes: it is derived from no built-in type."""
+    layout: type | None = kind
+    while layout is not None and layout is not object:
+        if not layout.__flags__ & _HEAP:
+            return False
+        layout = layout.__base__
+    return True
 
 
 def _is_unhooked(kind: type) -> bool:

@@ -15,9 +15,9 @@ import signal
 import sys
 import threading
 from time import perf_counter, sleep
-from typing import NamedTuple
 
 from pointsman import _functions, _native
+from pointsman._records import NamedTuple
 
 # Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
 # (an editable install, for example), and then workers must run it too.

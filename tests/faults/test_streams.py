@@ -106,7 +106,10 @@ def test_threads_of_a_worker_that_print_to_one_pipe_leave_lines_whole(tmp_path):
     out = ended(
         tmp_path,
         """
-        import os, pointsman, sys, threading
+        import os, pointsman, sys, threading, warnings
+
+        # Python 3.14 warns of the fork, in two lines more.
+        warnings.simplefilter("ignore", DeprecationWarning)
 
         def call():
             def say(stream):

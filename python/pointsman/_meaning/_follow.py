@@ -47,6 +47,7 @@ from ._read import read
 from ._rebinding import is_as_imported, module_of, setters_of
 from ._resolve import CHANGEABLE, super_attribute
 from ._tables import MUTATORS, SPECIAL, SPECIAL_OF_OWN
+from ._types import INSTALLED
 from ._values import EMPTY, ITEM, TRUE, Call, Value
 from ._writes import may_call
 
@@ -83,8 +84,11 @@ class Walk(Library):
 
     def is_project(self, function: FunctionType) -> bool:
         """Whether the function belongs to the program, and not to an installed library (I3)."""
-        if function is self.top or (self.package and self.package == package_of(function)):
+        package = package_of(function)
+        if function is self.top or (self.package and self.package == package):
             return True
+        if package in INSTALLED:
+            return False
         file = function.__code__.co_filename
         if file.startswith("<"):
             file = str(function.__globals__.get("__file__", ""))

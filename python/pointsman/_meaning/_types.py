@@ -10,6 +10,8 @@ I2. A hint says what the work may be; no verdict rests on it.
 
 from __future__ import annotations
 
+import sys
+
 # Types that cannot go to another process, by their full name.
 NO_TRAVEL = {
     "_thread.lock": "a lock",
@@ -101,6 +103,9 @@ HINT_MODULES = {
     }.items()
     for name in names.split()
 }
+# Libraries, wherever they lie: the folder of `pip install --target`, of an archive or of a cloud function has no name
+# that tells what it is.
+INSTALLED = frozenset(HINT_MODULES) - sys.stdlib_module_names
 HINT_NAMES = {
     "time.sleep": "sleeps",
     "asyncio.sleep": "sleeps",
