@@ -154,6 +154,13 @@ def test_functions_that_are_gone_leave_their_room_to_others():
             assert executor.submit(function, 0).result() == LARGE // 8
 
 
+def test_what_a_function_carried_is_freed_with_its_call_and_not_with_the_future():
+    with pointsman.Executor(2, backend="processes", shared_memory=128 << 20) as executor:
+        calls = [executor.submit(partial(length_of, numpy.ones(LARGE // 8)), index) for index in range(60)]
+
+        assert [call.result() for call in calls] == [LARGE // 8] * 60
+
+
 def test_a_function_that_finds_no_room_says_so():
     with (
         pointsman.Executor(1, backend="processes", shared_memory=32 << 20) as executor,

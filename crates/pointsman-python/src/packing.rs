@@ -21,8 +21,8 @@ use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 pub(crate) struct Function {
     pub(crate) id: u64,
     pub(crate) block: BlockRef,
-    /// The blocks that its packed form mentions.
-    pub(crate) attached: Vec<BlockRef>,
+    /// The blocks that end with it: that one, and those which its packed form mentions.
+    pub(crate) owned: Vec<BlockRef>,
     pub(crate) name: String,
     pub(crate) host: Arc<Workers>,
     pub(crate) price: Price,
@@ -56,7 +56,7 @@ impl Price {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        for block in self.attached.drain(..).chain([self.block]) {
+        for block in self.owned.drain(..) {
             self.host.free(block);
         }
     }

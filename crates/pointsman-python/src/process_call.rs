@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - O1. A call that was killed on request is settled as cancelled before the request returns.
-//! - O2. It holds its function, and with it the function's block, as long as it lives (P2 of `process_pool`).
+//! - O2. It holds its function, and with it the function's block if its task has not that (P2 of `process_pool`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

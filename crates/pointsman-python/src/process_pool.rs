@@ -8,7 +8,8 @@
 //!
 //! - P1. The host's lock is never held while Python code runs: arguments are encoded before a submit and outcomes are
 //!   decoded after a drain.
-//! - P2. A function's block in shared memory lives as long as a call that mentions it.
+//! - P2. A function's block in shared memory lives as long as a call that mentions it: it is the function's, or that of the
+//!   one task which the function was packed for.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -170,10 +171,11 @@ impl Pool {
         block.as_mut_slice().copy_from_slice(&bytes);
         // Relaxed: only uniqueness matters.
         let id = self.next_function.fetch_add(1, Ordering::Relaxed);
+        let block = block.into_ref();
         let made = Arc::new(Function {
             id,
-            block: block.into_ref(),
-            attached,
+            block,
+            owned: attached.into_iter().chain([block]).collect(),
             name: future::name_of(function),
             host: self.host.clone(),
             price: Price::default(),
@@ -258,7 +260,7 @@ impl ProcessPool {
     fn send<'py>(
         &self,
         py: Python<'py>,
-        function: Arc<Function>,
+        mut function: Arc<Function>,
         arguments: Arguments<'_, 'py>,
         priority: u8,
         terms: Option<&Bound<'py, Terms>>,
@@ -272,13 +274,20 @@ impl ProcessPool {
         payload.clear();
         let mut store = HostStore::new(host);
         arguments.encode(py, &mut payload, &mut store)?;
+        let mut attached = store.take();
+        // One that was packed for this call alone: what it carries ends with the call, and not with the future.
+        if Arc::strong_count(&function) == 1
+            && let Some(function) = Arc::get_mut(&mut function)
+        {
+            attached.append(&mut function.owned);
+        }
         let spec = TaskSpec {
             function: function.id,
             function_block: function.block,
             payload: Payload::Bytes(&payload),
             calls: 1,
             priority,
-            attached: store.take(),
+            attached,
             terms: terms::shared(terms),
         };
         if began != 0 {
