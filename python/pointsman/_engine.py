@@ -96,6 +96,7 @@ class Run(Looking):
         self._lock = fork_safe_lock()
         self._context = copy_context()
         self._daemon = threading.current_thread().daemon
+        self._caller = threading.get_ident()
         self._running: tuple[list[Any] | range, Iterator[Any]] | None = None
         self._early: ThreadRun | ProcessRun | None = None
         self._begun = self._left = 0
@@ -500,14 +501,27 @@ class Run(Looking):
         # What was not read stays, though workers that run already would cost nothing to start.
         shut = {} if reads or backends or self._verdict else dict.fromkeys(AWAY, _UNREAD)
         plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
-        if reads and not quick and plan.backend in AWAY and (self._verdict is None or job.carried is None):
-            # Only now: it takes some milliseconds. And of what comes out in the end: advice may change the place, too.
+        while self._reads(plan, away=reads and not quick):
+            # Of what comes out in the end: advice may change the place, too.
+            plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
+        plan.decided_after = perf_counter() - self._start
+        return plan
+
+    def _reads(self, plan: Plan, *, away: bool) -> bool:
+        """Read the function where it matters what it does; whether that may change the plan. It takes milliseconds."""
+        job = self.job
+        if plan.backend in AWAY and away and (self._verdict is None or job.carried is None):
             if self._verdict is None:
                 self._judge()
             job.carried = job.carried or carried(job.function)
-            plan = self._advised(_asking.priced(job, seen, left, self._total, self._struck, backends, cluster))
-        plan.decided_after = perf_counter() - self._start
-        return plan
+            return True
+        if plan.backend == "threads" and job.backend == "auto" and self._verdict is None:
+            self._judge()
+            if "threads" in self._struck:
+                return True
+            if self._verdict is not None:
+                _advice.read(plan, self._verdict, only_none=self._only_none)
+        return False
 
     def _advised(self, plan: Plan) -> Plan:
         """Add what the price does not say: preferences, the code's own words, warnings, raw samples."""
@@ -537,6 +551,9 @@ class Run(Looking):
         verdict = self._verdict = judge(self.job.asked, tuple(sample))
         if not verdict.may_travel:
             self._struck.update(dict.fromkeys(AWAY, "; ".join(verdict.reasons)))
+        alone = verdict.alone_for(self._caller)
+        if alone and self.job.backend == "auto":
+            self._struck.setdefault("threads", "; ".join(alone))
 
     def _prepare_soon(self, meter: Meter, left: int | None) -> None:
         """Let worker processes start while calls are still measured, if only they can help."""

@@ -24,6 +24,7 @@ import weakref
 from types import MethodType
 from typing import TYPE_CHECKING
 
+from ._alone import are_held, reentrant
 from ._entry import Judgement
 from ._frames import still_holds
 from ._names import name_of
@@ -42,19 +43,36 @@ __all__ = ["Verdict", "judge"]
 class Verdict:
     """The answer about one function."""
 
-    __slots__ = ("hints", "may_travel", "reasons")
+    __slots__ = ("_locks", "alone", "hints", "may_travel", "reasons")
 
+    _locks: tuple[weakref.ref[object], ...]
     may_travel: bool
     """Whether an automatic choice may run the call in another process."""
     reasons: tuple[str, ...]
     """Why not: each names the function and the variable."""
+    alone: tuple[str, ...]
+    """Why an automatic choice may not run calls beside each other in threads, likewise; empty if it may."""
     hints: tuple[str, ...]
     """What the names in the code promise of the work ("sleeps", "sockets", "numpy", ...): a weak prior."""
 
-    def __init__(self, reasons: tuple[str, ...] = (), hints: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        reasons: tuple[str, ...] = (),
+        hints: tuple[str, ...] = (),
+        alone: tuple[str, ...] = (),
+        locks: tuple[weakref.ref[object], ...] = (),
+    ) -> None:
         object.__setattr__(self, "may_travel", not reasons)
         object.__setattr__(self, "reasons", reasons)
         object.__setattr__(self, "hints", hints)
+        object.__setattr__(self, "alone", alone)
+        object.__setattr__(self, "_locks", locks)
+
+    def alone_for(self, thread: int) -> tuple[str, ...]:
+        """`alone`, for calls that the thread with this identifier asks for: it may hold a lock that they take."""
+        if self._locks and are_held(self._locks, thread):
+            return (*self.alone, "the caller holds a lock that the calls take, and only its own thread may go on")
+        return self.alone
 
     def __setattr__(self, name: str, value: object) -> None:
         message = f"a Verdict does not change: cannot set {name!r}"
@@ -65,15 +83,15 @@ class Verdict:
         raise AttributeError(message)
 
     def __repr__(self) -> str:
-        return f"Verdict(may_travel={self.may_travel}, reasons={self.reasons!r}, hints={self.hints!r})"
+        return f"Verdict(reasons={self.reasons!r}, hints={self.hints!r}, alone={self.alone!r})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Verdict):
             return NotImplemented
-        return (self.reasons, self.hints) == (other.reasons, other.hints)
+        return (self.reasons, self.hints, self.alone) == (other.reasons, other.hints, other.alone)
 
     def __hash__(self) -> int:
-        return hash((self.reasons, self.hints))
+        return hash((self.reasons, self.hints, self.alone))
 
 
 _kept: dict[tuple[int, ...], _Kept] = {}
@@ -105,7 +123,9 @@ def judge(func: Callable[..., Any], samples: tuple[object, ...] = ()) -> Verdict
 def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest]]:
     walk = Judgement(samples)
     walk.judge(func)
-    return Verdict(tuple(walk.reasons), tuple(walk.hints)), walk.rests_on
+    # Where a lock is taken, it guards what is read and set (`_alone` I1).
+    alone = walk.alone if walk.locks else walk.alone | walk.unguarded
+    return Verdict(tuple(walk.reasons), tuple(walk.hints), tuple(alone), reentrant(walk.locks)), walk.rests_on
 
 
 def _recall(key: tuple[int, ...], owners: tuple[object, ...], kinds: tuple[type, ...]) -> Verdict | None:

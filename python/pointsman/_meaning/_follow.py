@@ -19,6 +19,7 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
 from typing import TYPE_CHECKING
 
+from ._alone import LOCKS, SERVES_ONE
 from ._frames import Frame, bind, captured_values
 from ._generators import draws
 from ._library import Library, is_bound, is_readable, qualified_name
@@ -53,7 +54,7 @@ from ._writes import may_call
 
 if TYPE_CHECKING:
     from ._frames import Arguments, Keywords
-    from ._values import Ref
+    from ._values import Facts, Ref
 
 _NEW_LOCALS = 0x02
 GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200
@@ -191,17 +192,25 @@ class Walk(Library):
         facts = frame.facts
         for name in facts.global_writes:
             self.strike(f"assigns the global variable `{name}`")
+            self._tears(facts, name, f"the global variable `{name}`")
         for name in facts.free_writes:
             if frame.owner(name) is None:
                 self.strike(f"assigns the captured variable `{name}`")
+                self._tears(facts, name, f"the captured variable `{name}`")
         for verb, value in facts.writes:
             for origin in self.resolve(frame, value):
                 self.write(verb, origin)
+                if origin.shared and verb.startswith("sets"):
+                    self._tears(facts, "." + verb.split("`")[1], f"{verb.removeprefix('sets ')} {origin}")
                 self._setter(verb, origin)
         for operator, value in facts.inplace:
             for ref in value - facts.scalars:
                 for origin in self.resolve_ref(frame, ref):
                     self._inplace(operator, origin)
+
+    def _tears(self, facts: Facts, name: str, what: str) -> None:
+        if name in facts.torn:
+            self.unguarded[f"`{self.name}` reads {what} and sets it after a call, when others may have set it"] = None
 
     def _reads(self, frame: Frame, ref: Ref) -> None:
         """A global of a module is read: workers import it anew, and have not what a function set since."""
@@ -476,6 +485,11 @@ class Walk(Library):
             word = cannot_travel(origin.obj, deep)
             if word:
                 self.strike(f"uses {origin}: {word} cannot be shared with another process")
+                # What lies inside of it is met by itself where it is used.
+                if word in SERVES_ONE:
+                    self.keep_alone(f"uses {origin}: {word} serves one call at a time")
+                elif word in LOCKS:
+                    self.locks.append(origin.obj)
             elif type(origin.obj) is defaultdict and origin.obj.default_factory is not None:
                 self.strike(f"uses {origin}, which is filled by reading it")
             else:

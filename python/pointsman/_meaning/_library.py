@@ -15,6 +15,7 @@ import sys
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from . import _hashes
+from ._alone import STATE, SWAPS, is_of_the_process
 from ._generators import draws, is_kept, is_own_generator, is_process_generator
 from ._origins import (
     FRESH,
@@ -90,6 +91,10 @@ class Library(Resolver):
         super().__init__()
         self.reasons: dict[str, None] = {}
         self.hints: dict[str, None] = {}
+        # Why calls should run one after another, on one thread; the same where no lock is taken, and such locks.
+        self.alone: dict[str, None] = {}
+        self.unguarded: dict[str, None] = {}
+        self.locks: list[object] = []
         self.names: list[str] = []
         self.only_bound = False
         """Set while a library's own method is judged: only what it does to its object counts."""
@@ -104,6 +109,11 @@ class Library(Resolver):
         if len(self.reasons) < _MOST_REASONS and not (self.only_bound and len(self.names) > 1):
             self.reasons[f"`{who or self.name}` {what}"] = None
 
+    def keep_alone(self, what: str, who: str = "") -> None:
+        """Something that would be different beside other calls."""
+        if len(self.alone) < _MOST_REASONS and not (self.only_bound and len(self.names) > 1):
+            self.alone[f"`{who or self.name}` {what}"] = None
+
     def write(self, verb: str, origin: Origin) -> None:
         """Strike if `origin` can be written to, and is seen by others."""
         if not origin.shared or is_plain(origin.obj) or is_process_generator(origin.obj):
@@ -111,6 +121,8 @@ class Library(Resolver):
         if self.only_bound and origin.intro == "its bound" and not _is_harmless(class_of(origin.obj)):
             self.reasons[f"`{self.names[0]}` {verb} {origin}"] = None
         self.strike(f"{verb} {origin}")
+        if is_of_the_process(origin.obj):
+            self.keep_alone(f"{verb} {origin}")
 
     def hint(self, origin: Origin) -> None:
         """Note what kind of work the name of `origin` promises."""
@@ -130,6 +142,10 @@ class Library(Resolver):
         own_names = name.startswith("builtins.e") and len(args) > 1 and not any(origin.shared for origin in args[1])
         if why and not own_names:
             self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
+            if why == STATE:
+                self.keep_alone(f"calls `{name}`, which {why}")
+        elif name in SWAPS:
+            self.keep_alone(f"calls `{name}`, which is there for one thread")
         self._speaks(function.obj, name, kwargs)
         if name == "builtins.hash":
             self.hashes(args[0] if args else star)
@@ -202,6 +218,8 @@ class Library(Resolver):
     def constructed(self, cls: type, args: list[Origins], kwargs: dict[str, Origins], star: Origins) -> Origins:
         """The object that calling a class of a library makes, if its parts matter."""
         name = qualified_name(cls)
+        if name in SWAPS:
+            self.keep_alone(f"uses `{name}`, which {STATE} for a while")
         if cls is enumerate and args:
             return (Origin(Holder((Origin(Row((FRESH,), self.parts((args[0],)))),))),)
         if cls is zip and not star:

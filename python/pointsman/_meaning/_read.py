@@ -17,6 +17,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from . import _access, _building  # noqa: F401 - these register their instructions in SPECIAL
+from ._alone import torn
 from ._decode import ENDS, READABLE, SIMPLE, VERSION, decode, handlers
 from ._instructions import SPECIAL
 from ._tables import MUTATORS
@@ -106,6 +107,7 @@ class Reader:
                 message = "more paths than it is worth following"
                 raise Unreadable(message)
         self.facts.settle()
+        self.facts.torn = torn(self.instructions, self.code.co_names, self.slots)
         return self.facts
 
     def _path(self, index: int) -> int:  # noqa: C901,PLR0912 - the inner loop: calls would double its time

@@ -85,7 +85,7 @@ class Facts:
 
     __slots__ = (
         "calls", "cells", "code", "defaults", "free_writes", "global_writes", "holds", "inner", "inplace", "loads",
-        "made", "returns", "scalars", "writes", "yields",
+        "made", "returns", "scalars", "torn", "writes", "yields",
     )  # fmt: skip
 
     def __init__(self, code: CodeType) -> None:
@@ -104,6 +104,7 @@ class Facts:
         self.returns: Value = EMPTY
         self.yields: Value = EMPTY
         self.scalars: set[Ref] = set()
+        self.torn: set[str] = set()
 
     def hold(self, container: Value, content: Value) -> None:
         """Remember that containers made or received here now hold `content`."""

@@ -1,0 +1,224 @@
+"""Calls that would get in each other's way on threads are made one after another, unless threads were asked for.
+
+What it does not know: how code is read.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import warnings
+from functools import partial
+
+import pytest
+
+import pointsman
+from pointsman._meaning import judge
+from pointsman._meaning._decode import READABLE
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(not READABLE, reason="the bytecode of this Python is not known"),
+]
+
+SECONDS = 0.005
+DATABASE = sqlite3.connect(":memory:")
+DATABASE.execute("create table numbers (n)")
+LOCK, GATE = threading.RLock(), threading.Condition()
+LOCAL = threading.local()
+SEEN: list[int] = []
+NULL = open(os.devnull, "w")  # noqa: SIM115 - one that is open while the tests run
+LINES = (line for line in ["a", "b"])
+total = count = 0
+
+
+def slow(n):
+    time.sleep(SECONDS)
+    return n
+
+
+class Sums:
+    def __init__(self):
+        self.total = 0
+        self.lock = threading.Lock()
+
+    def add(self, n):
+        self.total += slow(n)
+
+    def add_afterwards(self, n):
+        n = slow(n)
+        self.total += n
+
+    def add_under_a_lock(self, n):
+        with self.lock:
+            self.total += slow(n)
+
+
+def stores(n):
+    slow(n)
+    DATABASE.execute("insert into numbers values (?)", (n,))
+    return n
+
+
+def takes_a_lock(n):
+    with LOCK:
+        return slow(n)
+
+
+def takes_a_condition(n):
+    with GATE:
+        return slow(n)
+
+
+def sets_a_handler(n):
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    slow(n)
+    signal.signal(signal.SIGUSR1, before)
+    return n
+
+
+def adds_slowly(n):
+    global total
+    before = total
+    slow(n)
+    total = before + n
+    return total
+
+
+def counts(n):
+    global count
+    slow(n)
+    count += len(str(n)) > 0
+    return n
+
+
+def goes_to(folder):
+    os.chdir(folder)
+    slow(0)
+    return os.getcwd()
+
+
+def says_in_the_environment(n):
+    os.environ["POINTSMAN_TESTS"] = str(n)
+    slow(n)
+    return os.environ["POINTSMAN_TESTS"]
+
+
+def takes_what_is_printed(n):
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        print(slow(n))  # noqa: T201 - what is tested
+    return stream.getvalue()
+
+
+def takes_what_is_warned_of(n):
+    with warnings.catch_warnings():
+        return slow(n)
+
+
+def writes_a_line(n):
+    NULL.write(str(slow(n)))
+
+
+def takes_a_line(n):
+    return next(LINES), slow(n)
+
+
+def reads_its_own(n):
+    return LOCAL.value + slow(n)
+
+
+def sets_the_arguments(n):
+    sys.argv = [str(n)]
+    return slow(n)
+
+
+def captured():
+    largest = 0
+
+    def keeps_the_largest(n):
+        nonlocal largest
+        before = largest
+        largest = max(slow(n), before)
+        return n
+
+    return keeps_the_largest
+
+
+ALONE = [
+    stores, sets_a_handler, adds_slowly, goes_to, says_in_the_environment, takes_what_is_printed, takes_what_is_warned_of,
+    writes_a_line, takes_a_line, reads_its_own, sets_the_arguments, captured(), Sums().add,
+]  # fmt: skip
+BESIDE = [
+    slow, takes_a_lock, takes_a_condition, counts, Sums().add_afterwards, Sums().add_under_a_lock, SEEN.append,
+    lambda n: SEEN.append(slow(n)), lambda n: sys.stderr.write(str(slow(n))), hashlib.sha256, time.sleep,
+    partial(slow, 1), lambda n: sqlite3.connect(":memory:").execute("select ?", (n,)).fetchall(),
+    lambda n: open(os.devnull).read(n),  # noqa: SIM115 - what is tested
+    lambda n: threading.Thread(target=slow, args=(n,)).start(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", ALONE, ids=lambda function: function.__name__)
+def test_what_others_would_disturb_is_told_with_the_reason(function):
+    verdict = judge(function, (1,))
+
+    assert verdict.alone
+    assert all(function.__name__ in reason for reason in verdict.alone)
+
+
+@pytest.mark.parametrize("function", BESIDE, ids=range(len(BESIDE)))
+def test_what_threads_may_share_is_not_kept_alone(function):
+    assert judge(function, (1,)).alone_for(threading.get_ident()) == ()
+
+
+def test_a_connection_that_serves_one_thread_is_used_on_that():
+    DATABASE.execute("delete from numbers")
+
+    results, plan = pointsman.execute(stores, range(60), return_optimization_result=True)
+
+    assert results == list(range(60))
+    assert DATABASE.execute("select n from numbers").fetchall() == [(n,) for n in range(60)]
+    assert plan.backend == "inline"
+    assert any("threads are struck out" in reason and "DATABASE" in reason for reason in plan.reasons)
+
+
+@pytest.mark.parametrize(("function", "lock"), [(takes_a_lock, LOCK), (takes_a_condition, GATE)])
+def test_a_lock_that_the_caller_holds_is_taken_on_its_own_thread(function, lock):
+    with lock:
+        assert pointsman.execute(function, range(60)) == list(range(60))
+    # Nobody holds it now.
+    plan = pointsman.execute(function, range(60), return_optimization_result=True)[1]
+    assert not any("threads are struck out" in reason for reason in plan.reasons)
+
+
+def test_sums_that_take_a_while_are_those_of_a_loop():
+    global total
+    total = 0
+    pointsman.execute(adds_slowly, range(60))
+    sums = Sums()
+    list(pointsman.map(sums.add, range(60)))
+
+    assert (total, sums.total) == (sum(range(60)),) * 2
+
+
+def test_each_call_has_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [tmp_path / str(n) for n in range(60)]
+    for folder in folders:
+        folder.mkdir()
+
+    assert pointsman.execute(goes_to, folders) == list(map(str, folders))
+
+
+def test_a_handler_of_signals_can_be_set_by_calls_that_wait():
+    assert pointsman.execute(sets_a_handler, range(60)) == list(range(60))
+
+
+def test_who_asks_for_threads_gets_them():
+    plan = pointsman.execute(writes_a_line, range(60), backend="threads", return_optimization_result=True)[1]
+
+    assert plan.backend == "threads"
