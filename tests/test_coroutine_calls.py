@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import pointsman
+from fixtures import run_program
 from pointsman import TaskPriority
 
 pytestmark = pytest.mark.timeout(30)
@@ -128,3 +129,20 @@ def test_a_coroutine_that_waits_for_another_without_await_is_told_so():
         with pytest.raises(pointsman.RunningLoopError, match=r"await future"):
             executor.submit(outer).result(PATIENCE)
         assert executor.submit(better).result(PATIENCE) == 0.01
+
+
+@pytest.mark.parametrize("backend", ["inline", "threads", "processes"])
+def test_a_program_that_has_not_imported_asyncio_has_a_current_task_all_the_same(backend, tmp_path):
+    source = f"""
+import pointsman, sys
+
+async def call(n):
+    import asyncio
+    async with asyncio.timeout(60):
+        await asyncio.sleep(0)
+    return asyncio.current_task() is not None
+
+assert "asyncio" not in sys.modules
+print(pointsman.execute(call, range(3), backend={backend!r}))
+"""
+    assert run_program(tmp_path, source) == "[True, True, True]"

@@ -20,7 +20,8 @@ class Awaited:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run one call to its end."""
-        from _asyncio import _get_running_loop
+        # Not from `_asyncio`: imported before asyncio, it has tables of its own, and no task is the current one.
+        from asyncio import _get_running_loop
 
         from pointsman import _within
         from pointsman._errors import RunningLoopError

@@ -15,7 +15,7 @@ import asyncio
 import atexit
 import os
 import threading
-from _asyncio import _get_running_loop
+from asyncio import _get_running_loop
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial

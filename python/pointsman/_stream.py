@@ -7,7 +7,7 @@ task groups and the current task inside are what they are under `async for`. Doe
 from __future__ import annotations
 
 import threading
-from _asyncio import _get_running_loop
+from asyncio import _get_running_loop
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 

@@ -35,7 +35,7 @@ static RUN_FIRST: Once<Py<PyAny>> = Once::new();
 
 /// The asyncio loop that runs on this thread, if any.
 pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let found = RUNNING_LOOP.import(py, "_asyncio", "_get_running_loop")?.call0()?;
+    let found = RUNNING_LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?;
     Ok((!found.is_none()).then_some(found))
 }
 
@@ -130,6 +130,8 @@ impl Bridge {
         whole: Py<PyAny>,
         take_over: Py<PyAny>,
     ) -> PyResult<Self> {
+        // After asyncio: imported before it, `_asyncio` has tables of its own.
+        py.import("asyncio")?;
         let asyncio = py.import("_asyncio")?;
         let sys = py.import("sys")?;
         let hooks = (event_loop.getattr("_asyncgen_firstiter_hook")?, event_loop.getattr("_asyncgen_finalizer_hook")?);
