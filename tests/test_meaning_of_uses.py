@@ -217,6 +217,18 @@ def test_what_no_handler_would_be_given_goes_anywhere(quiet_root, monkeypatch):
     assert not judge(lambda x: log.error(x)).may_travel
 
 
+def test_a_logger_that_is_asked_for_by_its_name_may_be_any_that_has_a_handler(quiet_root, monkeypatch):
+    def speak(x):
+        logging.getLogger("a.logger.of.the.tests").info(x)
+
+    monkeypatch.setattr(log, "handlers", [logging.StreamHandler(io.StringIO())])
+    monkeypatch.setattr(log, "level", logging.INFO)
+
+    assert not judge(speak).may_travel
+    assert judge(lambda x: logging.getLogger("a.logger.of.the.tests").debug(x)).may_travel
+    assert judge(lambda x: logging.info(x)).may_travel  # noqa: LOG015 - the root's are others
+
+
 # Hashes, which each process seeds by itself.
 
 

@@ -39,7 +39,7 @@ from ._origins import (
     unique,
 )
 from ._resolve import Resolver
-from ._spoken import is_own, logs_elsewhere, warns_elsewhere
+from ._spoken import every_logger, is_own, logs_elsewhere, warns_elsewhere
 from ._tables import (
     ALIAS_RESULT,
     HOLDS_RESULT,
@@ -55,6 +55,7 @@ from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
 from ._writes import changed_arguments, is_writing, numpy_name
 
 _MOST_REASONS = 12
+_SOME_LOGGER = "a logger"
 _LOGGERS = frozenset(("logging.Logger", "logging.RootLogger", "logging.LoggerAdapter"))
 _NUMBERS = frozenset((int, float, bool, complex))
 _HASHING = frozenset(("hash", "__hash__", "id"))
@@ -181,7 +182,9 @@ class Library(Resolver):
             self.rest("never", type(self), "", None)
 
     def _logs(self, logger: Origin, name: str) -> None:
-        if logs_elsewhere(logger.obj, name):
+        # Which one `getLogger` hands out is not known.
+        loggers = every_logger() if logger.intro == _SOME_LOGGER else [logger.obj]
+        if any(logs_elsewhere(each, name) for each in loggers):
             self.strike(f"logs with {logger}, whose handlers are this program's")
         self.rest("never", type(self), "", None)
 
@@ -293,8 +296,7 @@ class Library(Resolver):
 def _shared_result(name: str) -> Origins:
     """What a library's function hands out that others see, too."""
     if name == "logging.getLogger" and "logging" in sys.modules:
-        # The handlers of the root hear all the others, as a rule.
-        return (Origin(sys.modules["logging"].root, "the logger"),)
+        return (Origin(sys.modules["logging"].root, _SOME_LOGGER),)
     shared = SHARED_RESULT.get(name)
     return (Origin(UNKNOWN, shared),) if shared else ()
 

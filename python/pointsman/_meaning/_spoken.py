@@ -34,6 +34,14 @@ def is_own(stream: object) -> bool:
     return full_name(type(stream)) in _TRANSPARENT
 
 
+def every_logger() -> list[object]:
+    """The loggers that the program has."""
+    root = sys.modules["logging"].root
+    manager = instance_dict(instance_dict(root).get("manager") or getattr(type(root), "manager", None))
+    known = manager.get("loggerDict")
+    return [root, *(known.values() if type(known) is dict else ())]
+
+
 def logs_elsewhere(logger: object, method: str) -> bool:
     """Whether a call of a logger's method may reach handlers, which workers do not have."""
     if method not in _LOGS:
