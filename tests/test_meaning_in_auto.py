@@ -13,7 +13,7 @@ import pytest
 
 import functions
 import pointsman
-from pointsman import _learning
+from pointsman import _learning, _machine
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,6 +32,12 @@ def spin() -> None:
 def spin_and_give_back(x):
     functions.spin(0)
     return x
+
+
+@pytest.fixture(autouse=True)
+def usual_starts(monkeypatch):
+    """Let workers start as they do as a rule: on a busy machine none would be considered, and so nothing be read."""
+    monkeypatch.setattr(_machine, "constants", dict)
 
 
 def run(call, data=None):
@@ -407,3 +413,36 @@ def test_submitted_calls_whose_results_cannot_be_pickled_stay():
     with pointsman.Executor() as executor:
         for n in range(6):
             assert not executor.submit(locked, n).result(functions.PATIENCE).locked()
+
+
+class Shape:
+    def area(self):
+        return sum(k * k for k in range(20_000))
+
+
+class Counted(Shape):
+    seen = 0
+
+    def area(self):
+        Counted.seen += 1
+        return super().area()
+
+
+def area_of(shape):
+    return shape.area()
+
+
+def larger(shape, other):
+    return max(shape.area(), other.area())
+
+
+@pytest.mark.parametrize("function", [area_of, larger], ids=["one list", "two lists"])
+def test_a_kind_of_input_that_comes_late_is_looked_at_too(function):
+    Counted.seen = 0
+    shapes = [Shape() for _ in range(40)] + [Counted() for _ in range(80)]
+    inputs = (shapes,) if function is area_of else ([Shape()] * 120, shapes)
+
+    results = list(pointsman.map(function, *inputs))
+
+    assert Counted.seen == 80
+    assert len(results) == 120

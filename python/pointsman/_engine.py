@@ -19,7 +19,7 @@ from pointsman._errors import CannotTravelError
 from pointsman._locks import fork_safe_lock
 from pointsman._looking import AWAY, BUSY, Looking
 from pointsman._machine import has_gil
-from pointsman._meaning import judge
+from pointsman._meaning import judge_all
 from pointsman._measure import Meter, carried
 from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
@@ -516,11 +516,10 @@ class Run(Looking):
             job.carried = job.carried or carried(job.function)
             return True
         if plan.backend == "threads" and job.backend == "auto" and self._verdict is None:
-            self._judge()
-            if "threads" in self._struck:
+            verdict = self._judge()
+            if verdict.reasons or verdict.alone:
                 return True
-            if self._verdict is not None:
-                _advice.read(plan, self._verdict, only_none=self._only_none)
+            _advice.read(plan, verdict, only_none=self._only_none)
         return False
 
     def _advised(self, plan: Plan) -> Plan:
@@ -545,15 +544,16 @@ class Run(Looking):
         for away in (*AWAY, *more):
             self._struck.setdefault(away, why)
 
-    def _judge(self) -> None:
-        # One input says more of what the function does to it than its code does.
+    def _judge(self) -> Verdict:
+        # One input of each kind says more of what the function does to it than its code does.
         sample = self._arguments[0] if self._arguments and self.job.source.star else self._arguments[:1]
-        verdict = self._verdict = judge(self.job.asked, tuple(sample))
+        verdict = self._verdict = judge_all(self.job.asked, self.job.source.kinds() or [tuple(sample)])
         if not verdict.may_travel:
             self._struck.update(dict.fromkeys(AWAY, "; ".join(verdict.reasons)))
         alone = verdict.alone_for(self._caller)
         if alone and self.job.backend == "auto":
             self._struck.setdefault("threads", "; ".join(alone))
+        return verdict
 
     def _prepare_soon(self, meter: Meter, left: int | None) -> None:
         """Let worker processes start while calls are still measured, if only they can help."""

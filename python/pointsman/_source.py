@@ -23,6 +23,8 @@ _BRIEF = 0.5e-3
 _SLOW = 20e-6
 # Collections that can be cut without running anybody's code, and others that can be gone through so.
 _SEQUENCES = (list, tuple, range, str, bytes)
+# Combinations of types among the inputs of which one is looked at each. Arbitrary: reading takes a millisecond.
+_KINDS = 8
 _GONE_THROUGH: tuple[type, ...] = (
     *_SEQUENCES,
     dict,
@@ -61,6 +63,8 @@ class Source:
         self.wall: float = 0.0
         self.cpu: float = 0.0
         self._length: int | None = None
+        # The inputs, if all of them are there.
+        self._lists: tuple[Any, ...] = iterables if all(type(data) in (list, tuple) for data in iterables) else ()
         if self.star:
             self._iterator = zip(*iterables, strict=False)
             lengths = [len(data) for data in iterables if isinstance(data, Sized)]
@@ -248,6 +252,23 @@ class Source:
     def spread(self, count: int) -> list[Any]:
         """Return up to `count` inputs from all that is left, without taking them; none where that is impossible."""
         return [self._sequence[place] for place in self._places(count)]
+
+    def kinds(self) -> list[tuple[Any, ...]]:
+        """Return arguments of each combination of types among the inputs, if these are there; of many, some."""
+        lists = self._lists
+
+        def types() -> Iterator[tuple[int, ...]]:
+            # By identity: to hash a class may run code of its metaclass.
+            return zip(*(map(id, map(type, data)) for data in lists), strict=False)
+
+        found: dict[tuple[int, ...], int] = {}
+        most = min(_KINDS, len(set(types())))
+        for place, kind in enumerate(types() if most > 1 else ()):
+            if kind not in found:
+                found[kind] = place
+                if len(found) == most:
+                    break
+        return [tuple(data[place] for data in lists) for place in found.values()]
 
     @property
     def untouched(self) -> Any:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     _Kept = tuple[tuple["weakref.ref[Any]", ...], dict[tuple[type, ...], tuple["Verdict", list[Rest]]]]
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "judge", "judge_all"]
 
 
 class Verdict:
@@ -73,6 +73,19 @@ class Verdict:
         if self._locks and are_held(self._locks, thread):
             return (*self.alone, "the caller holds a lock that the calls take, and only its own thread may go on")
         return self.alone
+
+    def also(self, other: Verdict) -> Verdict:
+        """The verdict about calls of both kinds."""
+        return (
+            self
+            if other == self
+            else Verdict(
+                tuple(dict.fromkeys((*self.reasons, *other.reasons))),
+                tuple(dict.fromkeys((*self.hints, *other.hints))),
+                tuple(dict.fromkeys((*self.alone, *other.alone))),
+                (*self._locks, *other._locks),
+            )
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         message = f"a Verdict does not change: cannot set {name!r}"
@@ -118,6 +131,14 @@ def judge(func: Callable[..., Any], samples: tuple[object, ...] = ()) -> Verdict
     except Exception as error:  # noqa: BLE001 - I1 and I2
         return Verdict((f"`{name_of(func)}` cannot be read: {str(error) or type(error).__name__}",))
     return verdict
+
+
+def judge_all(func: Callable[..., Any], samples: list[tuple[object, ...]]) -> Verdict:
+    """As `judge`, for calls with each of these arguments."""
+    first, *others = [judge(func, sample) for sample in samples]
+    for verdict in others:
+        first = first.also(verdict)
+    return first
 
 
 def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest]]:
