@@ -54,6 +54,8 @@ _UNDISTURBED = 1.5
 _BRIEF = 1 << 13
 # Share of the calls' time, spent on fresh memory, from which on workers, who keep theirs, may be better than threads.
 _SAVED = 0.05
+# Seconds that an input's call must take for its type to be looked at: a look takes 40 ns.
+_A_LOOK = 2e-6
 _UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
@@ -416,9 +418,15 @@ class Run(Looking):
         if self._meter is not None and self._running is not None:
             self._meter.stop()
         pilots.looking.land(self)
-        # A look that is under way is let finish.
-        with self._lock:
-            self._running = None
+        # A look that is under way is let finish, also if a Ctrl-C comes meanwhile: it may begin what would go on for ever.
+        try:
+            self._lock.acquire()
+        except BaseException:
+            with self._lock:
+                self._running = None
+            raise
+        self._running = None
+        self._lock.release()
 
     def _follow(self) -> Iterator[list[Any]]:
         """Run what is left as planned; a plain loop ends early when another look is due."""
@@ -547,7 +555,8 @@ class Run(Looking):
     def _judge(self) -> Verdict:
         # One input of each kind says more of what the function does to it than its code does.
         sample = self._arguments[0] if self._arguments and self.job.source.star else self._arguments[:1]
-        verdict = self._verdict = judge_all(self.job.asked, self.job.source.kinds() or [tuple(sample)])
+        kinds = self.job.source.kinds(1 + int(_A_LOOK / max(self._mean() or 1.0, 1e-9)))
+        verdict = self._verdict = judge_all(self.job.asked, kinds or [tuple(sample)])
         if not verdict.may_travel:
             self._struck.update(dict.fromkeys(AWAY, "; ".join(verdict.reasons)))
         alone = verdict.alone_for(self._caller)

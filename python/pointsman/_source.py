@@ -253,9 +253,9 @@ class Source:
         """Return up to `count` inputs from all that is left, without taking them; none where that is impossible."""
         return [self._sequence[place] for place in self._places(count)]
 
-    def kinds(self) -> list[tuple[Any, ...]]:
-        """Return arguments of each combination of types among the inputs, if these are there; of many, some."""
-        lists = self._lists
+    def kinds(self, step: int) -> list[tuple[Any, ...]]:
+        """Return arguments of each combination of types in every `step`th input, if these are there; of many, some."""
+        lists = [data[::step] for data in self._lists] if step > 1 else self._lists
 
         def types() -> Iterator[tuple[int, ...]]:
             # By identity: to hash a class may run code of its metaclass.

@@ -27,6 +27,9 @@ _LAZY_BATCH_SECONDS = 0.001
 _MOST_PER_BATCH = 32768
 # Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
 MOST_LAZY = 64
+# The same for calls that take microseconds, so that a batch of them is over in a millisecond: each batch costs as
+# much as a hundred calls of the identity.
+_MOST_LAZY_AND_SHORT = 1024
 
 
 def run_batch(
@@ -125,5 +128,5 @@ def aim(job: Job) -> float:
 
 def bounded(job: Job, count: int) -> int:
     """Calls in a batch for which `count` would be best."""
-    most = (job.buffersize or MOST_LAZY) if job.lazy else _MOST_PER_BATCH
+    most = (job.buffersize or _MOST_LAZY_AND_SHORT) if job.lazy else _MOST_PER_BATCH
     return max(1, min(count, most))
