@@ -120,6 +120,40 @@ def test_a_buffer_that_is_filled_again_keeps_calls_here_that_would_be_worth_send
     assert plan.backend == "inline"
 
 
+def by_turns(count):
+    buffers = [[0], [0]]
+    for number in range(count):
+        buffers[number % 2][0] = number
+        yield buffers[number % 2]
+
+
+def views(count):
+    numpy = pytest.importorskip("numpy")
+    buffer = numpy.zeros(100)
+    for number in range(count):
+        buffer[0] = number
+        yield buffer[:10]
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+@pytest.mark.parametrize(
+    ("call", "inputs"),
+    [
+        (lambda pair: slow_sum(pair[1]), lambda: enumerate(refilled(1000))),
+        (lambda pair: slow_sum(pair[1]), lambda: zip(range(1000), refilled(1000), strict=True)),
+        (lambda row: slow_sum(row["of"]), lambda: ({"of": buffer} for buffer in refilled(1000))),
+        (slow_sum, lambda: by_turns(1000)),
+        (slow_sum, lambda: views(1000)),
+    ],
+    ids=["enumerate", "zip", "dictionary", "by turns", "views"],
+)
+def test_so_does_one_that_is_part_of_the_inputs(call, inputs, learnt):
+    expected = list(map(call, inputs()))
+    for _ in range(2 if learnt else 1):
+        assert pointsman.execute(call, inputs()) == expected
+        assert list(pointsman.map(call, inputs())) == expected
+
+
 def test_so_does_one_of_several_inputs():
     results = pointsman.map(slow_sum, [[number] for number in range(1000)], refilled(1000))
 

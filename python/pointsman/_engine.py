@@ -418,7 +418,7 @@ class Run(Looking):
         if self._meter is not None and self._running is not None:
             self._meter.stop()
         pilots.looking.land(self)
-        # A look that is under way is let finish, also if a Ctrl-C comes meanwhile: it may begin what would go on for ever.
+        # A look that is under way is let finish, also if a Ctrl-C comes meanwhile: what it begins would go on for ever.
         try:
             self._lock.acquire()
         except BaseException:
