@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _FIXED = frozenset((int, float, complex, bool, str, bytes, type(None), range, frozenset))
 # Seconds that it may take to see whether an object is as it was; what takes longer is taken to have changed.
 _MOST = 5e-3
-# Inputs before the next that are remembered: buffers may be filled by turns. Parts of an input that are looked at, and how
-# deep they may lie. Arbitrary.
+# Inputs before the next that are remembered: buffers may be filled by turns. Parts of an input that are looked at, and
+# how deep they may lie. Arbitrary.
 _REMEMBERED, _PARTS, _DEEPEST = 4, 16, 2
 # Inputs before the one that tells: two buffers are often filled by turns.
 _SURE = 2

@@ -269,15 +269,22 @@ class Walk(Library):
                     if call.kwargs.get("inplace") is TRUE:
                         self.write("changes in place", receiver)
                     handed = self.method(receiver, steps[-1][1:], args, kwargs, star)
+                    # `x.astype(float, copy=False)` may be `x` itself.
+                    found += (receiver,) if "copy" in kwargs else ()
                     found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
             else:
                 for origin in self.resolve_ref(frame, ref):
                     self._called_by_name(frame, origin, args)
                     found += self.call(origin, args, kwargs, star)
-        for origin in kwargs.get("out", ()):
-            self.write("writes its result to", origin)
+        self._results_go(kwargs.get("out", ()))
         frame.results[site] = unique(found) or (FRESH,)
         return frame.results[site]
+
+    def _results_go(self, out: Origins) -> None:
+        """`out=array`, or a tuple of such."""
+        for origin in out:
+            for each in (origin, *(self.items(origin) if isinstance(origin.obj, Holder | Made) else ())):
+                self.write("writes its result to", each)
 
     def _passed_methods(self, frame: Frame, call: Call, args: Arguments) -> None:
         """A method that changes its object, handed to somebody else, is taken as called."""

@@ -45,6 +45,7 @@ from ._tables import (
     HOLDS_RESULT,
     METHOD_ALIAS,
     METHOD_HOLDS,
+    METHOD_OUT_PLACES,
     METHOD_WRITES,
     MUTATORS,
     PROCESS_STATE,
@@ -275,6 +276,9 @@ class Library(Resolver):
                 self.write(VERBS.get(name, f"calls `{name}` on"), origin)
         elif (name in MUTATORS and _changes(obj, name)) or is_writing(obj, name):
             self.write(VERBS.get(name, f"calls `{name}` on"), receiver)
+        for origins in args[METHOD_OUT_PLACES.get(name, len(args)) :]:
+            for origin in origins:
+                self.write("writes its result to", origin)
         if receiver.shared and draws(obj, name):
             self.write("draws from", receiver)
         return self._handed_out(receiver, name)

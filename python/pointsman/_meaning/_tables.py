@@ -174,6 +174,9 @@ FUNCTION_WRITES = {
     "elementtree.SubElement": 0,
     "xml.etree.ElementTree.SubElement": 0,
     "xml.etree.ElementTree.indent": 0,
+    "ast.copy_location": 0,
+    "ast.fix_missing_locations": 0,
+    "ast.increment_lineno": 0,
     "operator.setitem": 0,
     "operator.delitem": 0,
     "shutil.copyfileobj": 1,
@@ -196,6 +199,13 @@ FUNCTION_WRITES = {
 OUT_PLACES = dict.fromkeys(("numpy.clip", "numpy.sum", "numpy.prod", "numpy.mean", "numpy.take", "numpy.cumsum"), 3) | (
     dict.fromkeys(("numpy.dot", "numpy.concatenate", "numpy.stack", "numpy.round", "numpy.around", "numpy.choose"), 2)
 )
+
+# The same of methods, of arrays and of random generators.
+METHOD_OUT_PLACES = dict.fromkeys(("clip", "cumsum", "cumprod", "sum", "mean", "take"), 2) | {
+    **dict.fromkeys(("round", "dot"), 1),
+    **dict.fromkeys(("standard_normal", "standard_exponential", "random"), 2),
+    "standard_gamma": 3,
+}
 
 # Functions that change state of the whole process, or read what only this process has.
 PROCESS_STATE = {
@@ -316,6 +326,16 @@ ALIAS_RESULT = frozenset(
         "numpy.swapaxes",
         "numpy.broadcast_to",
         "numpy.expand_dims",
+        "numpy.array_split",
+        "numpy.split",
+        "numpy.hsplit",
+        "numpy.vsplit",
+        "numpy.dsplit",
+        "numpy.require",
+        "numpy.nditer",
+        "numpy.lib.stride_tricks.as_strided",
+        "numpy.lib.stride_tricks.sliding_window_view",
+        "PIL.ImageDraw.Draw",
         "numpy.random.default_rng",
         "operator.iadd",
         "operator.ior",

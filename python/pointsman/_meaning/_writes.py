@@ -10,9 +10,11 @@ I1. No code of the user's runs: only functions of libraries are asked for an att
 from __future__ import annotations
 
 import sys
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
 from ._origins import class_of, full_name, is_plain
+from ._others import function_writes, method_writes
 from ._resolve import CHANGEABLE
 from ._tables import FUNCTION_WRITES, METHOD_ALIAS, METHOD_HOLDS, MUTATORS, OUT_PLACES, VERBS, WRITING_METHODS
 
@@ -63,10 +65,21 @@ def changed_arguments(
             for origin in origins:
                 yield "writes its result to", origin
     yield from _changed_by_method(obj, name, args, star)
+    yield from _changed_by_others(obj, args, kwargs, star)
     cls = type(obj)
     # The classes of functions in C are made by programs, as `ctypes` does for its own.
     if cls.__flags__ & CHANGEABLE and any("FuncPtr" in b.__name__ and b.__module__ == "_ctypes" for b in cls.__mro__):
         yield from _changed_by_c(obj, args)
+
+
+def _changed_by_others(obj: object, args: Arguments, kwargs: Keywords, star: Origins) -> Iterator[tuple[str, Origin]]:
+    """A function of a library outside of the standard one may write to what it is given first, by its name."""
+    if not isinstance(obj, FunctionType | BuiltinFunctionType):
+        return
+    if function_writes(obj.__module__, obj.__name__, frozenset(kwargs)):
+        for origin in args[0] if args else star:
+            if not is_plain(origin.obj):
+                yield "may change", origin
 
 
 def _changed_by_method(obj: object, name: str, args: Arguments, star: Origins) -> Iterator[tuple[str, Origin]]:
@@ -89,9 +102,11 @@ def _changed_by_c(function: object, args: Arguments) -> Iterator[tuple[str, Orig
 
 def is_writing(obj: object, method: str) -> bool:
     """Whether a method whose name does not tell writes to an object of a library's class."""
-    classes = WRITING_METHODS.get(method)
+    classes = WRITING_METHODS.get(method, ())
     cls = class_of(obj)
-    return classes is not None and cls is not None and any(full_name(base) in classes for base in cls.__mro__)
+    return cls is not None and (
+        any(full_name(base) in classes for base in cls.__mro__) or (not is_plain(obj) and method_writes(cls, method))
+    )
 
 
 def may_call(name: str) -> bool:
