@@ -97,6 +97,172 @@ def test_a_class_that_the_caller_never_sent_comes_back_as_its_own_class(place, t
     assert printed.split() == ["True", "True"]
 
 
+def test_objects_with_slots_go_there_and_back_as_they_are(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import abc, dataclasses, typing, weakref, pointsman
+
+        @dataclasses.dataclass(slots=True)
+        class Row:
+            n: int
+            total: int = 5
+
+        @dataclasses.dataclass(slots=True, frozen=True, weakref_slot=True)
+        class Frozen:
+            n: int
+            tags: list = dataclasses.field(default_factory=list)
+
+        class Hidden:
+            __slots__ = ("x", "__hidden")
+            def __init__(self, x):
+                self.x, self.__hidden = x, x * 2
+            def hidden(self):
+                return self.__hidden
+
+        class Below(Hidden):
+            __slots__ = "y"
+            def __init__(self, x):
+                super().__init__(x)
+                self.y = 1
+
+        class Free(Hidden):
+            pass
+
+        class Both:
+            __slots__ = ("x", "__dict__", "__weakref__")
+            def __init__(self, x):
+                self.x, self.other = x, 1
+
+        class Number(int):
+            __slots__ = ()
+
+        class Named(typing.NamedTuple):
+            a: int
+
+        class Documented(typing.Generic[typing.TypeVar("T")]):
+            __slots__ = {{"x": "what it is"}}
+            def __init__(self, x):
+                self.x = x
+
+        class Abstract(abc.ABC):
+            __slots__ = ("x",)
+            def __init__(self, x):
+                self.x = x
+            @abc.abstractmethod
+            def get(self): ...
+
+        class Concrete(Abstract):
+            __slots__ = ()
+            def get(self):
+                return self.x
+
+        class Checked(Hidden):
+            __slots__ = ("z",)
+            def __init__(self, x):
+                super().__init__(x)
+                self.z = x
+
+        # Another stands before the slot, as libraries do it.
+        inner = Checked.z
+        Checked.z = property(lambda self: -inner.__get__(self), lambda self, value: inner.__set__(self, -value))
+
+        def has(call):
+            try:
+                call()
+            except (AttributeError, TypeError):
+                return False
+            return True
+
+        def look(thing):
+            names = ("n", "total", "tags", "x", "y", "z", "a", "other")
+            there = [(name, getattr(thing, name)) for name in names if hasattr(thing, name)]
+            hidden = thing.hidden() if hasattr(thing, "hidden") else int(thing) if isinstance(thing, int) else None
+            free = has(lambda: object.__setattr__(thing, "undefined", 1)) and not thing.__dict__.pop("undefined") == 0
+            return there, hidden, free, hasattr(thing, "__dict__"), has(lambda: weakref.ref(thing))
+
+        def work(thing, kind):
+            return look(thing), type(thing) is kind, kind.__slots__, thing, kind(1)
+
+        kinds = [Row, Frozen, Hidden, Below, Free, Both, Number, Named, Documented, Concrete, Checked]
+        results = pointsman.execute(lambda pair: work(*pair), [(kind(1), kind) for kind in kinds], backend={place!r})
+        for kind, (looks, same, slots, back, made) in zip(kinds, results):
+            mine = look(kind(1))
+            good = looks == look(back) == look(made) == mine and type(back) is type(made) is kind
+            if not (good and same and slots == kind.__slots__):
+                print(kind.__name__, looks, same, slots, type(back), look(back), look(made), mine)
+        print("done")
+        """,
+    )
+
+    assert printed == "done"
+
+
+def test_what_comes_back_changes_nothing_of_the_programs_classes(place, tmp_path):
+    printed = run_program(
+        tmp_path,
+        f"""
+        import enum, pointsman
+
+        count = 0
+        derived = []
+
+        class Base:
+            def __init_subclass__(cls):
+                derived.append(cls)
+
+        class Counter(Base):
+            seen = 0
+            def step(self):
+                global count
+                count += 1
+
+        class Kind(enum.Enum):
+            SMALL = 1
+            def step(self):
+                global count
+                count += 1
+
+        before = vars(Counter)["step"], vars(Kind)["step"]
+
+        def make(_):
+            # Where this is, and no further.
+            if {place!r} == "processes":
+                Counter.seen += 1
+            return Counter(), Kind.SMALL
+
+        for counter, kind in pointsman.execute(make, range(3), backend={place!r}, max_workers=1):
+            counter.step()
+            kind.step()
+        print(count, Counter.seen, len(derived), before == (vars(Counter)["step"], vars(Kind)["step"]))
+        """,
+    )
+
+    assert printed == "6 0 1 True"
+
+
+def test_workers_have_the_programs_classes_as_they_are_when_they_are_sent(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import pointsman
+
+        class Level:
+            at = 1
+
+        def look(level):
+            return level.at
+
+        with pointsman.Executor(1, backend="processes") as executor:
+            told = [executor.submit(look, Level()).result()]
+            Level.at = 2
+            print(*told, executor.submit(look, Level()).result())
+        """,
+    )
+
+    assert printed == "1 2"
+
+
 def test_an_exception_class_of_the_program_can_be_caught_by_it(place, tmp_path):
     printed = run_program(
         tmp_path,

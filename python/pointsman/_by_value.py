@@ -1,4 +1,4 @@
-"""cloudpickle, with what it leaves to names: functions of `__main__` with a cache (`functools.lru_cache`).
+"""cloudpickle, with what it leaves out: functions with a cache (`functools.lru_cache`), and the slots of classes.
 
 Loaded only where plain pickle will not do: cloudpickle takes 15 to 25 ms to import. Does not know what is pickled, or
 why.
@@ -7,13 +7,17 @@ Invariants:
     B1. A cached function arrives with an empty cache of the same kind. It may refer to itself, so it is made before
         what it calls is.
     B2. Functions and classes by value have what the initializer of their worker has set, whatever came with them.
+    B3. A class that comes back to the process it is from stays as it is there: nothing of its copy is put into it.
+    B4. Objects of a copy have the slots of the class, and a dictionary only if the class gives them one.
 """
 
 from __future__ import annotations
 
 import functools
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from types import MemberDescriptorType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
 
@@ -26,6 +30,14 @@ if TYPE_CHECKING:
 _Cached = type(functools.lru_cache(len))
 # How many things pickle is told of an object whose state a function of its own sets: functions and classes by value.
 _WITH_SETTER = 6
+# Where among the arguments that a class is made from again its bases are, what it is made with, and the mark that
+# cloudpickle knows it by in every process.
+_BASES, _NAMESPACE, _MARK = 2, 3, -2
+# Slots that Python fills.
+_BY_THEMSELVES = ("__dict__", "__weakref__")
+# Whether a class that has been pickled or has arrived by value is this process's own.
+_own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+_marked: WeakValueDictionary[str, type] = WeakValueDictionary()
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -39,6 +51,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
             return reduced
         make, args, state, items, pairs, setter = reduced
+        if issubclass(type(obj), type):
+            _own.setdefault(obj, True)
+            _marked[args[_MARK]] = obj
+            args, state = _with_slots(obj, args, state)
+            make, args = _make, (make, args)
         return make, args, (setter, state), items, pairs, _set
 
 
@@ -49,11 +66,46 @@ def dumps(value: object, buffer_callback: Callable[[object], object] | None = No
     return file.getvalue()
 
 
+def _make(make: Callable[..., type], args: tuple[Any, ...]) -> type:
+    """Make a class, unless it is here: its bases may keep account of what is derived from them."""
+    found = _marked.get(args[_MARK])
+    if found is None:
+        # Another thread may be about it, too: cloudpickle lets them have the same.
+        found = _marked[args[_MARK]] = make(*args)
+    return found
+
+
 def _set(made: Any, state: tuple[Callable[[Any, Any], object], Any]) -> None:
     """Let cloudpickle complete a function or a class, and then the initializer of this worker."""
     setter, own = state
+    if issubclass(type(made), type) and _own.setdefault(made, False):
+        return
     setter(made, own)
     _initialized.apply(made)
+
+
+def _with_slots(kind: type, args: tuple[Any, ...], state: tuple[dict[str, Any], Any]) -> tuple[Any, Any]:
+    """Have a copy of a class made with its slots, which cloudpickle sets when it is too late; `args` make it."""
+    inside = vars(kind)
+    slots = inside.get("__slots__")
+    # A class of enumerated values is made otherwise; a named tuple has slots by itself, and refuses to be told of them.
+    if slots is None or args[0] is not type(kind) or any(base is NamedTuple for base in args[_BASES]):
+        return args, state
+    declared = {slots} if isinstance(slots, str) else set(slots)
+    if "__dict__" in inside and "__dict__" not in declared:
+        # They came to the class when it had been made, and name nothing.
+        return args, state
+    parts = inside.items()
+    members = {name for name, part in parts if type(part) is MemberDescriptorType and part.__objclass__ is kind}
+    # Something else may stand before a slot by now; `__dict__` and `__weakref__` are no members.
+    names = sorted(members | {name for name in declared if name in inside})
+    own, rest = state
+    kept = {name: part for name, part in own.items() if name not in members}
+    kept |= {name: inside[name] for name in names if name not in members and name not in _BY_THEMSELVES}
+    # What can be gone through only once has been gone through.
+    kept["__slots__"] = tuple(names) if slots is iter(slots) else slots
+    namespace = {**args[_NAMESPACE], "__slots__": tuple(names)}
+    return (*args[:_NAMESPACE], namespace, *args[_NAMESPACE + 1 :]), (kept, rest)
 
 
 def _empty(parameters: dict[str, Any]) -> Any:
