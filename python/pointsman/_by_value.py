@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import functools
 from io import BytesIO
-from types import MemberDescriptorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from sys import modules
+from types import FunctionType, MemberDescriptorType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
+from cloudpickle.cloudpickle import _decompose_typevar, _dynamic_class_reduce, _make_typevar
 
 from pointsman import _initialized
-from pointsman._naming import is_importable
+from pointsman._naming import is_importable, is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,10 @@ _WITH_SETTER = 6
 _BASES, _NAMESPACE, _MARK = 2, 3, -2
 # Slots that Python fills.
 _BY_THEMSELVES = ("__dict__", "__weakref__")
+# What a module has of its loading, and a copy has not.
+_OF_LOADING = ("__builtins__", "__cached__", "__loader__", "__spec__")
+# What the flags of a class say that was made while the program ran (`Py_TPFLAGS_HEAPTYPE`).
+_HEAP = 1 << 9
 # Whether a class that has been pickled or has arrived by value is this process's own.
 _own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 _marked: WeakValueDictionary[str, type] = WeakValueDictionary()
@@ -48,6 +54,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if type(obj) is _Cached and not is_importable(obj):
             return _empty, (obj.cache_parameters(),), (obj.__wrapped__, vars(obj)), None, None, _fill
         reduced = super().reducer_override(obj)
+        if reduced is NotImplemented:
+            reduced = self._of_lost_module(obj)
         if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
             return reduced
         make, args, state, items, pairs, setter = reduced
@@ -57,6 +65,22 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             args, state = _with_slots(obj, args, state)
             make, args = _make, (make, args)
         return make, args, (setter, state), items, pairs, _set
+
+    def _of_lost_module(self, obj: Any) -> Any:
+        """Say how something is pickled that cloudpickle would leave to the name of a module which nobody would find."""
+        kind = type(obj)
+        if kind is ModuleType:
+            name = obj.__name__
+            if modules.get(name) is not obj or name == "__main__" or not is_lost(name):
+                return NotImplemented
+            return ModuleType, (name,), {key: value for key, value in vars(obj).items() if key not in _OF_LOADING}
+        if kind is FunctionType:
+            return self._dynamic_function_reduce(obj) if is_lost(obj.__module__) else NotImplemented
+        if kind is TypeVar:
+            return (_make_typevar, _decompose_typevar(obj)) if is_lost(obj.__module__) else NotImplemented
+        if issubclass(kind, type) and obj.__flags__ & _HEAP and is_lost(obj.__module__):
+            return _dynamic_class_reduce(obj)
+        return NotImplemented
 
 
 def dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:

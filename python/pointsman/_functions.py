@@ -14,7 +14,7 @@ from sys import modules, stdlib_module_names
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
 from pointsman import _initialized
-from pointsman._naming import is_importable
+from pointsman._naming import is_importable, is_lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def count(names: Iterable[str]) -> int:
                     following.add(_module_of(value))
         level = following
     whole = {module for module in list(modules) if module.partition(".")[0] in packages}
-    return len((seen | whole) - _THERE - {"__main__"})
+    return len((seen | whole) - _THERE - {"__main__", "__mp_main__"})
 
 
 class Ref:
@@ -200,7 +200,7 @@ class Packer:
             return tuple(self.value(item) for item in value)
         if kind is ModuleType:
             name: str = value.__name__
-            if modules.get(name) is not value:
+            if modules.get(name) is not value or is_lost(name):
                 raise TooRich
             note(name)
             return Ref(-1, name)

@@ -26,6 +26,8 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any
 
+from pointsman._naming import is_lost
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -145,7 +147,7 @@ def _known() -> tuple[frozenset[int], frozenset[int]]:
 def _is_found(value: FunctionType | type) -> bool:
     """Whether a function or class is found where it says it is, so that its name travels in its place."""
     name, module = value.__qualname__, value.__module__
-    holder = sys.modules.get(module) if type(module) is str and module != "__main__" else None
+    holder = sys.modules.get(module) if not is_lost(module) else None
     # A lazy module would be loaded by a look.
     if type(holder) is not ModuleType:
         return False

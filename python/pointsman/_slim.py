@@ -4,6 +4,8 @@ A module imports what all of its functions need: a hundredth of a second or seve
 function of which nothing but its code, plain values and a few modules without state is needed travels with these. Only
 for jobs whose place is chosen automatically: what writes to what others read stays at home then.
 
+A function of a module that workers would not find has no other way, wherever the place was chosen.
+
 Does not know pools, or how a pack is rebuilt (`_functions` does).
 
 Invariants:
@@ -22,7 +24,7 @@ from opcode import opmap
 from sys import modules
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
-from pointsman import _functions
+from pointsman import _functions, _naming, _transport
 from pointsman._meaning._decode import READABLE, decode
 
 TYPE_CHECKING = False
@@ -68,6 +70,9 @@ _quiet: dict[str, tuple[Any, bool]] = {}
 
 def pack(function: Any) -> tuple[bytes, _Reached] | None:
     """Return a function of an imported module packed by value, and what it reaches; None if it has to be imported."""
+    if _naming.is_lost(function.__module__):
+        # What cloudpickle has packed is packed anew for each job: what it reaches is not known.
+        return _functions.pack(function) or (_transport.dumps_by_value(function), [({}, None, None)])
     packer = _packed(function)
     if packer is None:
         return None
@@ -90,7 +95,7 @@ def needs(function: Any, example: Any = None) -> set[str] | None:
 
 
 def _packed(function: Any) -> _Slim | None:
-    if type(function) is not FunctionType or function.__module__ == "__main__" or not READABLE:
+    if type(function) is not FunctionType or _naming.is_lost(function.__module__) or not READABLE:
         return None
     packer = _Slim()
     try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from _pickle import dumps
 
+from pointsman._naming import mentions_lost, notice
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +39,12 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
 
 def dumps_anyway(value: object) -> bytes:
     """Pickles by reference if that will do on the other side, else by value."""
+    notice(value)
     try:
         pickled: bytes = dumps(value, 5)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever stops plain pickle, cloudpickle may manage
         return dumps_by_value(value)
-    if b"__main__" in pickled:
+    if mentions_lost(pickled):
         return dumps_by_value(value)
     return pickled
 

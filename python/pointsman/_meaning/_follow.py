@@ -19,6 +19,8 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
 from typing import TYPE_CHECKING
 
+from pointsman._naming import is_lost
+
 from ._alone import LOCKS, SERVES_ONE
 from ._frames import Frame, bind, captured_values
 from ._generators import draws
@@ -172,7 +174,7 @@ class Walk(Library):
     def _effects(self, frame: Frame) -> Origins:
         facts = frame.facts
         self._assignments(frame)
-        by_value = frame.function.__globals__.get("__name__") == "__main__"
+        by_value = is_lost(frame.function.__globals__.get("__name__"))
         for ref in facts.loads:
             deep = 2 if ref[0] == "free" or (by_value and ref[0] == "global") else 0
             for origin in self.resolve_ref(frame, ref):

@@ -20,6 +20,8 @@ from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
+from pointsman._naming import is_lost
+
 from ._decode import decode
 from ._origins import instance_dict
 
@@ -37,7 +39,7 @@ _kept: weakref.WeakKeyDictionary[ModuleType, tuple[tuple[int, ...], dict[str, st
 def module_of(namespace: dict[str, object]) -> ModuleType | None:
     """The module that workers import to have these globals; those of the main program travel as they are."""
     name = namespace.get("__name__")
-    module = sys.modules.get(name) if type(name) is str and name != "__main__" else None
+    module = sys.modules.get(name) if type(name) is str and not is_lost(name) else None
     return module if type(module) is ModuleType and module.__dict__ is namespace else None
 
 
