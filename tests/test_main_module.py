@@ -604,6 +604,76 @@ def test_functions_with_a_cache_travel_and_keep_its_kind(tmp_path):
     assert printed.splitlines() == ["[(34, None, 'By itself.', 1), (55, None, 'By itself.', 1)]", "[34, 55]", "[25]"]
 
 
+def test_proxies_of_a_manager_are_of_use_in_workers_however_they_come_there(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import sys, pointsman
+
+        table = None
+
+        def by_argument(given, n):
+            given[n] = "argument"
+            return given
+
+        def by_global(n):
+            table[n] = "global"
+
+        if __name__ == "__main__":
+            # Workers that are there before managers are have no key.
+            early = pointsman.execute(len, ["abc"], backend="processes") + ["multiprocessing" in sys.modules]
+            import multiprocessing
+
+            with multiprocessing.Manager() as manager:
+                mine = table = manager.dict()
+
+                def by_closure(n):
+                    mine[n] = "closure"
+
+                run = pointsman.options(backend="processes").run
+                run(by_argument, mine, 1)["back"] = 0
+                run(by_global, 2)
+                pointsman.execute(by_closure, [3], backend="processes")
+                for n in (4, 5):
+                    with pointsman.Executor(1, backend="processes") as executor:
+                        executor.submit(by_argument, mine, n).result()
+                print(early, sorted(mine.items(), key=str))
+        """,
+    )
+
+    written = [("back", 0), (1, "argument"), (2, "global"), (3, "closure"), (4, "argument"), (5, "argument")]
+    assert printed == f"[3, False] {written}"
+
+
+def test_workers_load_nothing_of_multiprocessing_for_its_key(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import sys, pointsman
+
+        # What the program has a name for is loaded for its workers.
+        __import__("multiprocessing").current_process().authkey = b"ours"
+
+        def look(_):
+            loaded = "multiprocessing" in sys.modules
+            from multiprocessing import current_process
+
+            return loaded, bytes(current_process().authkey), [type(finder).__name__ for finder in sys.meta_path]
+
+        def within(_):
+            return pointsman.execute(look, [0], backend="processes")
+
+        for _ in range(2):
+            with pointsman.Executor(1, backend="processes") as executor:
+                loaded, key, finders = executor.submit(look, 0).result()
+                [deeper] = executor.submit(within, 0).result()
+                print(loaded, key, "KeyGiver" in finders, deeper[:2])
+        """,
+    )
+
+    assert printed.splitlines() == ["False b'ours' False (False, b'ours')"] * 2
+
+
 def test_modules_beside_the_program_can_be_imported_by_workers(tmp_path):
     (tmp_path / "beside.py").write_text("class Thing:\n    n = 5\n\ndef double(x):\n    return 2 * x, Thing()\n")
     printed = run_program(

@@ -14,7 +14,7 @@ import weakref
 from _pickle import dumps
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _functions, _machine, _native, _zygote
+from pointsman import _authkey, _functions, _machine, _native, _zygote
 from pointsman._errors import InvalidArgumentError
 from pointsman._forks import at_fork
 from pointsman._job import check_count, name_of
@@ -308,7 +308,9 @@ def surroundings() -> tuple[Any, ...]:
     for name in _SET_BY_OTHERS:
         environment.pop(name, None)
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
-    return _directory(), environment, tuple(sys.path), limits, time.tzname
+    # Proxies of managers are of use in workers that have the key. Others do not ask for it.
+    key = _authkey.given() if "multiprocessing.managers" in sys.modules else None
+    return _directory(), environment, tuple(sys.path), limits, time.tzname, key
 
 
 def _launch_config(
@@ -327,6 +329,7 @@ def _launch_config(
         "most_digits": sys.get_int_max_str_digits(),
         "umask": _umask(),
         "zone": (time.tzname, time.timezone, time.altzone),
+        "authkey": _authkey.given(),
         "preload": _preload(blas_threads),
         "blas_threads": blas_threads,
         "cores": max(1.0, cores / max(1, lanes)),

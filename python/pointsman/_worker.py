@@ -178,6 +178,10 @@ def _set_process(config: dict[str, Any]) -> None:
         os.umask(config["umask"])
     if (time.tzname, time.timezone, time.altzone) != config["zone"]:
         time.tzset()
+    if config["authkey"] is not None:
+        from pointsman import _authkey
+
+        _authkey.take(config["authkey"])
 
 
 def _look_at_warnings(config: dict[str, Any]) -> None:

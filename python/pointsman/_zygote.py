@@ -29,6 +29,7 @@ _PLAIN_FINDERS = frozenset(
         "_SixMetaPathImporter",
         "DistutilsMetaFinder",
         "AssertionRewritingHook",
+        "KeyGiver",
     }
 )
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
