@@ -111,6 +111,26 @@ def fills_characters(x):
     ctypes.memset(CHARACTERS, x, 3)
 
 
+@S
+def fills_by_address(x):
+    ctypes.memset(ctypes.addressof(CHARACTERS) + 1, x, 3)
+
+
+@S
+def writes_through_a_pointer(x):
+    ctypes.cast(CHARACTERS, ctypes.POINTER(ctypes.c_byte))[0] = x
+
+
+@S
+def writes_over_its_memory(x):
+    ctypes.c_byte.from_buffer(CHARACTERS).value = x
+
+
+@T
+def reads_characters(x):
+    return CHARACTERS[x % 9], ctypes.sizeof(CHARACTERS)
+
+
 @T
 def moves_to_its_own(x):
     own = ctypes.create_string_buffer(9)

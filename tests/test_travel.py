@@ -3,6 +3,7 @@
 What it does not know: how they are encoded.
 """
 
+import ctypes
 import os
 from functools import partial
 
@@ -152,6 +153,21 @@ def test_a_value_comes_back_equal_and_of_the_same_type(backend, name):
     assert back == value
     assert type(back) is type(value)
     assert repr(back) == repr(value)
+
+
+def test_arrays_of_ctypes_go_there_and_back_and_with_functions(backend):
+    kind = ctypes.c_int * 3
+    array, pairs = kind(1, 2, 3), (ctypes.c_double * 2 * 2)((1, 2), (3, 4))
+
+    def read(given):
+        made = kind(*reversed(given))
+        return [array[n] + given[n] for n in range(3)], made, isinstance(given, kind)
+
+    [(sums, made, same)] = pointsman.execute(read, [array], backend=backend)
+    [back] = pointsman.execute(functions.same, [pairs], backend=backend)
+
+    assert (sums, type(made), list(made), same) == ([2, 4, 6], kind, [3, 2, 1], True)
+    assert (type(back), [list(pair) for pair in back]) == (type(pairs), [[1, 2], [3, 4]])
 
 
 def test_a_large_bytes_goes_there_and_back(backend):

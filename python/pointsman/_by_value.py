@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 from io import BytesIO
+from operator import mul
 from sys import modules
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -53,6 +54,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Say how an object is pickled; called by pickle for each."""
         if type(obj) is _Cached and not is_importable(obj):
             return _empty, (obj.cache_parameters(),), (obj.__wrapped__, vars(obj)), None, None, _fill
+        if type(type(obj)) is type and type(obj).__module__ == "_ctypes" and _is_multiple(obj):
+            return mul, (obj._type_, obj._length_)
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented:
             reduced = self._of_lost_module(obj)
@@ -130,6 +133,11 @@ def _with_slots(kind: type, args: tuple[Any, ...], state: tuple[dict[str, Any], 
     kept["__slots__"] = tuple(names) if slots is iter(slots) else slots
     namespace = {**args[_NAMESPACE], "__slots__": tuple(names)}
     return (*args[:_NAMESPACE], namespace, *args[_NAMESPACE + 1 :]), (kept, rest)
+
+
+def _is_multiple(obj: Any) -> bool:
+    """Whether something of ctypes is the class of arrays that multiplying another class gives, each time the same."""
+    return issubclass(type(obj), type) and hasattr(obj, "_length_") and obj._type_ * obj._length_ is obj
 
 
 def _empty(parameters: dict[str, Any]) -> Any:

@@ -128,7 +128,9 @@ VERBS = {
 }
 
 # Methods that change their first argument instead of the object they are called on.
-METHOD_WRITES = frozenset(("shuffle", "readinto", "readinto1", "recv_into", "recvfrom_into", "pack_into"))
+METHOD_WRITES = frozenset(
+    ("shuffle", "readinto", "readinto1", "recv_into", "recvfrom_into", "pack_into", "from_buffer")
+)
 # Methods that change objects of these classes, by a name that says nothing of that elsewhere.
 WRITING_METHODS = {
     name: classes
@@ -165,6 +167,11 @@ FUNCTION_WRITES = {
     "bisect.insort_right": 0,
     "random.shuffle": 0,
     "struct.pack_into": 1,
+    # Who asks where something is may write there.
+    "ctypes.addressof": 0,
+    "ctypes.byref": 0,
+    "ctypes.cast": 0,
+    "ctypes.pointer": 0,
     "numpy.copyto": 0,
     "numpy.put": 0,
     "numpy.place": 0,
