@@ -115,6 +115,38 @@ def test_other_ways_to_make_an_exception_are_no_matter_either():
     assert (seen[2].code, seen[2].detail) == (4, "y")
 
 
+def leave_out():
+    pytest.skip("not here")
+
+
+def give_up():
+    pytest.fail("no use")
+
+
+@pytest.mark.parametrize(("call", "outcome"), [(leave_out, pytest.skip), (give_up, pytest.fail)])
+def test_what_ends_a_test_is_the_same_from_a_worker(call, outcome):
+    # Its class says that it is one of the language.
+    error = raised(call)
+
+    assert type(error) is outcome.Exception
+    assert not isinstance(error, Exception)
+    assert (error.msg, error.pytrace) == (("not here", True) if call is leave_out else ("no use", True))
+
+
+def test_what_is_no_error_keeps_its_type_and_what_it_holds():
+    class Odd(BaseException):
+        def __init__(self, text=None, *, where):
+            super().__init__(text)
+            self.where = where
+
+    def stop():
+        raise Odd("enough", where=3)
+
+    error = raised(stop)
+
+    assert (type(error), str(error), error.where) == (Odd, "enough", 3)
+
+
 def test_notes_and_causes_and_the_workers_traceback_come_with_it():
     def call():
         try:

@@ -86,6 +86,18 @@ def is_lost(name: object) -> bool:
     return lost
 
 
+def place_of(kind: type) -> str | None:
+    """Name the module where a class is found that says it is in another, where it is not."""
+    name, claimed = kind.__qualname__, kind.__module__
+    if "." in name or is_lost(claimed):
+        # One that a call has made is nowhere.
+        return None
+    for place, module in list(modules.items()):
+        if type(module) is ModuleType and vars(module).get(name) is kind and not is_lost(place):
+            return place
+    return None
+
+
 def mentions_lost(pickled: bytes) -> bool:
     """Whether what was pickled by name mentions a module that is known to be lost, or looks as if it did."""
     return any(sign in pickled for sign in signs)

@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import builtins
 from _pickle import loads
 from typing import Any
 
@@ -33,7 +34,7 @@ class _Parts:
 
     def __init__(self, error: BaseException, within: tuple[BaseException, ...]) -> None:
         self._kind = type(error)
-        self._base = next(base for base in self._kind.__mro__ if base.__module__ == "builtins")
+        self._base = next(base for base in self._kind.__mro__ if _is_built_in(base))
         # The class that CPython has made knows where such an object keeps what.
         reduce: Any = self._base.__reduce__
         _, args, *state = reduce(error)
@@ -120,10 +121,15 @@ def _is_like(copy: object, error: BaseException) -> bool:
     own = any(
         name in vars(kind)
         for kind in type(error).__mro__
-        if kind.__module__ != "builtins"
+        if not _is_built_in(kind)
         for name in ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
     )
     return own or (type(copy) is type(error) and _text(copy) == _text(error))
+
+
+def _is_built_in(kind: type) -> bool:
+    """Whether a class is one of the language. Some others say so, to look nicer."""
+    return vars(builtins).get(kind.__name__) is kind
 
 
 def _text(error: object) -> str:
