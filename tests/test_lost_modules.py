@@ -128,16 +128,16 @@ def test_a_module_that_runs_itself_may_call_its_own_functions(tmp_path):
     assert printed == "[1, 2, 3]"
 
 
+@pytest.mark.parametrize("pool", ["native", "stdlib"])
 @pytest.mark.parametrize("maker", MAKERS)
-def test_such_functions_are_submitted_begin_workers_and_take_such_objects(maker, tmp_path):
+def test_such_functions_are_submitted_begin_workers_and_take_such_objects(maker, pool, tmp_path):
     end = """
         with pointsman.Executor(1, backend="processes", initializer=lost.helper, initargs=(2,)) as executor:
             print(executor.submit(lost.work, 3).result(), type(executor.submit(lost.Thing, 3).result()) is lost.Thing)
             same, back = executor.submit(lost.take, lost.Thing(4)).result()
             print(same, type(back) is lost.Thing, list(executor.map(lost.work, range(3))))
         """
-    # There everything is packed in Python.
-    begin = 'os.environ["POINTSMAN_PROCESSES"] = "stdlib"'
+    begin = f'os.environ["POINTSMAN_PROCESSES"] = {pool!r}'
     printed = run_program(tmp_path, program(begin, MAKERS[maker], end))
 
     assert printed.splitlines() == ["9 True", "True True [0, 3, 6]"]

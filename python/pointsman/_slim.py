@@ -24,7 +24,7 @@ from opcode import opmap
 from sys import modules
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
-from pointsman import _functions, _naming, _transport
+from pointsman import _functions, _naming
 from pointsman._meaning._decode import READABLE, decode
 
 TYPE_CHECKING = False
@@ -70,9 +70,6 @@ _quiet: dict[str, tuple[Any, bool]] = {}
 
 def pack(function: Any) -> tuple[bytes, _Reached] | None:
     """Return a function of an imported module packed by value, and what it reaches; None if it has to be imported."""
-    if _naming.is_lost(function.__module__):
-        # What cloudpickle has packed is packed anew for each job: what it reaches is not known.
-        return _functions.pack(function) or (_transport.dumps_by_value(function), [({}, None, None)])
     packer = _packed(function)
     if packer is None:
         return None

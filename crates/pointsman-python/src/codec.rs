@@ -66,6 +66,8 @@ pub(crate) trait Load {
 struct Pickling {
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
+    /// What pickles have in them that mention a module which the other side cannot import; it grows as such are met.
+    signs: Py<PyList>,
 }
 
 static PICKLING: Once<Pickling> = Once::new();
@@ -73,7 +75,12 @@ static PICKLING: Once<Pickling> = Once::new();
 fn pickling(py: Python<'_>) -> PyResult<&Pickling> {
     PICKLING.get_or_try_init(|| {
         let pickle = py.import("_pickle")?;
-        Ok(Pickling { dumps: pickle.getattr("dumps")?.unbind(), loads: pickle.getattr("loads")?.unbind() })
+        let signs = py.import("pointsman._naming")?.getattr("signs")?.cast_into::<PyList>()?;
+        Ok(Pickling {
+            dumps: pickle.getattr("dumps")?.unbind(),
+            loads: pickle.getattr("loads")?.unbind(),
+            signs: signs.unbind(),
+        })
     })
 }
 
@@ -263,9 +270,12 @@ fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound
     let fast = functions.dumps.bind(py).call((value, 5), Some(&options));
     if let Ok(pickled) = fast {
         let pickled = pickled.cast_into::<PyBytes>()?;
-        // What `__main__` defines is not there on the other side. Its name in the bytes is the sign; data that
-        // merely contains the word costs a second pickling and nothing else.
-        if memchr::memmem::find(pickled.as_bytes(), b"__main__").is_none() {
+        // What `__main__` defines is not there on the other side, nor what other modules do that it cannot import.
+        // Their names in the bytes are the signs; data that merely contains one costs a second pickling, nothing else.
+        let lost = functions.signs.bind(py).iter().any(|sign| {
+            sign.cast::<PyBytes>().is_ok_and(|sign| memchr::memmem::find(pickled.as_bytes(), sign.as_bytes()).is_some())
+        });
+        if !lost {
             return Ok((pickled, buffers, false));
         }
     }

@@ -94,6 +94,8 @@ type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
 /// Packs a function. With `slim`, one that could be imported may travel by value instead, where that means the same.
 pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>, slim: bool) -> PyResult<Packed> {
     let py = function.py();
+    // What is of a module that workers would not find is told by that name in what is pickled, from here on.
+    py.import("pointsman._naming")?.call_method1("notice", (function,))?;
     let mut bytes = Vec::new();
     let by_name = travels_by_name(function)?;
     let module = if by_name { "pointsman._slim" } else { "pointsman._functions" };
@@ -125,7 +127,9 @@ fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(false);
     }
     let module = function.getattr("__module__")?;
-    if module.is_none() || module.eq("__main__")? {
+    if module.is_none()
+        || function.py().import("pointsman._naming")?.call_method1("is_lost", (&module,))?.is_truthy()?
+    {
         return Ok(false);
     }
     let modules = function.py().import("sys")?.getattr("modules")?;

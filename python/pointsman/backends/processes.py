@@ -9,10 +9,9 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _functions, _machine, _native, _pilot, _plain, _pool
+from pointsman import _default, _machine, _native, _pilot, _plain, _pool
 from pointsman._errors import CannotTravelError
 from pointsman._locks import fork_safe_lock
-from pointsman._naming import is_lost
 from pointsman.backends.inline import run_batch
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class ProcessRun:
             number=job.number,
             ordered=job.ordered,
             # What is chosen automatically writes to nothing that another call could miss.
-            slim=job.backend == "auto" or is_lost(_functions.home(job.function)),
+            slim=job.backend == "auto",
         )
         # A pool with more workers than this job may use gets no more at a time than these are to run.
         depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
