@@ -714,3 +714,37 @@ def test_a_program_read_from_standard_input_or_the_command_line_works(tmp_path):
     ]
 
     assert [(answer.stdout.strip(), answer.returncode) for answer in answers] == [("[0, 2, 4, 6, 8]", 0)] * 2
+
+
+def test_what_functools_makes_in_the_main_module_travels(tmp_path):
+    source = """
+import functools, pointsman
+
+class Circle:
+    def __init__(self, radius):
+        self.radius = radius
+
+    @functools.cached_property
+    def area(self):
+        return 3 * self.radius**2
+
+@functools.singledispatch
+def said(x):
+    return "something"
+
+@said.register
+def _(x: int):
+    return said(str(x)) + " as a number"
+
+said.register(str, lambda x: f"text {x}")
+
+def area(circle):
+    return circle.area, circle.area
+
+print(pointsman.execute(area, [Circle(2)], backend="processes"))
+print(pointsman.execute(said, [1, "a", None], backend="processes"))
+"""
+    assert run_program(tmp_path, source).splitlines() == [
+        "[(12, 12)]",
+        "['text 1 as a number', 'text a', 'something']",
+    ]

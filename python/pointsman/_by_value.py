@@ -1,4 +1,4 @@
-"""cloudpickle, with what it leaves out: functions with a cache (`functools.lru_cache`), and the slots of classes.
+"""cloudpickle, with what it leaves out: what functools makes, and the slots of classes.
 
 Loaded only where plain pickle will not do: cloudpickle takes 15 to 25 ms to import. Does not know what is pickled, or
 why.
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Cached = type(functools.lru_cache(len))
+# The code of all functions that `functools.singledispatch` makes.
+_DISPATCHER = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
 # How many things pickle is told of an object whose state a function of its own sets: functions and classes by value.
 _WITH_SETTER = 6
 # Where among the arguments that a class is made from again its bases are, what it is made with, and the mark that
@@ -57,7 +59,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _empty, (obj.cache_parameters(),), (obj.__wrapped__, vars(obj)), None, None, _fill
         if type(type(obj)) is type and type(obj).__module__ == "_ctypes" and _is_multiple(obj):
             return mul, (obj._type_, obj._length_)
-        reduced = super().reducer_override(obj)
+        reduced = _of_functools(obj) or super().reducer_override(obj)
         if reduced is NotImplemented:
             reduced = self._of_lost_module(obj)
         if type(reduced) is not tuple or len(reduced) != _WITH_SETTER:
@@ -95,6 +97,28 @@ def dumps(value: object, buffer_callback: Callable[[object], object] | None = No
     file = BytesIO()
     _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
+
+
+def _of_functools(obj: Any) -> tuple[Any, ...] | None:
+    """How a thing of functools is pickled that has a lock or weak references inside, which are its own business."""
+    if type(obj) is functools.cached_property:
+        return _cached_property, (obj.func, obj.attrname)
+    if type(obj) is FunctionType and obj.__code__ is _DISPATCHER and not is_importable(obj):
+        return _single_dispatch, (obj.__wrapped__, dict(obj.registry))  # type: ignore[attr-defined]
+    return None
+
+
+def _cached_property(function: Callable[[Any], Any], name: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _single_dispatch(function: Callable[..., Any], registry: dict[Any, Callable[..., Any]]) -> Any:
+    made = functools.singledispatch(function)
+    for kind, implementation in registry.items():
+        made.register(kind, implementation)
+    return made
 
 
 def _found(place: str, name: str) -> Any:
