@@ -104,7 +104,7 @@ def amap(
     if on_error not in ("raise", "return"):
         message = f"on_error must be 'raise' or 'return', not {on_error!r}"
         raise InvalidArgumentError(message)
-    if not (hasattr(source, "__aiter__") or hasattr(source, "__iter__") or hasattr(source, "__getitem__")):
+    if not any(hasattr(type(source), way) for way in ("__aiter__", "__iter__", "__getitem__")):
         message = f"source must be an iterable of inputs, asynchronous or plain, not {source!r}"
         raise InvalidTypeError(message)
     ahead = check_count("buffersize", buffersize) or _AHEAD
@@ -179,7 +179,7 @@ class _State:
         self.world: World | None = None
         self.begin: Callable[[Any, Callable[[Any, BaseException | None], None]], Handle] | None = None
         self.iterator: Any = None
-        self.asynchronous: bool = hasattr(source, "__aiter__")
+        self.asynchronous: bool = hasattr(type(source), "__aiter__")
         self.pull: Handle | None = None
         self.ended: bool = False
         self.stopped: bool = False

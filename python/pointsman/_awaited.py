@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pointsman._naming import name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -16,7 +18,7 @@ class Awaited:
 
     def __init__(self, function: Callable[..., Coroutine[Any, Any, Any]]) -> None:
         self.function = function
-        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+        self.__qualname__ = name_of(function)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run one call to its end."""
@@ -58,7 +60,7 @@ class Limited:
         kinds: tuple[type[Exception], ...],
     ) -> None:
         self.function, self.timeout, self.retries, self.kinds = function, timeout, retries, kinds
-        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+        self.__qualname__ = name_of(function)
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run one call."""

@@ -27,7 +27,7 @@ class Timed:
 
     def __init__(self, function: Callable[..., Any], seconds: float) -> None:
         self.function, self.seconds = function, seconds
-        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+        self.__qualname__ = name_of(function)
         self._known = threading.Event()
         self._future: Any = None
         # What the future was told, if it was.

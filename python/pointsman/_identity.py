@@ -13,6 +13,8 @@ from __future__ import annotations
 from types import CodeType, FunctionType
 from typing import Any
 
+from pointsman._naming import unwrapped
+
 # Functions that a key looks at: more than that are not one piece of work but a program.
 _MOST = 64
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(Ellipsis)})
@@ -20,16 +22,8 @@ _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type(Elli
 
 def own_code(function: Any) -> CodeType | None:
     """The code object that a call of this runs first, below bound methods and `partial`; None if it has none."""
-    for _ in range(_MOST):
-        code = getattr(function, "__code__", None)
-        if type(code) is CodeType:
-            return code
-        # A partial keeps its function in `func`.
-        inner = getattr(function, "func", None)
-        if inner is None:
-            return None
-        function = inner
-    return None
+    code = getattr(unwrapped(function), "__code__", None)
+    return code if type(code) is CodeType else None
 
 
 def wrapped(function: Any) -> FunctionType | None:
@@ -58,9 +52,7 @@ def key_of(function: Any) -> str | None:
     seen: set[int] = set()
     waiting = [function]
     while waiting and len(seen) < _MOST:
-        one = waiting.pop(0)
-        while hasattr(one, "func") and not hasattr(one, "__code__"):
-            one = one.func
+        one = unwrapped(waiting.pop(0))
         one = getattr(one, "__func__", one)
         if type(one) is not FunctionType or id(one) in seen:
             continue

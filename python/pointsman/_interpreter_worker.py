@@ -11,11 +11,17 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _initialized, _outcome, _within
+from pointsman._awaited import Awaited, Limited
+from pointsman._naming import unwrapped
+from pointsman._retrying import Retrying
 from pointsman._standard_worker import Sent, loaded
 from pointsman._transport import dumps_anyway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+# What stands before a user's function that travels.
+_WRAPPERS = (Awaited, Limited, Retrying)
 
 
 def begin(packed: bytes | None) -> None:
@@ -39,10 +45,11 @@ def load(function: bytes, items: bytes, imports: list[str]) -> tuple[Sent, float
     return sent, perf_counter() - began, None
 
 
-def imports_of(function: Callable[..., Any], known: Mapping[str, object]) -> list[str]:
+def imports_of(function: Any, known: Mapping[str, object]) -> list[str]:
     """Names of the loaded modules that the function's own code imports when it is called."""
-    while (inner := getattr(function, "func", getattr(function, "function", None))) is not None and callable(inner):
-        function = inner
+    function = unwrapped(function)
+    while type(function) in _WRAPPERS:
+        function = unwrapped(function.function)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     names: set[str] = set()
     if isinstance(code, CodeType):

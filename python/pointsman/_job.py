@@ -5,7 +5,7 @@ Does not know plans or backends as code.
 
 from __future__ import annotations
 
-from functools import partial
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _log, _terms, _trace
@@ -14,6 +14,7 @@ from pointsman._lent import Lent, lent
 from pointsman._naming import BACKENDS as BACKENDS
 from pointsman._naming import CLUSTERS as CLUSTERS
 from pointsman._naming import name_of as name_of
+from pointsman._naming import unwrapped
 from pointsman._source import Source
 
 if TYPE_CHECKING:
@@ -206,12 +207,16 @@ def check_callable(function: Any) -> Any:
 # Of `inspect`, which is dear to import.
 _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
+# The attribute of a function that says it gives coroutines, and where the object lies that it has to be.
+_MARKS = (
+    ("_is_coroutine_marker", "inspect", "_is_coroutine_mark"),
+    ("_is_coroutine", "asyncio.coroutines", "_is_coroutine"),
+)
 
 
 def _flags(function: Any) -> int:
     """The flags of the code that a call of `function` runs; 0 if it has none of its own."""
-    while isinstance(function, partial):
-        function = function.func
+    function = unwrapped(function)
     code = getattr(function, "__code__", None)
     if code is None:
         # An object that is called: what its class says.
@@ -222,8 +227,17 @@ def _flags(function: Any) -> int:
 
 def is_async(function: Any) -> bool:
     """Whether a call of `function` gives a coroutine."""
-    # The mark is that of `inspect.markcoroutinefunction`.
-    return bool(_flags(function) & _CO_COROUTINE) or hasattr(function, "_is_coroutine_marker")
+    return bool(_flags(function) & _CO_COROUTINE) or _is_marked(unwrapped(function))
+
+
+def _is_marked(function: Any) -> bool:
+    """Whether somebody has said that a plain function gives coroutines, as `inspect.markcoroutinefunction` does."""
+    return any(
+        (mark := getattr(function, name, None)) is not None
+        # What has every attribute has these, too; and who marks a function has imported the module of the mark.
+        and mark is getattr(modules.get(home), known, None)
+        for name, home, known in _MARKS
+    )
 
 
 def check_async(function: Any, backend: str) -> bool:
@@ -257,7 +271,8 @@ def on_terms(function: Any, terms: _terms.Terms) -> Any:
 
 def check_iterable(data: Any, position: int | None) -> None:
     """Raise if the inputs cannot be iterated."""
-    if hasattr(data, "__iter__") or hasattr(data, "__getitem__"):
+    # The type is asked, as the interpreter does it: a proxy of a server has whatever it is asked for.
+    if hasattr(type(data), "__iter__") or hasattr(type(data), "__getitem__"):
         return
     which = "data" if position is None else f"iterable {position}"
     message = f"{which} must be an iterable of inputs, but {what_it_is(data)}; for a single call use run() or submit()"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pointsman import _memory, _native
 from pointsman._identity import key_of, own_code, size_of, wrapped
 from pointsman._measure import Meter
+from pointsman._naming import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,7 +222,7 @@ class Observed:
     def __init__(self, function: Callable[..., Any], learnt: Learnt) -> None:
         self.function = function
         self.learnt = learnt
-        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+        self.__qualname__ = name_of(function)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function and note how long it held the GIL."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pointsman._naming import name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -77,7 +79,7 @@ class Chunked:
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.fn = fn
-        self.__qualname__ = getattr(fn, "__qualname__", type(fn).__qualname__)
+        self.__qualname__ = name_of(fn)
 
     def __call__(self, chunk: list[tuple[Any, ...]]) -> list[Any]:
         return [self.fn(*args) for args in chunk]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from _frozen_importlib_external import ExtensionFileLoader
+from functools import partial
 from sys import modules
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
@@ -25,13 +26,24 @@ BACKENDS = ("auto", "inline", "threads", "processes", "interpreters", "asyncio")
 CLUSTERS = ("dask", "ray")
 
 
-def name_of(function: object) -> str:
+def is_partial(function: object) -> bool:
+    """Whether it is a partial. Nothing but its type is asked: a Mock, or a proxy of a server, has every attribute."""
+    return issubclass(type(function), partial)
+
+
+def unwrapped(function: Any) -> Any:
+    """What a partial calls, or one in a partial; everything else as it is."""
+    while is_partial(function):
+        function = function.func
+    return function
+
+
+def name_of(function: Any) -> str:
     """The name that messages use for a function."""
     name = getattr(function, "__qualname__", None)
     if isinstance(name, str):
         return name
-    inner = getattr(function, "func", None)
-    return f"partial({name_of(inner)})" if inner is not None else type(function).__qualname__
+    return f"partial({name_of(function.func)})" if is_partial(function) else type(function).__qualname__
 
 
 # The program's main module, and what multiprocessing calls it in its children, where both names are known.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pointsman._naming import name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,7 +16,7 @@ class Retrying:
     def __init__(self, function: Callable[..., Any], retries: int, kinds: tuple[type[Exception], ...]) -> None:
         self.function, self.retries, self.kinds = function, retries, kinds
         # Messages are about the user's function.
-        self.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+        self.__qualname__ = name_of(function)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function; the last attempt's exception is the call's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from pointsman._naming import name_of
 from pointsman._outcome import refuse_coroutine
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _go_on(function: Callable[..., Any], iterator: Iterator[Any], results: list[
 
 
 def _stopped(function: Callable[..., Any]) -> str:
-    return f"{getattr(function, '__qualname__', function)!r} raised StopIteration"
+    return f"{name_of(function)!r} raised StopIteration"
 
 
 def goes_through_anything(job: Job) -> bool:
