@@ -281,6 +281,27 @@ def test_text_that_is_no_plan_is_a_value_error_that_says_so(text):
     assert isinstance(caught.value, pointsman.PointsmanError)
 
 
+def test_a_plan_in_json_that_lacks_fields_or_has_others_is_told_which():
+    fields = json.loads(pointsman.Plan(backend="threads", max_workers=2).to_json())
+    others = {name: value for name, value in fields.items() if name not in ("backend", "observation")}
+
+    with pytest.raises(pointsman.InvalidArgumentError, match="it has no 'backend', 'observation'"):
+        pointsman.Plan.from_json(json.dumps(others))
+    with pytest.raises(pointsman.InvalidArgumentError, match="a plan has no 'workers'"):
+        pointsman.Plan.from_json(json.dumps({**fields, "workers": 2}))
+    with pytest.raises(pointsman.InvalidArgumentError, match="'list'"):
+        pointsman.Plan.from_json("[]")
+
+
+def test_a_plan_that_was_followed_differs_from_its_copy_by_what_happened(measured):
+    copy = pointsman.Plan.from_json(measured.to_json())
+    pointsman.execute(functions.square, range(3), plan=copy)
+
+    assert measured.actual is None
+    assert copy.actual is not None
+    assert pointsman.Plan.from_json(copy.to_json()) == copy != measured
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -24,7 +24,7 @@ from pointsman._executor import Executor
 from pointsman._executor_checks import failed_future
 from pointsman._executor_options import ExecutorOptions
 from pointsman._job import awaited, check_callable, is_async, name_of
-from pointsman._scheduling import TaskPriority
+from pointsman._scheduling import TaskPriority, check_priority
 from pointsman._terms import NONE, Terms
 from pointsman.backends._cluster import Cluster, make, of_job, unpack
 from pointsman.backends._cluster_worker import serve, serve_timed
@@ -114,10 +114,11 @@ class ClusterExecutor(Executor):
 
     def check_priority(self, priority: int) -> TaskPriority:
         """Return a priority that the engine knows."""
-        if priority != TaskPriority.NORMAL and not self._cluster.has_priorities:
+        asked = check_priority(priority)
+        if asked != TaskPriority.NORMAL and not self._cluster.has_priorities:
             message = f"{self._backend} has no priorities: its calls begin in the order in which workers are free"
             raise InvalidArgumentError(message)
-        return TaskPriority(priority)
+        return asked
 
     def begin(
         self,

@@ -15,8 +15,12 @@ from pointsman._errors import CannotTravelError, InvalidTypeError, broken_pool
 from pointsman._executor_checks import (
     check_choices,
     check_for_loop,
+    check_futures,
+    check_initializer,
     check_limits,
     check_most,
+    check_patience,
+    check_second,
     check_stack_size,
     check_workers_keep,
     failed_future,
@@ -32,7 +36,7 @@ from pointsman._job import (
     name_of,
 )
 from pointsman._machine import facts
-from pointsman._scheduling import TaskPriority, WorkStealingScheduler
+from pointsman._scheduling import TaskPriority, WorkStealingScheduler, check_priority
 from pointsman._standing_in import StandardAttributes, check_context
 
 if TYPE_CHECKING:
@@ -129,8 +133,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         address: str | None = None,
     ) -> None:
         check_address(backend, address)
-        if not isinstance(thread_name_prefix, str):
-            thread_name_prefix, mp_context = "", thread_name_prefix
+        thread_name_prefix, mp_context = check_second(thread_name_prefix, mp_context)
         self._mp_context = check_context(mp_context)
         if mp_context is not None and backend == "auto":
             backend = "processes"
@@ -144,10 +147,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             self._learning = _learning
         self._chosen = max_workers is not None
         self._max_workers = check_most(self._backend, max_workers) or self._default_workers()
-        if initializer is not None and not callable(initializer):
-            message = f"initializer must be callable, not {initializer!r}"
-            raise InvalidTypeError(message)
-        self._initializer, self._initargs = initializer, tuple(initargs)
+        self._initializer, self._initargs = check_initializer(initializer, initargs)
         self._queue_capacity = check_count("queue_capacity", queue_capacity)
         self._stack_size = check_stack_size(thread_stack_size, self._backend)
         self._limits = check_limits(self._asked, self._max_workers, max_tasks_per_child, memory_limit, shared_memory)
@@ -343,7 +343,7 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
         terms.check(self._asked)
         # "auto" with workers that somebody has said is threads.
         check_workers_keep("auto" if self._learns else self._backend, kill=kill_on_cancel, on_caller=run_on_caller)
-        return ExecutorOptions(self, terms, TaskPriority(priority), run_on_caller=bool(run_on_caller))
+        return ExecutorOptions(self, terms, check_priority(priority), run_on_caller=run_on_caller)
 
     def _wait_for_room(self) -> None:
         """Wait until fewer calls are queued than may be; not where that would stop an event loop."""
@@ -477,13 +477,13 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
     def wait(self, futures: Iterable[Future[T]], timeout: float | None = None) -> list[Future[T]]:
         """Wait for the futures, at most `timeout` seconds, and return those that are done, in the order given."""
-        futures = list(futures)
-        concurrent.futures.wait(futures, timeout)
+        futures = check_futures(futures)
+        concurrent.futures.wait(futures, check_patience(timeout))
         return [future for future in futures if future.done()]
 
     def as_completed(self, futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
         """Yield the futures as they are done; `TimeoutError` if that takes more than `timeout` seconds."""
-        return concurrent.futures.as_completed(futures, timeout)  # type: ignore[return-value]
+        return concurrent.futures.as_completed(check_futures(futures), check_patience(timeout))  # type: ignore[return-value]
 
     def get_stats(self) -> Record:
         """Return the figures of this moment.

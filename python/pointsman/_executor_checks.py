@@ -5,16 +5,17 @@ Does not know what is done with it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
 from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
-from pointsman._job import CLUSTERS, check_count, check_workers, name_of
+from pointsman._job import CLUSTERS, check_callback, check_count, check_switch, check_workers, name_of, what_it_is
 from pointsman._scheduling import WorkStealingScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pointsman._future import Future
 
@@ -59,9 +60,28 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
     return "processes" if backend == "interpreters" else "threads"
 
 
+def check_second(prefix: Any, mp_context: Any) -> tuple[str, Any]:
+    """Tell apart what may come second: the prefix of a thread pool's names, or the context of a process pool."""
+    if prefix is None or isinstance(prefix, str):
+        return prefix or "", mp_context
+    if mp_context is None and hasattr(prefix, "get_start_method"):
+        return "", prefix
+    message = f"thread_name_prefix must be a string (or a context of multiprocessing, for processes), not {prefix!r}"
+    raise InvalidTypeError(message)
+
+
+def check_initializer(initializer: Any, initargs: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return what is called in each worker first, and with what."""
+    check_callback("initializer", initializer)
+    if not hasattr(type(initargs), "__iter__"):
+        message = f"initargs must be a tuple of arguments for the initializer, not {initargs!r}"
+        raise InvalidTypeError(message)
+    return initializer, tuple(initargs)
+
+
 def check_most(backend: str, max_workers: Any) -> int | None:
     """Return how many workers there may be, with the standard library's words for none."""
-    if isinstance(max_workers, int) and max_workers <= 0:
+    if isinstance(max_workers, int) and not isinstance(max_workers, bool) and max_workers <= 0:
         message = "max_workers must be greater than 0"
         raise InvalidArgumentError(message)
     return check_workers(backend, max_workers)
@@ -105,8 +125,10 @@ def check_limits(
         "memory_limit": check_count("memory_limit", memory_limit),
         "shared_memory": check_count("shared_memory", shared_memory),
     }
-    if backend != "processes" and any(limit is not None for limit in limits.values()):
-        message = "max_tasks_per_child, memory_limit and shared_memory are of worker processes: add backend='processes'"
+    asked = [name for name, limit in limits.items() if limit is not None]
+    if backend != "processes" and asked:
+        names = " and ".join("max_tasks_per_child" if name == "max_tasks" else name for name in asked)
+        message = f"{names} {'is' if len(asked) == 1 else 'are'} of worker processes: add backend='processes'"
         raise InvalidArgumentError(message)
     least = _LEAST_SHARED + _LEAST_SHARED_EACH * workers
     if shared_memory is not None and shared_memory < least:
@@ -127,9 +149,30 @@ def check_workers_keep(backend: str, *, kill: bool, on_caller: bool) -> None:
             "initializer= said: add backend='processes'"
         )
         raise InvalidArgumentError(message)
-    if on_caller and backend == "processes":
+    if check_switch("run_on_caller", on_caller) and backend == "processes":
         message = "run_on_caller is for threads: the caller's thread is no worker process"
         raise InvalidArgumentError(message)
+
+
+def check_futures(futures: Iterable[Future[T]]) -> list[Future[T]]:
+    """Return a list of the futures that are to be waited for."""
+    if not hasattr(type(futures), "__iter__"):
+        message = f"futures must be an iterable of futures, but {what_it_is(futures)}"
+        raise InvalidTypeError(message)
+    waited_for = list(futures)
+    for place, future in enumerate(waited_for):
+        if not isinstance(future, concurrent.futures.Future):
+            message = f"item {place} of futures must be a future, as submit() returns it, but {what_it_is(future)}"
+            raise InvalidTypeError(message)
+    return waited_for
+
+
+def check_patience(timeout: Any) -> Any:
+    """Return the seconds that somebody waits at most: any number, as in the standard library, or None."""
+    if timeout is None or hasattr(type(timeout), "__float__") or hasattr(type(timeout), "__index__"):
+        return timeout
+    message = f"timeout must be a number of seconds or None, not {timeout!r}"
+    raise InvalidTypeError(message)
 
 
 def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman import _mapping, _native
 from pointsman._errors import CannotTravelError
-from pointsman._job import awaited, check_async, check_callable, check_count, name_of
+from pointsman._executor_checks import check_patience
+from pointsman._job import awaited, check_async, check_callable, check_count, check_iterables, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,8 @@ def start(
     size = check_count("chunksize", chunksize)
     ahead = check_count("buffersize", buffersize)
     check_callable(fn)
+    check_patience(timeout)
+    check_iterables(iterables)
     executor._check_open()  # noqa: SLF001 - its method
     if check_async(fn, executor._asked):  # noqa: SLF001 - its executor
         if executor._asked in ("auto", "asyncio"):  # noqa: SLF001 - its executor

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _mapping
 from pointsman._errors import CannotTravelError, InvalidArgumentError
-from pointsman._job import awaited, check_async, check_callable, check_count, check_iterable, is_async, on_terms
+from pointsman._executor_checks import check_patience
+from pointsman._job import (
+    awaited,
+    check_async,
+    check_callable,
+    check_count,
+    check_iterable,
+    check_iterables,
+    is_async,
+    on_terms,
+)
 from pointsman._learning import may_travel
 from pointsman._pool import is_standard
 
@@ -116,6 +126,8 @@ class ExecutorOptions:
         """
         size, ahead = check_count("chunksize", chunksize), check_count("buffersize", buffersize)
         check_callable(fn)
+        check_patience(timeout)
+        check_iterables(iterables)
         if size is not None and size > 1:
             message = (
                 f"chunksize={size}: the terms of this view are of single calls, so each travels alone; leave it out, "

@@ -5,7 +5,8 @@ Does not know plans or backends as code.
 
 from __future__ import annotations
 
-from sys import modules
+from operator import index
+from sys import maxsize, modules
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _log, _terms, _trace
@@ -144,8 +145,7 @@ class Job:
         if not iterables:
             message = "at least one iterable of inputs is needed"
             raise InvalidTypeError(message)
-        for position, data in enumerate(iterables):
-            check_iterable(data, position if len(iterables) > 1 else None)
+        check_iterables(iterables)
         self.source: Source = Source(iterables)
 
     def begin(self, *, look: bool) -> None:
@@ -279,6 +279,12 @@ def check_iterable(data: Any, position: int | None) -> None:
     raise InvalidTypeError(message)
 
 
+def check_iterables(iterables: tuple[Any, ...]) -> None:
+    """Raise if the inputs of one of several parameters cannot be iterated."""
+    for position, data in enumerate(iterables):
+        check_iterable(data, position if len(iterables) > 1 else None)
+
+
 # Characters of a wrong value that a message shows.
 _LONGEST_SHOWN = 100
 
@@ -299,32 +305,31 @@ def check_callback(name: str, value: Any) -> None:
         raise InvalidTypeError(message)
 
 
-def check_count(name: str, value: Any) -> int | None:
-    """Return a positive whole number, or None."""
+def check_count(name: str, value: Any, most: int = maxsize, why: str = "") -> int | None:
+    """Return a positive whole number that fits what counts with it, or None."""
     if value is None:
         return None
-    try:
-        count = value.__index__()
-    except AttributeError:
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         message = f"{name} must be a whole number, not {value!r}"
-        raise InvalidTypeError(message) from None
-    if count < 1:
-        message = f"{name} must be at least 1, not {value!r}"
+        raise InvalidTypeError(message)
+    count = index(value)
+    if not 1 <= count <= most:
+        limit = "least 1" if count < 1 else f"most {most}{why}"
+        message = f"{name} must be at {limit}, not {value!r}"
         raise InvalidArgumentError(message)
-    return int(count)
+    return count
 
 
-# Worker processes that a pool can have (`MOST_LANES` in pointsman-shm).
+# Worker processes that a pool can have (`MOST_LANES` in pointsman-shm), and workers that the planner counts to.
 _MOST_PROCESSES = 1024
+_MOST_WORKERS = (1 << 31) - 1
 
 
 def check_workers(backend: str, max_workers: Any) -> int | None:
     """Return how many workers there may be, or None; raise if the backend cannot have as many."""
-    count = check_count("max_workers", max_workers)
-    if backend == "processes" and count is not None and count > _MOST_PROCESSES:
-        message = f"max_workers must be at most {_MOST_PROCESSES} for worker processes, not {max_workers!r}"
-        raise InvalidArgumentError(message)
-    return count
+    if backend == "processes":
+        return check_count("max_workers", max_workers, _MOST_PROCESSES, " for worker processes")
+    return check_count("max_workers", max_workers, _MOST_WORKERS)
 
 
 def check_switch(name: str, value: Any) -> bool:

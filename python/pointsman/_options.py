@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _api
-from pointsman._errors import InvalidArgumentError
+from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._job import (
     CLUSTERS,
     check_address,
@@ -58,9 +58,9 @@ class Options:
         # Of single calls; none if nothing was said.
         self._single: dict[str, Any] = {}
         if priority is not None:
-            from pointsman._scheduling import TaskPriority
+            from pointsman._scheduling import check_priority
 
-            self._single["priority"] = TaskPriority(priority)
+            self._single["priority"] = check_priority(priority)
         if check_switch("run_on_caller", run_on_caller):
             if self._backend not in ("auto", "threads"):
                 message = f"run_on_caller is for threads: the caller's thread is no worker of backend={self._backend!r}"
@@ -68,6 +68,9 @@ class Options:
             self._single["run_on_caller"] = True
         self._address = check_address(self._backend, address)
         self._max_workers = check_workers(self._backend, max_workers)
+        if name is not None and not isinstance(name, str):
+            message = f"name must be a string, the prefix of the threads' names, or None, not {name!r}"
+            raise InvalidTypeError(message)
         self._name = name
         self._terms = terms
         terms.check(self._backend)

@@ -129,6 +129,23 @@ def _place(choice: Any) -> tuple[str, int, int]:
     return choice.backend, choice.processes, choice.threads_per_worker if choice.processes else 0
 
 
+# What a plan in JSON has to say.
+_NEEDED = ("backend", "max_workers", "observation", "candidates", "reasons", "warnings", "turning_points", "actual")
+
+
+def _check_fields(fields: Any) -> None:
+    """Raise if what was read is not all of a plan, or more than that."""
+    if not isinstance(fields, dict):
+        message = f"a value of type {type(fields).__name__!r} is no object with fields"
+        raise TypeError(message)
+    if missing := [name for name in _NEEDED if name not in fields]:
+        message = f"it has no {', '.join(map(repr, missing))}"
+        raise ValueError(message)
+    if unknown := sorted(fields.keys() - vars(Plan(backend="inline", max_workers=1)).keys()):
+        message = f"a plan has no {', '.join(map(repr, unknown))}"
+        raise ValueError(message)
+
+
 class Plan:
     """A decision and everything that explains it.
 
@@ -290,6 +307,7 @@ class Plan:
 
         try:
             fields = json.loads(text)
+            _check_fields(fields)
             observation, actual = fields.pop("observation"), fields.pop("actual")
             candidates = tuple(Candidate(**candidate) for candidate in fields.pop("candidates"))
             for name in _SENTENCES:
@@ -303,7 +321,7 @@ class Plan:
                 **fields,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as why:
-            message = f"this is not a plan in JSON ({type(why).__name__}: {why}); Plan.to_json() writes one"
+            message = f"this is not a plan in JSON ({why}); Plan.to_json() writes one"
             raise InvalidArgumentError(message) from why
         if (wrong := plan._wrong()) is not None:
             name, allowed = wrong

@@ -6,6 +6,9 @@ Does not know how calls are queued; the native scheduler does.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
+
+from pointsman._errors import InvalidArgumentError
 
 
 class TaskPriority(IntEnum):
@@ -20,6 +23,15 @@ class TaskPriority(IntEnum):
     HIGH = 1
     NORMAL = 2
     LOW = 3
+
+
+def check_priority(priority: Any) -> TaskPriority:
+    """Return a priority, if it is one."""
+    if not isinstance(priority, bool) and priority in list(TaskPriority):
+        return TaskPriority(priority)
+    allowed = ", ".join(f"{one.name} ({one.value})" for one in TaskPriority)
+    message = f"priority must be a TaskPriority, one of {allowed}, not {priority!r}"
+    raise InvalidArgumentError(message)
 
 
 class WorkStealingScheduler:

@@ -22,7 +22,7 @@ def check_context(mp_context: Any) -> Any:
         return None
     method = getattr(mp_context, "get_start_method", None)
     if method is None:
-        message = f"mp_context must be a context of multiprocessing, not {mp_context!r}"
+        message = f"mp_context must be a context of multiprocessing, such as get_context('spawn'), not {mp_context!r}"
         raise InvalidTypeError(message)
     if method() == "fork":
         message = (

@@ -6,6 +6,7 @@ Does not know how a backend keeps the terms; only which can.
 from __future__ import annotations
 
 from functools import cached_property
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _native
@@ -49,7 +50,10 @@ class Terms:
         self.timeout: float | None = _seconds(timeout)
         self.retries: int = _count(retries)
         self.retry_on: tuple[type[Exception], ...] = _kinds(retry_on)
-        self.kill_on_cancel: bool = bool(kill_on_cancel)
+        if kill_on_cancel is not True and kill_on_cancel is not False:
+            message = f"kill_on_cancel must be True or False, not {kill_on_cancel!r}"
+            raise InvalidTypeError(message)
+        self.kill_on_cancel: bool = kill_on_cancel
         if self.retry_on and not self.retries:
             message = "retry_on names what to begin again, but retries says never: give retries=1 or more"
             raise InvalidArgumentError(message)
@@ -107,11 +111,10 @@ def _seconds(value: Any) -> float | None:
 
 
 def _count(value: Any) -> int:
-    try:
-        count = int(value.__index__())
-    except AttributeError:
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         message = f"retries must be a whole number, not {value!r}"
-        raise InvalidTypeError(message) from None
+        raise InvalidTypeError(message)
+    count = index(value)
     if not 0 <= count <= _MOST_RETRIES:
         message = f"retries must be from 0 to {_MOST_RETRIES}, not {value!r}"
         raise InvalidArgumentError(message)
