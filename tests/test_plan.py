@@ -376,6 +376,11 @@ def follow(plan, **options):
         ({"backend": "threads", "max_workers": 64}, {"backend": "inline"}, "64 threads.*backend='inline'"),
         ({"backend": "threads", "max_workers": 2}, {"backend": "processes"}, "2 threads.*backend='processes'"),
         ({"backend": "inline", "max_workers": 1}, {"backend": "processes"}, "plain loop.*backend='processes'"),
+        (
+            {"backend": "inline", "max_workers": 1},
+            {"backend": "threads", "max_workers": 4},
+            "plain loop.*backend='threads' and max_workers=4",
+        ),
         ({"backend": "threads", "max_workers": 2}, {"timeout": 0.3}, "2 threads.*timeout=0.3"),
         ({"backend": "threads", "max_workers": 2}, {"kill_on_cancel": True}, "kill_on_cancel.*'threads'"),
         (
@@ -404,7 +409,8 @@ def test_an_executor_beside_a_plan_for_a_backend_of_ours_is_refused():
     [
         ({"backend": "threads", "max_workers": 2}, {"max_workers": 2, "backend": "threads"}),
         ({"backend": "threads", "max_workers": 2, "chunksize": 3}, {"max_workers": 8, "chunksize": 3}),
-        ({"backend": "inline", "max_workers": 1}, {"max_workers": 4, "backend": "threads"}),
+        ({"backend": "inline", "max_workers": 1}, {"backend": "threads"}),
+        ({"backend": "inline", "max_workers": 1}, {"max_workers": 4}),
         ({"backend": "processes", "max_workers": 1, "processes": 1}, {"timeout": 30}),
     ],
 )

@@ -128,7 +128,8 @@ def map(  # noqa: A001 - the standard name and the documented options
         The inputs; endless ones are fine, since only a bounded number is looked at ahead of the results taken.
     backend
         "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
-        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
+        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray"; "threads" without
+        `max_workers` is as many as help, or the plain loop if none do.
         Or an executor of your own, any `concurrent.futures.Executor`; it is used and not shut down.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.
@@ -262,7 +263,8 @@ def execute(
         The function and its inputs. Each input is computed exactly once.
     backend
         "auto" decides by measuring the first calls. By name, whatever the figures say: "inline", "threads",
-        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray".
+        "processes", "interpreters" (CPython 3.14), "asyncio" (coroutine functions), "dask" or "ray"; "threads" without
+        `max_workers` is as many as help, or the plain loop if none do.
         Or an executor of your own, any `concurrent.futures.Executor`; it is used and not shut down.
     max_workers
         Calls that run at a time at most; None leaves it to the planner.

@@ -68,13 +68,14 @@ def check_given(job: Job, plan: Plan) -> None:
 
 def _contradicted(job: Job, plan: Plan) -> str | None:
     """What was asked for that the plan does not keep, in words."""
-    # Within `backend="threads"` the plain loop may have been the better choice.
-    within = {job.backend, "inline"} if job.backend == "threads" else {job.backend}
+    most = job.max_workers
+    # Threads whose number nobody has said may be none beside the caller's own, as in `fixed`.
+    within = {job.backend, "inline"} if job.backend == "threads" and most is None else {job.backend}
     if job.lent is not None and not plan.executor:
         return f"backend= an executor of yours, the {job.backend}"
     if job.backend != "auto" and plan.backend not in within:
-        return f"backend={job.backend!r} something else"
-    most = job.max_workers
+        said_too = f" and max_workers={most}" if job.backend == "threads" and plan.backend == "inline" else ""
+        return f"backend={job.backend!r}{said_too} something else"
     if most is not None and (plan.max_workers > most or (plan.backend == "asyncio" and 0 < plan.max_workers < most)):
         return f"max_workers={most} something else"
     if most is not None and plan.backend in CLUSTERS and not plan.max_workers:
