@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from _pickle import PicklingError, UnpicklingError
 from _thread import allocate_lock
+from sys import modules
+
+from pointsman._ending import is_ending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,21 +113,35 @@ if TYPE_CHECKING:
         """
 
 
-def _make_unreadable() -> type:
-    # As below: not before it is needed.
+def broken_pool_of(kind: str) -> type[BaseException]:
+    """What the standard library raises for a broken pool of "process" or "thread", imported when that is needed.
+
+    The one imports all of multiprocessing, and each registers a hook for the program's end: when that has come they
+    cannot be imported any more, and nobody can catch by its name what is not there.
+    """
+    module = modules.get(f"concurrent.futures.{kind}")
+    if module is None and is_ending():
+        from concurrent.futures import BrokenExecutor
+
+        return BrokenExecutor
+    if kind == "thread":
+        from concurrent.futures.thread import BrokenThreadPool
+
+        return BrokenThreadPool
     from concurrent.futures.process import BrokenProcessPool
 
+    return BrokenProcessPool
+
+
+def _make_unreadable() -> type:
     body = {
         "__module__": _PUBLIC,
         "__doc__": "What arrived on the other side, a call's arguments or its result, cannot be unpickled there.",
     }
-    return type("UnreadableError", (PointsmanError, UnpicklingError, BrokenProcessPool), body)
+    return type("UnreadableError", (PointsmanError, UnpicklingError, broken_pool_of("process")), body)
 
 
 def _make_worker_died() -> type:
-    # `concurrent.futures.process` imports all of multiprocessing: not before a worker has died.
-    from concurrent.futures.process import BrokenProcessPool
-
     def init(self: WorkerDied, message: str, *details: object) -> None:
         PointsmanError.__init__(self, message, *details)
         self.cause, self.number, self.pid, self.function, self.index = details  # type: ignore[assignment]
@@ -138,7 +155,7 @@ def _make_worker_died() -> type:
         "__module__": _PUBLIC,
         "__doc__": "A worker process died while it ran the call.",
     }
-    return type("WorkerDied", (PointsmanError, BrokenProcessPool), body)
+    return type("WorkerDied", (PointsmanError, broken_pool_of("process")), body)
 
 
 def broken_pool(message: str, standard: type[BaseException]) -> PoolBrokenError:

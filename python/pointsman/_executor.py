@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
-from pointsman._errors import CannotTravelError, InvalidTypeError, broken_pool
+from pointsman._errors import CannotTravelError, InvalidTypeError, broken_pool, broken_pool_of
 from pointsman._executor_checks import (
     check_choices,
     check_for_loop,
@@ -235,10 +235,8 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
 
         # As the standard library does.
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-        from concurrent.futures.thread import BrokenThreadPool
-
         told = f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}"
-        broken = broken_pool(told, BrokenThreadPool)
+        broken = broken_pool(told, broken_pool_of("thread"))
         broken.__cause__ = error
         self._error = broken
         self._go_quickly(None)

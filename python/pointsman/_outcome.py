@@ -10,6 +10,7 @@ from itertools import pairwise
 from types import CoroutineType
 
 from pointsman import _errors, _rebuilding
+from pointsman._ending import stay_if_daemon
 from pointsman._naming import name_of
 
 # How the worker's message about a result begins.
@@ -183,6 +184,9 @@ def worker_died(
 
     `breaks` says that its executor broke with it.
     """
+    # The end of the program may well be what it died of.
+    if index is not None:
+        stay_if_daemon()
     call = _call(function, index)
     kind, _, why = cause.partition(": ")
     if kind == "timeout":
@@ -192,10 +196,8 @@ def worker_died(
     if kind == "no room":
         return _errors.SharedMemoryFullError(f"{call} was not run: {why}; send less at a time, or raise shared_memory=")
     if kind == "never started":
-        from concurrent.futures.process import BrokenProcessPool
-
         text = f"{call} was not run, for there is no worker process to run it: {why}"
-        return _errors.broken_pool(text, BrokenProcessPool)
+        return _errors.broken_pool(text, _errors.broken_pool_of("process"))
     who = f"the worker process {pid}" if pid > 0 else "the worker process"
     others = "this executor broke with it, as on_worker_death='break' says" if breaks else "no other call is touched"
     text = f"{who} {_end(kind, number, call, why)}; {others}"

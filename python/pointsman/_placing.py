@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pointsman._ending import stay_if_daemon
 from pointsman._job import CLUSTERS
 from pointsman._records import NamedTuple
 
@@ -38,6 +39,16 @@ class Caller(NamedTuple):
 
 def open_run(job: Job, plan: Plan, caller: Caller) -> ThreadRun | ProcessRun | Any:
     """Make the run of a plan that is not inline."""
+    # New workers could not be had, or would not be waited for.
+    stay_if_daemon()
+    try:
+        return _made(job, plan, caller)
+    except RuntimeError:
+        stay_if_daemon()
+        raise
+
+
+def _made(job: Job, plan: Plan, caller: Caller) -> ThreadRun | ProcessRun | Any:
     if job.lent is not None:
         from pointsman.backends.foreign import ForeignRun
 

@@ -15,7 +15,8 @@ from _pickle import dumps
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _authkey, _functions, _machine, _native, _zygote
-from pointsman._errors import InvalidArgumentError
+from pointsman._ending import is_waited_for
+from pointsman._errors import InvalidArgumentError, PoolBrokenError
 from pointsman._forks import at_fork
 from pointsman._job import check_count, name_of
 
@@ -393,7 +394,14 @@ def _register_hooks() -> None:
     at_fork(_forget)
     atexit.register(_native.interpreter_ends)
     # Runs before the interpreter waits for its threads, so that none of ours meets a finalizing interpreter.
-    threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+    try:
+        threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+    except RuntimeError:
+        if not is_waited_for():
+            _hooked = False
+            message = "no worker process can be started any more: the program is ending (interpreter shutdown)"
+            raise PoolBrokenError(message) from None
+        atexit.register(_end_all)
 
 
 def _forget() -> None:

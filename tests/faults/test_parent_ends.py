@@ -349,6 +349,76 @@ def test_a_daemon_thread_that_runs_a_job_to_the_end_never_crashes_the_program(pl
         assert (ended.code, ended.err) == (0, "")
 
 
+@BOTH
+@pytest.mark.parametrize("rest", [0.0, 0.1, 0.3])
+def test_a_daemon_thread_amid_a_long_list_leaves_no_word_whenever_the_program_ends(rest, place, tmp_path):
+    # The first worker that dies of it has an error that nobody hears of; what that takes must not be loaded so late.
+    source = f"""
+        import atexit, threading, time
+        import functions, pointsman
+
+        def late():
+            try:
+                pointsman.execute(functions.square, range(9), backend={place!r})
+            except RuntimeError as why:
+                assert "shutdown" in str(why), why
+
+        atexit.register(late)
+        threading.Thread(
+            target=pointsman.execute, args=(functions.nap, range(10_000)), kwargs={{"backend": {place!r}}}, daemon=True
+        ).start()
+        # It goes on for a while after the program's end has begun.
+        threading.Thread(target=time.sleep, args=(0.3,)).start()
+        time.sleep({rest})
+        """
+    for _ in range(3):
+        with program(tmp_path, source) as running:
+            ended = running.wait()
+        assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_pool_that_is_made_while_the_modules_go_leaves_no_word(tmp_path):
+    # The threads of the first job are gone by then: `atexit` came before the modules went.
+    source = """
+        import atexit, time, pointsman
+
+        def nap(number):
+            time.sleep(0.02)
+            return number
+
+        atexit.register(lambda: pointsman.execute(nap, range(100)))
+
+        class Late:
+            def __del__(self):
+                print(len(pointsman.execute(nap, range(50))))
+
+        late = Late()
+        """
+    with program(tmp_path, source) as running:
+        ended = running.wait()
+
+    assert (ended.code, ended.err) == (0, "")
+
+
+@BOTH
+def test_a_thread_that_outlasts_the_main_one_may_be_the_first_to_use_workers(place, tmp_path):
+    source = f"""
+        import threading, time
+        import functions, pointsman
+
+        def late():
+            time.sleep(0.2)
+            print(sum(pointsman.execute(functions.square, range(100), backend={place!r}, max_workers=2)))
+
+        threading.Thread(target=late).start()
+        """
+    with program(tmp_path, source) as running:
+        ended = running.wait()
+
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.split() == [str(sum(x * x for x in range(100)))]
+
+
 def test_a_program_that_ends_again_and_again_never_hangs_or_crashes(tmp_path):
     source = """
         import functions, pointsman

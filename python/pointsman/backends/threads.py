@@ -13,6 +13,7 @@ from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native
+from pointsman._ending import is_ending, is_waited_for, stay_if_daemon
 from pointsman._errors import PoolBrokenError
 from pointsman._forks import at_fork
 
@@ -97,7 +98,8 @@ class Threads:
                         if on_broken is not None:
                             on_broken(error)
                         return
-                native.work(PATIENCE)
+                # While the program ends it waits for this thread.
+                native.work(0.0 if is_ending() else PATIENCE)
             finally:
                 threads.discard(me)
 
@@ -110,7 +112,8 @@ class Threads:
 
     def _start(self) -> None:
         self.started += 1
-        thread = threading.Thread(target=self._work, name=f"{self._name}_{self.started - 1}")
+        # Whoever asks for it: a daemon would be cut off in a native frame, by which the program would crash.
+        thread = threading.Thread(target=self._work, name=f"{self._name}_{self.started - 1}", daemon=False)
         began = perf_counter()
         if self._stack_size is None:
             thread.start()
@@ -141,9 +144,14 @@ class Threads:
                     thread.join()
 
 
-def _close(native: _native.ThreadPool, owner: int) -> None:
+def _close(
+    native: _native.ThreadPool,
+    owner: int,
+    # Bound here: a pool that was made while the interpreter ended may outlive the names of this module.
+    getpid: Callable[[], int] = os.getpid,
+) -> None:
     """Let the threads of a pool end; not in a forked child, where a thread may hold the queue's lock for ever."""
-    if owner == os.getpid():
+    if owner == getpid():
         native.close(discard=False)
 
 
@@ -157,7 +165,14 @@ def _register_hooks() -> None:
         at_fork(_alive.clear)
         atexit.register(_native.interpreter_ends)
         # Runs before the interpreter waits for its threads; from then on they see a closed queue and end.
+    try:
         threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - what concurrent.futures uses, too
+    except RuntimeError:
+        if not is_waited_for():
+            _hooked = False
+            message = "no thread can be started any more: the program is ending (interpreter shutdown)"
+            raise PoolBrokenError(message) from None
+        atexit.register(_end_all)
 
 
 def _end_all() -> None:
@@ -267,7 +282,12 @@ class ThreadRun:
         unclaimed, running, _left, _finished = self._shared.figures()
         useful = self._helpers if not unclaimed else min(self._wanted, unclaimed + running)
         while self._helpers < useful:
-            self._pool.share(self._shared, self._context.copy())
+            try:
+                self._pool.share(self._shared, self._context.copy())
+            except RuntimeError:
+                # The pool was closed, with the program.
+                stay_if_daemon()
+                raise
             self._helpers += 1
 
     def _take(self, count: int) -> list[Any]:

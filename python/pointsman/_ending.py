@@ -1,0 +1,39 @@
+"""The end of the program, as seen by what still runs then.
+
+Does not know who asks.
+
+Invariants:
+    E1. A daemon thread of the user's that waits here does not come back: the interpreter would cut it off a bit later,
+        wherever it is then, and in a native frame that crashes the program. Nothing of ours waits for such a thread.
+"""
+
+from __future__ import annotations
+
+from sys import modules
+
+# How the daemon threads of our own are called: they are waited for.
+_OURS = "pointsman-"
+
+
+def is_ending() -> bool:
+    """Whether the program has come to its end: the threads that are left are being waited for, or have been."""
+    threading = modules.get("threading")
+    return bool(threading is not None and getattr(threading, "_SHUTTING_DOWN", False))
+
+
+def is_waited_for() -> bool:
+    """Whether the program that ends waits for the current thread, so that what it starts can be ended after it."""
+    from threading import current_thread, main_thread
+
+    me = current_thread()
+    return not (me.daemon or me is main_thread())
+
+
+def stay_if_daemon() -> None:
+    """Leave a daemon thread where it is once the program ends, without a word, as daemon threads end (E1)."""
+    if is_ending():
+        from threading import Event, current_thread
+
+        me = current_thread()
+        if me.daemon and not me.name.startswith(_OURS):
+            Event().wait()
