@@ -251,3 +251,34 @@ def test_a_cause_that_cannot_be_rebuilt_is_told(tmp_path):
 
     assert type(error) is Refused
     assert (type(error.__cause__), str(error.__cause__)) == (pointsman.RemoteError, "Picky: 1")
+
+
+# ------------------------------------------------------------------------------------- StopIteration
+
+
+@pytest.mark.parametrize("entry", [pointsman.execute, lambda *args, **options: list(pointsman.map(*args, **options))])
+@pytest.mark.parametrize("place", ["auto", "inline", "threads", "processes"])
+def test_a_stop_iteration_is_told_with_the_function_that_raised_it(entry, place):
+    with pytest.raises(RuntimeError, match=r"^stop_at_thirty raised StopIteration.*raise something else") as caught:
+        entry(functions.stop_at_thirty, range(60), backend=place)
+
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+@pytest.mark.parametrize("place", ["threads", "processes"])
+def test_a_stop_iteration_of_a_worker_is_told_with_its_item(place):
+    with pytest.raises(RuntimeError, match="stop_at_thirty raised StopIteration for item 30 of its inputs"):
+        pointsman.execute(functions.stop_at_thirty, range(60), backend=place, max_workers=2)
+
+
+@pytest.mark.parametrize("place", ["inline", "threads", "processes"])
+def test_an_error_that_a_generator_of_the_users_made_of_a_stop_iteration_is_left_alone(place):
+    def numbers():
+        next(iter(()))
+        yield 1
+
+    def first(_x):
+        return next(numbers())
+
+    with pytest.raises(RuntimeError, match="^generator raised StopIteration$"):
+        pointsman.execute(first, range(3), backend=place)

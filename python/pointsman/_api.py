@@ -191,10 +191,11 @@ def map(  # noqa: A001 - the standard name and the documented options
         _check_plan(plan, job)
     check_switch("progress", progress)
     if not progress:
-        return _flatten(_begin(job, plan).stream())
+        running = _begin(job, plan)
+        return _flatten(_told(running, running.stream()))
     total = job.source.left()
     running = _begin(job, plan)
-    return _flatten(_shown(running, total))
+    return _flatten(_told(running, _shown(running, total)))
 
 
 @overload
@@ -350,7 +351,7 @@ def execute(
     running = _begin(job, plan)
     results: list[Any] = []
     shown = False
-    for values in _shown(running, total) if progress else running.stream():
+    for values in _told(running, _shown(running, total) if progress else running.stream()):
         if results:
             results += values
         else:
@@ -465,6 +466,21 @@ def _shown(running: Any, total: int | None) -> Iterator[list[Any]]:
     from pointsman import _progress
 
     return _progress.counted(running.stream(), running, total)
+
+
+def _told(running: Any, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    """Yield lists of results; an error that lost its function on the way through generators is told with it."""
+    __tracebackhide__ = True
+    try:
+        yield from batches
+    except RuntimeError as why:
+        from pointsman._outcome import named_stop
+
+        job = running.job
+        named = named_stop(why, job.name, getattr(running, "delivered", None) if job.ordered else None)
+        if named is why:
+            raise
+        raise named from why.__cause__
 
 
 class _Results(chain[T]):

@@ -13,6 +13,8 @@ from pointsman import _errors, _rebuilding
 from pointsman._ending import stay_if_daemon
 from pointsman._naming import name_of
 
+# How the names of our modules begin.
+_OURS = "pointsman."
 # How the worker's message about a result begins.
 _RESULT = "the result, "
 # How its message about a call that it cannot read begins.
@@ -175,6 +177,26 @@ def refuse_coroutine(value: object, function: object) -> None:
         f"lambda *a: asyncio.run({name}(*a))"
     )
     raise _errors.InvalidTypeError(message)
+
+
+def named_stop(why: RuntimeError, name: str, index: int | None) -> RuntimeError:
+    """Say whose `StopIteration` became this error on its way through our generators, and for which input.
+
+    `index` is how many results were given out before it. Any other error is returned as it is, also one that a
+    generator of the user's has made of it.
+    """
+    frames = why.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    raiser = "" if frames is None else str(frames.tb_frame.f_globals.get("__name__"))
+    looped, cause = raiser.endswith(".inline"), why.__cause__
+    # What a worker sent was not raised here.
+    if not (raiser.startswith(_OURS) and isinstance(cause, StopIteration) and (looped or cause.__traceback__)):
+        return why
+    # Of a plain loop's batch nothing is given out when a call in it raises.
+    item = "" if index is None or looped else f" for item {index} of its inputs"
+    told = f"{name} raised StopIteration{item}, by which iterators say that they have ended: "
+    return RuntimeError(f"{told}let it return a value, or raise something else")
 
 
 def worker_died(

@@ -68,7 +68,7 @@ def run_batch(
                 results.extend(map(function, iterator))
             if len(results) < len(items):
                 # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
-                raise RuntimeError(_stopped(function))
+                raise RuntimeError(_stopped(function)) from StopIteration()
     except StopIteration as why:
         # In the generators that this passes through on its way it would lose its name.
         raise RuntimeError(_stopped(function)) from why
