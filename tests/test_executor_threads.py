@@ -3,7 +3,9 @@
 What it does not know: which calls they run, or in which order.
 """
 
+import concurrent.futures
 import ctypes
+import gc
 import os
 import sys
 import threading
@@ -125,3 +127,42 @@ def test_a_call_that_cannot_travel_runs_here_though_it_has_a_time_limit():
 
     with pointsman.Executor() as executor:
         assert executor.options(timeout=60).submit(use, lock).result(functions.PATIENCE)
+
+
+def test_a_dropped_executor_ends_its_idle_threads():
+    def leave(**options):
+        executor = pointsman.Executor(2, "dropped", **options)
+        futures = [executor.submit(functions.square, x) for x in range(10)]
+        return [future.result() for future in futures]
+
+    assert leave() == leave(initializer=int) == [x * x for x in range(10)]
+
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("dropped"):
+            # Idle threads of an executor that is held stay for ten seconds.
+            thread.join(5.0)
+
+            assert not thread.is_alive()
+
+
+def test_an_executor_that_is_dropped_while_calls_wait_runs_them():
+    futures = [pointsman.Executor(1).submit(functions.nap, x) for x in range(5)]
+    gc.collect()
+
+    assert [future.result(functions.PATIENCE) for future in futures] == list(range(5))
+
+
+def test_an_initializer_that_fails_when_its_executor_was_dropped_fails_the_calls():
+    gate = threading.Event()
+
+    def fail():
+        gate.wait(functions.PATIENCE)
+        raise ValueError
+
+    future = pointsman.Executor(1, initializer=fail).submit(functions.square, 3)
+    gc.collect()
+    gate.set()
+
+    with pytest.raises(concurrent.futures.BrokenExecutor, match="fail"):
+        future.result(functions.PATIENCE)

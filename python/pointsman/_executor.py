@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman import _default, _future, _native  # noqa: F401 - futures are made natively, where nothing should be imported
-from pointsman._errors import CannotTravelError, InvalidTypeError, broken_pool, broken_pool_of
+from pointsman._errors import CannotTravelError, InvalidTypeError
 from pointsman._executor_checks import (
     check_choices,
     check_for_loop,
@@ -24,6 +24,7 @@ from pointsman._executor_checks import (
     check_stack_size,
     check_workers_keep,
     failed_future,
+    initializer_failed,
 )
 from pointsman._forks import at_fork
 from pointsman._job import (
@@ -33,7 +34,6 @@ from pointsman._job import (
     check_async,
     check_callable,
     check_count,
-    name_of,
 )
 from pointsman._machine import facts
 from pointsman._scheduling import TaskPriority, WorkStealingScheduler, check_priority
@@ -204,11 +204,21 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
     def _start_threads(self) -> Any:
         from pointsman.backends.threads import Threads
 
+        initializer, this = self._initializer, weakref.ref(self)
+
+        def broken(error: BaseException) -> BaseException:
+            # The threads hold this, and must not hold the executor: one that is dropped ends them.
+            told = initializer_failed(initializer, error)
+            if (executor := this()) is not None:
+                executor._error = told  # noqa: SLF001 - this class
+                executor._go_quickly(None)  # noqa: SLF001 - this class
+            return told
+
         return Threads(
             self._max_workers,
             initializer=self._initializer,
             initargs=self._initargs,
-            on_broken=self._break,
+            on_broken=broken,
             name=self._name,
             queue_capacity=self._queue_capacity,
             stack_size=self._stack_size,
@@ -229,18 +239,6 @@ class Executor(StandardAttributes, _native.ExecutorCore, concurrent.futures.Exec
             cores=facts().cores,
             **self._limits,
         )
-
-    def _break(self, error: BaseException) -> None:
-        import logging
-
-        # As the standard library does.
-        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-        told = f"the initializer {name_of(self._initializer)} raised {type(error).__name__}: {error}"
-        broken = broken_pool(told, broken_pool_of("thread"))
-        broken.__cause__ = error
-        self._error = broken
-        self._go_quickly(None)
-        self._pool.native.break_with(broken)
 
     if TYPE_CHECKING:
 

@@ -10,7 +10,13 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pointsman._edition import INTERPRETERS, NO_INTERPRETERS
-from pointsman._errors import CannotTravelError, InvalidArgumentError, InvalidTypeError
+from pointsman._errors import (
+    CannotTravelError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    broken_pool,
+    broken_pool_of,
+)
 from pointsman._job import CLUSTERS, check_callback, check_count, check_switch, check_workers, name_of, what_it_is
 from pointsman._scheduling import WorkStealingScheduler
 
@@ -173,6 +179,18 @@ def check_patience(timeout: Any) -> Any:
         return timeout
     message = f"timeout must be a number of seconds or None, not {timeout!r}"
     raise InvalidTypeError(message)
+
+
+def initializer_failed(initializer: Any, error: BaseException) -> BaseException:
+    """Log that a thread's initializer has raised, and return the error of the executor that it broke."""
+    import logging
+
+    # As the standard library does.
+    logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+    told = f"the initializer {name_of(initializer)} raised {type(error).__name__}: {error}"
+    broken = broken_pool(told, broken_pool_of("thread"))
+    broken.__cause__ = error
+    return broken
 
 
 def failed_future(fn: Callable[..., T], why: Exception) -> Future[T]:

@@ -44,7 +44,7 @@ class Threads:
     name
         Prefix of the threads' names.
     initializer, initargs
-        Called on each thread before its first call. If it raises, `on_broken` is called with the exception.
+        Called on each thread before its first call. If it raises, `on_broken` is asked with what its calls fail then.
     stack_size
         Bytes of stack for each thread; None for the system's default.
     stealing
@@ -63,7 +63,7 @@ class Threads:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         stack_size: int | None = None,
-        on_broken: Callable[[BaseException], object] | None = None,
+        on_broken: Callable[[BaseException], BaseException] | None = None,
         stealing: bool = False,
         cores: float | None = None,
     ) -> None:
@@ -96,7 +96,7 @@ class Threads:
                     except BaseException as error:  # noqa: BLE001 - the pool is broken whatever it was
                         native.remove_worker()
                         if on_broken is not None:
-                            on_broken(error)
+                            native.break_with(on_broken(error))
                         return
                 # While the program ends it waits for this thread.
                 native.work(0.0 if is_ending() else PATIENCE)
