@@ -356,7 +356,7 @@ class Run(Looking):
             return True
         if wanted is not None:
             return meter.calls >= wanted
-        doubtful = meter.spinners.are_there and meter.held > BUSY * meter.wall
+        doubtful = meter.spinners.are_there and (meter.held > BUSY * meter.wall or self._may_be_nested())
         if (meter.unsettled or doubtful) and (left is None or left > 1):
             return False
         if left is not None and left * meter.mean < _TRIFLE:

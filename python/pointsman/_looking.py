@@ -34,8 +34,14 @@ _SURE = 0.012
 # Seconds after which the process that forks workers is started for a call that computes: it takes a core meanwhile,
 # which the calls need if this one was only importing and connecting. It needs as long as is left until `_SURE`.
 _PREPARE = 0.006
+# Seconds for which a first call that has a BLAS compute must have run before others start beside it: it imports and
+# checks before it sets threads of its own to work, and those that share the cores take ten times as long.
+_SHOWN = 0.05
+_NESTING = frozenset({"linear algebra", "machine learning"})
 # Share of its time for which a call that lasts has computed, from which on processes may be the answer.
 BUSY = 0.5
+# Share of its CPU time from which on a call holds the GIL enough for processes to be made ready beside it.
+_HOLDS = 0.2
 # Backends whose workers share no memory with the caller, and where calls travel further.
 AWAY = (*_asking.APART, *CLUSTERS)
 
@@ -108,6 +114,11 @@ class Looking:
             due = [point - seen.wall for point in (_PREPARE, _SURE) if seen.wall < point and self._early is None]
             return max(pilots.FIRST, min([seen.wall, *due]))
 
+    def _may_be_nested(self) -> bool:
+        """Whether the code names what has threads of its own."""
+        verdict = self._verdict or self._judge()
+        return not _NESTING.isdisjoint(verdict.hints)
+
     def _expected(self, meter: Meter, part: _native.Observation, *, stuck: bool) -> _native.Observation | None:
         """Return what the call that runs will be like, if it may be as those remembered, or as the one before it."""
         known, cpu = self._recalled, part.held + part.free
@@ -125,7 +136,8 @@ class Looking:
         part = meter.partial(seen, 1 if stuck else begun, partial=stuck)
         whole = self._expected(meter, part, stuck=stuck)
         early = not meter.looked and whole is None
-        if "processes" not in self._struck and meter.computing > BUSY and not (early and seen.wall < _PREPARE):
+        holds = meter.computing > BUSY and part.held > _HOLDS * (part.held + part.free)
+        if "processes" not in self._struck and holds and not (early and seen.wall < _PREPARE):
             if early and self._verdict is None:
                 # Both will be needed at once; and this first, since that takes the other core.
                 self._judge()
@@ -142,6 +154,8 @@ class Looking:
         # Threads that spin may have been set to work by the call, after all: then nobody's cores are free.
         hasty = plan.backend in AWAY and ((early and seen.wall < _SURE) or meter.spinners.are_there)
         hidden = plan.backend in AWAY and not _plain.run_no_code([self.job.function])
+        unseen = meter.spinners.are_there or (early and seen.wall < _SHOWN)
+        hasty = hasty or (unseen and plan.backend != "inline" and self._may_be_nested())
         if plan.backend == "inline" or hasty or hidden or (meter.unsettled and not self._foreseen):
             return None
         self._left = left + 1

@@ -87,6 +87,7 @@ class Meter:
         "_since",
         "_stopped",
         "_thread",
+        "_usual_others",
         "argument_bytes",
         "calls",
         "cannot_travel",
@@ -122,7 +123,7 @@ class Meter:
         # CPU seconds of the programs that calls started and waited for.
         self.children = 0.0
         # CPU seconds that other threads used per second of the last call, or since the last look at it.
-        self.others = 0.0
+        self.others = self._usual_others = 0.0
         # Whether helpers of ours run calls in this process, too: what other threads use is theirs then.
         self.company = False
         self._since = perf_counter() if since is None else since
@@ -218,6 +219,8 @@ class Meter:
             until = self._queued_then if self._stopped else _queued_seconds(self._thread)
             self._add(sample, calls, late + self._credited(until, sample.cpu))
             self.looked = True
+            if not self.company:
+                self._usual_others = self.others
 
     def end_of_one(self) -> tuple[float, float, float]:
         """Return wall, CPU and GIL-held seconds of the call since `begin`, which is not kept."""
@@ -443,7 +446,8 @@ class Meter:
             argument_bytes=self.argument_bytes,
             result_bytes=self.result_bytes,
             pack=self.pack,
-            other_threads=self.others * sample.wall / calls,
+            # A call that has not come to what others did with threads of their own will do so, too.
+            other_threads=max(self.others, self._usual_others) * sample.wall / calls,
             faulting=0.0 if self.company else min(sample.cpu, sample.faults * _FAULT / 2) / calls,
             partial=partial,
             recent=self.computing if partial and again else None,

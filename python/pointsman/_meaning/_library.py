@@ -132,6 +132,8 @@ class Library(Resolver):
             return
         name = qualified_name(origin.obj)
         hint = HINT_NAMES.get(name) or HINT_MODULES.get(name.partition(".")[0])
+        if hint == "numpy" and ".linalg." in name:
+            hint = "linear algebra"
         if hint:
             self.hints[hint] = None
 
