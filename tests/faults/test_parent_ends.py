@@ -585,3 +585,28 @@ def test_pools_that_come_and_go_leave_no_process_thread_or_descriptor(tmp_path):
     )
 
     assert printed == "flat"
+
+
+def test_a_job_whose_pool_is_ended_under_it_gives_no_part_for_the_whole(tmp_path):
+    source = """
+import pointsman, threading, time
+from pointsman import _default
+
+def run():
+    try:
+        print(len(pointsman.execute(time.sleep, [0.2] * 50, backend="processes", max_workers=1, chunksize=1)))
+    except pointsman.PoolBrokenError as why:
+        print(why)
+
+running = threading.Thread(target=run)
+running.start()
+while not _default._processes:
+    time.sleep(0.01)
+[(pool, _given)] = _default._processes.values()
+while not pool.native.figures()[0]:
+    time.sleep(0.01)
+# As at the program's end.
+pool.native.cancel_all()
+running.join()
+"""
+    assert run_program(tmp_path, source) == "the pool was ended before all calls of sleep had begun"

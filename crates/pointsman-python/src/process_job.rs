@@ -138,6 +138,12 @@ impl ProcessJob {
         Ok(sent)
     }
 
+    /// The error of calls that have no results because the pool was ended before they had begun.
+    fn ended(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let message = format!("the pool was ended before all calls of {} had begun", self.function.name);
+        Ok(py.import("pointsman._errors")?.getattr("PoolBrokenError")?.call1((message,))?.unbind())
+    }
+
     fn append(&self, chunk: Arc<Chunk>, base: usize, task: Option<TaskId>, items: Option<Py<PyList>>) {
         let calls = chunk.calls;
         let mut state = self.lock();
@@ -275,7 +281,12 @@ impl ProcessJob {
                 state.cpu_ns += cpu;
             }
             drop(state);
+            // One that the caller takes back leaves its inputs with the caller.
+            let lost = chunk.is_cancelled() && gone.as_ref().is_some_and(|sent| sent.items.is_some());
             drop(gone);
+            if lost {
+                return Ok((values, Some(self.ended(py)?)));
+            }
         }
         self.pool.common.tell(py);
         Ok((values, None))
