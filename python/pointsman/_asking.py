@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointsman import _advice, _clusters, _default, _planner, _slim
 from pointsman._drawing import choice
+from pointsman._ending import starts_no_thread
 from pointsman._errors import InvalidArgumentError
 from pointsman._job import CLUSTERS, check_backend, is_async
 from pointsman._machine import has_gil
@@ -163,6 +164,8 @@ def priced(
     cluster: Any,
 ) -> Plan:
     """Ask the planner about the `left` calls of a job of `all_calls`, but for the backends that are `struck` out."""
+    if starts_no_thread() and job.backend == "auto":
+        struck = struck | {"threads": "the program is ending, and no thread can be started"}
     return _planner.decide(
         seen,
         calls=left,

@@ -9,8 +9,9 @@ Invariants:
 
 from __future__ import annotations
 
-from sys import modules
+from sys import modules, version_info
 
+_tried = False
 # How the daemon threads of our own are called: they are waited for.
 _OURS = "pointsman-"
 
@@ -19,6 +20,17 @@ def is_ending() -> bool:
     """Whether the program has come to its end: the threads that are left are being waited for, or have been."""
     threading = modules.get("threading")
     return bool(threading is not None and getattr(threading, "_SHUTTING_DOWN", False))
+
+
+def starts_no_thread() -> bool:
+    """Whether no thread of Python's can be started any more: from 3.12 on none can once the program ends."""
+    return version_info >= (3, 12) and (is_ending() or _tried)
+
+
+def cannot_start() -> None:
+    """Note that a thread could not be started: nothing else tells, where the program had none before its end."""
+    global _tried  # noqa: PLW0603 - the state of the program
+    _tried = True
 
 
 def is_waited_for() -> bool:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._brief import is_brief
+from pointsman._ending import starts_no_thread
 from pointsman._errors import CannotTravelError
-from pointsman._locks import fork_safe_lock
+from pointsman._locks import fork_safe_lock, held_in_the_end
 from pointsman._looking import AWAY, BUSY, Looking
 from pointsman._machine import has_gil
 from pointsman._meaning import judge_all
@@ -377,7 +378,8 @@ class Run(Looking):
         """
         job, meter, source = self.job, self._meter, self.job.source
         __tracebackhide__ = True
-        watched = watched and job.backend == "auto" and source.sized and source.quiet and not job.lazy and has_gil()
+        watched = watched and job.backend == "auto" and source.sized and source.quiet and not job.lazy
+        watched = watched and has_gil() and not starts_no_thread()
         iterator = iter(items)
         results: list[Any] = []
         if watched and not isinstance(items, InTurn):
@@ -419,14 +421,8 @@ class Run(Looking):
             self._meter.stop()
         pilots.looking.land(self)
         # A look that is under way is let finish, also if a Ctrl-C comes meanwhile: what it begins would go on for ever.
-        try:
-            self._lock.acquire()
-        except BaseException:
-            with self._lock:
-                self._running = None
-            raise
-        self._running = None
-        self._lock.release()
+        with held_in_the_end(self._lock):
+            self._running = None
 
     def _follow(self) -> Iterator[list[Any]]:
         """Run what is left as planned; a plain loop ends early when another look is due."""

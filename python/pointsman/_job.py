@@ -210,6 +210,8 @@ _CO_ASYNC_GENERATOR = 0x200
 # The attribute of a function that says it gives coroutines, and where the object lies that it has to be.
 _MARKS = (
     ("_is_coroutine_marker", "inspect", "_is_coroutine_mark"),
+    # As 3.12 calls it.
+    ("_is_coroutine_marker", "inspect", "_is_coroutine_marker"),
     ("_is_coroutine", "asyncio.coroutines", "_is_coroutine"),
 )
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from pointsman._forks import at_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -19,6 +23,21 @@ def fork_safe_lock() -> Any:
     lock = threading.Lock()
     _locks.add(lock)
     return lock
+
+
+@contextmanager
+def held_in_the_end(lock: Any) -> Iterator[None]:
+    """Hold a lock, also if an exception comes while it is waited for, as a Ctrl-C does: it is raised afterwards."""
+    try:
+        lock.acquire()
+    except BaseException:
+        with lock:
+            yield
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _free() -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from pointsman import _native
+from pointsman._ending import cannot_start
 from pointsman._forks import at_fork
 
 if TYPE_CHECKING:
@@ -59,7 +60,14 @@ class Pilot:
             with self._starting:
                 if self._alarm is None:
                     alarm = _native.Alarm()
-                    threading.Thread(target=self._look, args=(alarm,), name=self._name, daemon=True).start()
+                    try:
+                        threading.Thread(target=self._look, args=(alarm,), name=self._name, daemon=True).start()
+                    except RuntimeError as why:
+                        if "shutdown" not in str(why):
+                            raise
+                        # Nobody looks at the end of the program.
+                        cannot_start()
+                        return alarm
                     self._alarm = alarm
         return self._alarm
 

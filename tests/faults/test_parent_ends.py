@@ -8,6 +8,7 @@ Invariants:
 
 import os
 import signal
+import sys
 import tempfile
 
 import psutil
@@ -402,6 +403,8 @@ def test_a_pool_that_is_made_while_the_modules_go_leaves_no_word(tmp_path):
 
 @BOTH
 def test_a_thread_that_outlasts_the_main_one_may_be_the_first_to_use_workers(place, tmp_path):
+    if place == "threads" and sys.version_info >= (3, 12):
+        pytest.skip("from 3.12 on no thread can be started once the main one has ended")
     source = f"""
         import threading, time
         import functions, pointsman
