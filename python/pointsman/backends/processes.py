@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native, _pilot, _plain, _pool
+from pointsman._ending import stay_if_daemon
 from pointsman._errors import CannotTravelError
 from pointsman._locks import fork_safe_lock
 from pointsman.backends.inline import run_batch
@@ -154,6 +155,8 @@ class ProcessRun:
             if values:
                 yield values
             if raised is not None:
+                # It may be that the pool has been ended, with the program.
+                stay_if_daemon()
                 raise raised
             unfinished, left, _pushed, _taken = self.native.figures()
             ended = self.closed or self.source.ended
