@@ -183,7 +183,12 @@ def test_a_warning_goes_anywhere_unless_the_program_catches_it(monkeypatch):
 
 @pytest.fixture
 def quiet_root(monkeypatch):
-    """The root logger without the handlers that pytest gives it."""
+    """The root logger, without what pytest and the libraries that other tests have imported did to the loggers."""
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            monkeypatch.setattr(logger, "handlers", [])
+            # Of pytest's own handlers some come back with the test.
+            monkeypatch.setattr(logger, "level", logging.NOTSET)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     return logging.getLogger()
 
@@ -198,9 +203,10 @@ adapted = logging.LoggerAdapter(log)
         lambda x: log.info(x),
         lambda x: logging.info(x),  # noqa: LOG015 - programs do
         lambda x: logging.getLogger("a.logger.of.the.tests").info(x),
+        lambda x: logging.getLogger(__name__).info(x),
         lambda x: adapted.info(x),
     ],
-    ids=["logger", "module", "by name", "adapter"],
+    ids=["logger", "module", "by name", "by its own name", "adapter"],
 )
 def test_a_log_goes_anywhere_unless_a_handler_of_the_program_would_hear_it(speak, quiet_root, monkeypatch):
     assert judge(speak).may_travel
@@ -227,6 +233,22 @@ def test_a_logger_that_is_asked_for_by_its_name_may_be_any_that_has_a_handler(qu
     assert not judge(speak).may_travel
     assert judge(lambda x: logging.getLogger("a.logger.of.the.tests").debug(x)).may_travel
     assert judge(lambda x: logging.info(x)).may_travel  # noqa: LOG015 - the root's are others
+    assert judge(lambda x: logging.getLogger(__name__).info(x)).may_travel
+
+
+def test_a_logger_that_is_asked_for_by_a_known_name_has_the_handlers_of_those_above_it(quiet_root, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("above"), "handlers", [logging.StreamHandler(io.StringIO())])
+    monkeypatch.setattr(logging.getLogger("above"), "level", logging.INFO)
+
+    def speak_as(name):
+        return lambda x: logging.getLogger(name).info(x)
+
+    assert [judge(speak_as(name)).may_travel for name in ("above", "above.it", "beside", "abov")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 # Hashes, which each process seeds by itself.

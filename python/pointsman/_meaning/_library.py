@@ -39,7 +39,7 @@ from ._origins import (
     unique,
 )
 from ._resolve import Resolver
-from ._spoken import every_logger, is_own, logs_elsewhere, warns_elsewhere
+from ._spoken import every_logger, is_own, logger_of, logs_elsewhere, warns_elsewhere
 from ._tables import (
     ALIAS_RESULT,
     HOLDS_RESULT,
@@ -155,7 +155,7 @@ class Library(Resolver):
             self.hashes(args[0] if args else star)
         for verb, origin in changed_arguments(function.obj, name, args, kwargs, star):
             self.write(verb, origin)
-        shared = _shared_result(name)
+        shared = _shared_result(name, args[0] if args else ())
         if shared:
             return shared
         if name in ALIAS_RESULT or (name == "numpy.array" and "copy" in kwargs):
@@ -299,9 +299,12 @@ class Library(Resolver):
         return (FRESH,)
 
 
-def _shared_result(name: str) -> Origins:
+def _shared_result(name: str, first: Origins) -> Origins:
     """What a library's function hands out that others see, too."""
     if name == "logging.getLogger" and "logging" in sys.modules:
+        names = [origin.obj for origin in first if type(origin.obj) is str]
+        if names and len(names) == len(first):
+            return tuple(Origin(logger_of(each), f"the logger `{each}`") for each in names)
         return (Origin(sys.modules["logging"].root, _SOME_LOGGER),)
     shared = SHARED_RESULT.get(name)
     return (Origin(UNKNOWN, shared),) if shared else ()

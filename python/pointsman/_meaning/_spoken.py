@@ -36,10 +36,25 @@ def is_own(stream: object) -> bool:
 
 def every_logger() -> list[object]:
     """The loggers that the program has."""
+    return [sys.modules["logging"].root, *_named_loggers().values()]
+
+
+def logger_of(name: str) -> object:
+    """The logger that decides for a name: its own, or the nearest of those above it that are there."""
+    named = _named_loggers()
+    while name:
+        # A name that only has others below it is a PlaceHolder, which has no handlers of its own.
+        if "handlers" in instance_dict(named.get(name)):
+            return named[name]
+        name = name.rpartition(".")[0]
+    return sys.modules["logging"].root
+
+
+def _named_loggers() -> dict[str, object]:
     root = sys.modules["logging"].root
     manager = instance_dict(instance_dict(root).get("manager") or getattr(type(root), "manager", None))
     known = manager.get("loggerDict")
-    return [root, *(known.values() if type(known) is dict else ())]
+    return known if type(known) is dict else {}
 
 
 def logs_elsewhere(logger: object, method: str) -> bool:
