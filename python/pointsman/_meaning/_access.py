@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOLDING = frozenset((0, 5, 7))  # a + b, a * b, a | b: the result may hold what both hold
 _ORDER = frozenset(("<", "<=", ">", ">="))
+_EQUAL = frozenset(("==", "!="))
 
 
 # Attributes and items.
@@ -80,7 +81,8 @@ def _delete_attr(reader: Reader, argument: int) -> None:
 
 @on("BINARY_SUBSCR")
 def _subscript(reader: Reader, _argument: int) -> None:
-    container, _key = reader.take(2)
+    container, key = reader.take(2)
+    reader.compare("in", key, container)
     before = reader.index - 1
     constant = reader.constant(before)
     if reader.instructions[before][0] == "BUILD_SLICE":
@@ -167,11 +169,20 @@ def _binary(reader: Reader, argument: int) -> None:
 def _compare(reader: Reader, argument: int) -> None:
     left, right = reader.take(2)
     name = COMPARISONS[argument >> COMPARE_SHIFT]
+    if name in _EQUAL:
+        reader.compare("==", left, right)
     after = reader.instructions[reader.index + 1][0]
     number = reader.constant_class() in {int, float}
     # Only plain values are told apart by one yes or no.
     if after.startswith("POP_JUMP") and (number or name in _ORDER):
         reader.facts.scalars |= left | right
+    reader.stack.append(EMPTY)
+
+
+@on("IS_OP", "CONTAINS_OP")
+def _compare_identity(reader: Reader, _argument: int) -> None:
+    left, right = reader.take(2)
+    reader.compare("is" if reader.instructions[reader.index][0] == "IS_OP" else "in", left, right)
     reader.stack.append(EMPTY)
 
 

@@ -52,8 +52,6 @@ SIMPLE: dict[str, tuple[int, int]] = {
     "CONVERT_VALUE": (1, 1),
     "FORMAT_SIMPLE": (1, 1),
     "FORMAT_WITH_SPEC": (2, 1),
-    "CONTAINS_OP": (2, 1),
-    "IS_OP": (2, 1),
     "PREP_RERAISE_STAR": (2, 1),
     "CALL_INTRINSIC_2": (2, 1),
     "BUILD_TEMPLATE": (2, 1),

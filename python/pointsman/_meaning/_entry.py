@@ -19,6 +19,7 @@ from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, pack
 from ._names import name_of
 from ._origins import (
     FRESH,
+    INPUT,
     UNKNOWN,
     Holder,
     Instance,
@@ -52,6 +53,7 @@ class Judgement(Walk):
     def __init__(self, samples: tuple[object, ...] = ()) -> None:
         super().__init__()
         self.samples = samples
+        self.compares = any(not is_plain(sample) for sample in samples)
         self.bound = 0
 
     def judge(self, func: object) -> None:
@@ -105,9 +107,9 @@ class Judgement(Walk):
             file = str(getattr(sys.modules[inside.__module__], "__file__", None) or STANDARD)
             self.package = "" if file.startswith(STANDARD) else inside.__module__.partition(".")[0]
         self.hint(Origin(inside))
-        samples = [(Origin(value, "its argument", str(place)),) for place, value in enumerate(self.samples, 1)]
+        samples = [(Origin(value, INPUT, str(place)),) for place, value in enumerate(self.samples, 1)]
         most = inputs_of(inside, _INVENTED)
-        rest = [(Origin(UNKNOWN, "its argument", str(place)),) for place in range(len(samples) + 1, most + 1)]
+        rest = [(Origin(UNKNOWN, INPUT, str(place)),) for place in range(len(samples) + 1, most + 1)]
         given = [*args, *samples, *rest]
         for origins in given:
             for origin in origins:
@@ -156,20 +158,22 @@ class Judgement(Walk):
         bound = super().bind(function, args, kwargs, star, defaults)
         # The tuple of `*args` and the dict of `**kwargs` are made for the call; what is in them is not.
         for rest in code.co_varnames[named : len(bound)]:
-            bound[rest] = (Origin(Holder((Origin(UNKNOWN, "its argument", rest), *bound[rest]))),)
+            bound[rest] = (Origin(Holder((Origin(UNKNOWN, INPUT, rest), *bound[rest]))),)
         return bound
 
     def _argument(self, function: FunctionType, name: str, defaults: Keywords) -> Origin:
         """What is known of an argument of the judged function: a sample, its annotation, or its default's class."""
         position = function.__code__.co_varnames.index(name) - self.bound
         if 0 <= position < len(self.samples):
-            return Origin(self.samples[position], "its argument", name)
+            return Origin(self.samples[position], INPUT, name)
+        if self.samples and name in defaults:
+            return defaults[name][0]
         hint = _annotation(function, name)
         default = defaults.get(name, (FRESH,))[0].obj
         if hint is None and default is not None and is_plain(default):
             hint = type(default)
         known = default if hint is None and default is not None else UNKNOWN if hint is None else Instance(hint)
-        return Origin(known, "its argument", name)
+        return Origin(known, INPUT, name)
 
 
 def trusted(function: FunctionType) -> bool:

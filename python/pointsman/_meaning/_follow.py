@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 from pointsman._naming import is_lost
 
 from ._alone import LOCKS, SERVES_ONE
+from ._comparing import Comparing
 from ._frames import Frame, bind, captured_values
 from ._generators import draws
-from ._library import Library, is_bound, is_readable, qualified_name
+from ._library import is_bound, is_readable, qualified_name
 from ._origins import (
     FRESH,
     UNKNOWN,
@@ -70,7 +71,7 @@ _OPERATORS = "add and floordiv lshift matmul mul mod or pow rshift sub truediv x
 _INPLACE = tuple(f"__i{name}__" for name in _OPERATORS)
 
 
-class Walk(Library):
+class Walk(Comparing):
     """One walk, from one function over all that it calls."""
 
     def __init__(self) -> None:
@@ -182,6 +183,8 @@ class Walk(Library):
             self._reads(frame, ref)
         for site in sorted(facts.calls):
             self.result(frame, site)
+        if self.compares:
+            self.compared(frame)
         if not facts.code.co_flags & _NEW_LOCALS:
             # The body of a class: its methods may be called by whoever gets hold of an object.
             for site in facts.inner:

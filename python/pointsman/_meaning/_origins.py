@@ -178,6 +178,8 @@ class Origin:
 
 
 Origins = tuple[Origin, ...]
+INPUT = "its argument"
+"""The intro of what a call of the judged function is given."""
 FRESH = Origin(UNKNOWN)
 _LONGEST_NAME = 60
 _MOST_ORIGINS = 48

@@ -21,7 +21,7 @@ from ._alone import torn
 from ._decode import ENDS, READABLE, SIMPLE, VERSION, decode, handlers
 from ._instructions import SPECIAL
 from ._tables import MUTATORS
-from ._values import EMPTY, ITEM, Call, Facts, Unreadable, Value, step_value
+from ._values import EMPTY, ITEM, TRUE, Call, Facts, Unreadable, Value, step_value
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -257,6 +257,11 @@ class Reader:
         if container:
             self.facts.writes[verb, container] = None
             self.facts.hold(container, content)
+
+    def compare(self, verb: str, left: Value, right: Value) -> None:
+        """Note that two things are compared, neither of which was made here."""
+        if left and right and TRUE not in (left, right):
+            self.facts.compared[verb, left, right] = None
 
     def call(self, callee: Value, args: list[Value], kwargs: dict[str, Value], star: Value, extra: int = 0) -> None:
         """Note a call and push its result."""

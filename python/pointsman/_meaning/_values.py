@@ -84,14 +84,15 @@ class Facts:
     """What one code object does, without knowing what its variables stand for."""
 
     __slots__ = (
-        "calls", "cells", "code", "defaults", "free_writes", "global_writes", "holds", "inner", "inplace", "loads",
-        "made", "returns", "scalars", "torn", "writes", "yields",
+        "calls", "cells", "code", "compared", "defaults", "free_writes", "global_writes", "holds", "inner", "inplace",
+        "loads", "made", "returns", "scalars", "torn", "writes", "yields",
     )  # fmt: skip
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
         self.loads: dict[Ref, None] = {}
         self.writes: dict[tuple[str, Value], None] = {}
+        self.compared: dict[tuple[str, Value, Value], None] = {}
         self.inplace: dict[tuple[int, Value], None] = {}
         self.global_writes: dict[str, None] = {}
         self.free_writes: dict[str, None] = {}
