@@ -332,3 +332,31 @@ def test_what_hashes_a_number_or_keeps_things_in_a_set_goes_anywhere(work, monke
     monkeypatch.setattr("pointsman._meaning._hashes.are_fixed", lambda: False)
 
     assert judge(work, (5,)).may_travel
+
+
+DESCRIPTOR = os.open(os.devnull, os.O_RDWR)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda x: os.write(DESCRIPTOR, b"x"), lambda x: os.pread(DESCRIPTOR, 1, x), lambda x: os.fstat(x).st_size],
+    ids=["writes", "reads at a place", "asks about an input"],
+)
+def test_the_number_of_an_open_file_means_nothing_elsewhere(use):
+    verdict = judge(use, (DESCRIPTOR,))
+
+    assert not verdict.may_travel
+    assert "the number of a file" in verdict.reasons[0]
+    assert verdict.alone
+
+
+def test_a_call_that_opens_the_file_itself_goes_anywhere():
+    def reads_some(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(descriptor, 10)
+        finally:
+            os.close(descriptor)
+
+    assert judge(reads_some, (os.devnull,)).may_travel
+    assert judge(lambda x: os.write(2, b""), (1,)).may_travel

@@ -51,6 +51,7 @@ from ._tables import (
     PROCESS_STATE,
     SHARED_RESULT,
     VERBS,
+    WITH_DESCRIPTOR,
 )
 from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
 from ._writes import changed_arguments, is_writing, numpy_name
@@ -150,6 +151,8 @@ class Library(Resolver):
                 self.keep_alone(f"calls `{name}`, which {why}")
         elif name in SWAPS:
             self.keep_alone(f"calls `{name}`, which is there for one thread")
+        if name in WITH_DESCRIPTOR:
+            self._uses_descriptor(args[0] if args else star)
         self._speaks(function.obj, name, kwargs)
         if name == "builtins.hash":
             self.hashes(args[0] if args else star)
@@ -168,6 +171,12 @@ class Library(Resolver):
         if name in HOLDS_RESULT:
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
+
+    def _uses_descriptor(self, origins: Origins) -> None:
+        for origin in origins:
+            if origin.shared and class_of(origin.obj) in {int, None}:
+                self.strike(f"uses {origin}, the number of a file that is open in this process only")
+                self.keep_alone(f"uses {origin}, the number of a file: it serves one call at a time")
 
     def _speaks(self, obj: object, name: str, kwargs: dict[str, Origins]) -> None:
         """Strike where what is printed, logged or warned of goes to somebody in this program."""

@@ -190,11 +190,6 @@ FUNCTION_WRITES = {
     "json.dump": 1,
     "pickle.dump": 1,
     "marshal.dump": 1,
-    "os.read": 0,
-    "os.write": 0,
-    "os.close": 0,
-    "os.fsync": 0,
-    "os.lseek": 0,
 } | dict.fromkeys(
     (
         f"operator.i{op}"
@@ -202,6 +197,14 @@ FUNCTION_WRITES = {
     ),
     0,
 )
+# Functions that are first given the number of a file that is open in this process.
+WITH_DESCRIPTOR = frozenset(
+    f"os.{name}"
+    for name in (
+        *("read", "write", "close", "fsync", "fdatasync", "lseek", "pread", "pwrite", "readv", "writev", "preadv"),
+        *("pwritev", "ftruncate", "sendfile", "dup", "fdopen", "fstat", "lockf", "copy_file_range", "splice"),
+    )
+) | {"fcntl.flock", "fcntl.lockf", "fcntl.ioctl", "fcntl.fcntl"}
 # Functions that write their result to what they are given at this place; ufuncs say themselves where.
 OUT_PLACES = dict.fromkeys(("numpy.clip", "numpy.sum", "numpy.prod", "numpy.mean", "numpy.take", "numpy.cumsum"), 3) | (
     dict.fromkeys(("numpy.dot", "numpy.concatenate", "numpy.stack", "numpy.round", "numpy.around", "numpy.choose"), 2)
