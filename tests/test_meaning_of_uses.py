@@ -339,7 +339,7 @@ DESCRIPTOR = os.open(os.devnull, os.O_RDWR)
 
 @pytest.mark.parametrize(
     "use",
-    [lambda x: os.write(DESCRIPTOR, b"x"), lambda x: os.pread(DESCRIPTOR, 1, x), lambda x: os.fstat(x).st_size],
+    [lambda x: os.write(DESCRIPTOR, bytes(x)), lambda x: os.pread(DESCRIPTOR, 1, x), lambda x: os.fstat(x).st_size],
     ids=["writes", "reads at a place", "asks about an input"],
 )
 def test_the_number_of_an_open_file_means_nothing_elsewhere(use):
@@ -359,4 +359,4 @@ def test_a_call_that_opens_the_file_itself_goes_anywhere():
             os.close(descriptor)
 
     assert judge(reads_some, (os.devnull,)).may_travel
-    assert judge(lambda x: os.write(2, b""), (1,)).may_travel
+    assert judge(lambda x: os.write(2, bytes(x)), (1,)).may_travel

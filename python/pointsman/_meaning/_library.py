@@ -151,8 +151,7 @@ class Library(Resolver):
                 self.keep_alone(f"calls `{name}`, which {why}")
         elif name in SWAPS:
             self.keep_alone(f"calls `{name}`, which is there for one thread")
-        if name in WITH_DESCRIPTOR:
-            self._uses_descriptor(args[0] if args else star)
+        self._uses_descriptor(name, args[0] if args else star)
         self._speaks(function.obj, name, kwargs)
         if name == "builtins.hash":
             self.hashes(args[0] if args else star)
@@ -172,8 +171,8 @@ class Library(Resolver):
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
 
-    def _uses_descriptor(self, origins: Origins) -> None:
-        for origin in origins:
+    def _uses_descriptor(self, name: str, origins: Origins) -> None:
+        for origin in origins if name in WITH_DESCRIPTOR else ():
             if origin.shared and class_of(origin.obj) in {int, None}:
                 self.strike(f"uses {origin}, the number of a file that is open in this process only")
                 self.keep_alone(f"uses {origin}, the number of a file: it serves one call at a time")
