@@ -504,10 +504,12 @@ class Run(Looking):
         reads = backends is None and (forks or cluster is not None)
         # What was not read stays, though workers that run already would cost nothing to start.
         shut = {} if reads or backends or self._verdict else dict.fromkeys(AWAY, _UNREAD)
-        plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
+        out = shut | self._ruled_out()
+        plan = self._advised(_asking.priced(job, seen, left, self._total, out, backends, cluster))
         while self._reads(plan, away=reads and not quick):
             # Of what comes out in the end: advice may change the place, too.
-            plan = self._advised(_asking.priced(job, seen, left, self._total, shut | self._struck, backends, cluster))
+            out = shut | self._ruled_out()
+            plan = self._advised(_asking.priced(job, seen, left, self._total, out, backends, cluster))
         plan.decided_after = perf_counter() - self._start
         return plan
 
@@ -521,7 +523,7 @@ class Run(Looking):
             return True
         if plan.backend == "threads" and job.backend == "auto" and self._verdict is None:
             verdict = self._judge()
-            if verdict.reasons or verdict.alone:
+            if verdict.reasons or verdict.alone_for(self._caller):
                 return True
             _advice.read(plan, verdict, only_none=self._only_none)
         return False
@@ -555,9 +557,6 @@ class Run(Looking):
         verdict = self._verdict = judge_all(self.job.asked, kinds or [tuple(sample)])
         if not verdict.may_travel:
             self._struck.update(dict.fromkeys(AWAY, "; ".join(verdict.reasons)))
-        alone = verdict.alone_for(self._caller)
-        if alone and self.job.backend == "auto":
-            self._struck.setdefault("threads", "; ".join(alone))
         return verdict
 
     def _prepare_soon(self, meter: Meter, left: int | None) -> None:

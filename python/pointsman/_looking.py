@@ -65,6 +65,7 @@ class Looking:
     _foreseen: bool
     _struck: dict[str, str]
     _verdict: Verdict | None
+    _caller: int
 
     if TYPE_CHECKING:
 
@@ -113,6 +114,12 @@ class Looking:
                 meter.note_look(seen, perf_counter() - began, thread_time() - busy)
             due = [point - seen.wall for point in (_PREPARE, _SURE) if seen.wall < point and self._early is None]
             return max(pilots.FIRST, min([seen.wall, *due]))
+
+    def _ruled_out(self) -> dict[str, str]:
+        """Return what may not be chosen now, and why: a lock that the running call holds is free when it is over."""
+        verdict = self._verdict
+        alone = verdict.alone_for(self._caller) if verdict is not None and self.job.backend == "auto" else ()
+        return {"threads": "; ".join(alone)} | self._struck if alone else self._struck
 
     def _may_be_nested(self) -> bool:
         """Whether the code names what has threads of its own."""
