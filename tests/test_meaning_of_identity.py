@@ -142,3 +142,54 @@ def test_an_automatic_choice_gives_what_a_loop_would():
 
     assert results == [weigh(node) for node in NODES * 60]
     assert any("as one and the same object" in (way.struck_out or "") for way in plan.candidates)
+
+
+CENTRES = [Node(1), Node(5)]
+MODEL = Graph()
+
+
+class Walker:
+    def walk(self, steps):
+        return self if steps else None
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda node: node if node.number else None,
+        lambda node: (node.number, node),
+        lambda node: [node.parent, node.number],
+        lambda node: min(CENTRES, key=lambda centre: abs(centre.number - node.number)),
+        lambda node: BY_NUMBER.get(node.number),
+        lambda node: {"nodes": CENTRES, "of": node.number},
+        lambda node: MODEL if node.number else None,
+    ],
+    ids=["the input", "in a tuple", "a part", "one of a list", "one of a dict", "in a dict", "a global"],
+)
+def test_a_call_that_gives_back_what_is_equal_to_itself_only_stays(function):
+    verdict = judge(function, (Node(3, parent=Node(4)),))
+
+    assert not verdict.may_travel
+    assert "comes a copy" in verdict.reasons[0]
+
+
+def test_the_same_of_a_method_that_gives_back_its_object():
+    assert "comes a copy" in judge(Walker().walk, (1,)).reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "sample"),
+    [
+        (lambda node: Node(node.number), Node()),
+        (lambda node: node.number, Node()),
+        (lambda point: point, Point()),
+        (lambda point: (point, POINTS), Point()),
+        (lambda numbers: numbers, [1, 2]),
+        (lambda node: type(node), Node()),
+        (lambda node: neighbours if node else captures, Node()),
+        (lambda color: color, Color.RED),
+    ],
+    ids=["a new one", "a number", "an equal one", "equal ones", "a list", "a class", "a function", "an enumeration"],
+)
+def test_a_call_that_gives_back_what_its_copy_is_equal_to_goes_anywhere(function, sample):
+    assert judge(function, (sample,)).reasons == ()

@@ -29,6 +29,7 @@ from ._origins import (
     class_of,
     full_name,
     is_plain,
+    parts_of,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _LOOKING_UP = frozenset(("get", "index", "count", "__contains__", "__getitem__")
 # What stands for the same thing in every process.
 _EVERYWHERE = (type, FunctionType, BuiltinFunctionType, ModuleType)
 _SAME_BY_NAME = frozenset(("the builtin", "the module", "the class", "the class of"))
+_CONTAINERS = frozenset((list, tuple, set, frozenset, dict))
 _MANY = 256
 
 
@@ -66,6 +68,15 @@ class Comparing(Library):
         if self.compares and args and name in _LOOKING_UP:
             self._look_up(args[0], (receiver,))
         return super().method_by_name(receiver, name, args, star)
+
+    def is_told_apart(self, obj: object, deep: int = 2) -> bool:
+        """Whether an object, or one that it holds, is equal to itself only."""
+        cls = class_of(obj)
+        if cls is None:
+            return False
+        if cls in _CONTAINERS and type(obj) is cls:
+            return deep > 0 and any(self.is_told_apart(part, deep - 1) for part in parts_of(obj))
+        return _is_told_apart(obj, cls, by_equality=True)
 
     def _look_up(self, wanted: Origins, places: Origins) -> None:
         for place in places:

@@ -126,6 +126,8 @@ class Judgement(Walk):
             word = "a generator" if isinstance(obj, Stream) else word_for_class(cls) if cls is not None else None
             if word and not origin.shared:
                 self.strike(f"returns {word}, which cannot travel", self.names[0])
+            elif origin.shared and self.is_told_apart(obj):
+                self.strike(f"gives back {origin} itself, and from another process comes a copy", self.names[0])
             elif deep and isinstance(obj, Holder | Made):
                 self._returns(self.items(origin), deep - 1)
 
