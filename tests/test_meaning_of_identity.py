@@ -39,6 +39,7 @@ CHOSEN = set(NODES[:2])
 COUNTED = collections.Counter(NODES)
 POINTS = [Point(1), Point(2)]
 SIZES = {Point(1): 1}
+BY_ID = {id(node): node.number for node in NODES}
 BY_NUMBER = {node.number: node for node in NODES}
 
 
@@ -70,6 +71,15 @@ def by_default(node, nothing=ROOT):
     return 0 if node is nothing else 1
 
 
+def depth(node, seen=None):
+    """As what walks over a graph does, which may have cycles."""
+    seen = {} if seen is None else seen
+    if node is None or id(node) in seen:
+        return 0
+    seen[id(node)] = True
+    return 1 + depth(node.parent, seen)
+
+
 def calls_another(node):
     return neighbours(node.parent or node)
 
@@ -92,6 +102,8 @@ TELLING_APART = {
     "equal to a global": lambda node: node == ROOT,
     "is a global": lambda node: ROOT is node,
     "values": lambda node: node in BY_NUMBER.values(),
+    "id": lambda node: BY_ID[id(node)],
+    "id, with get": lambda node: BY_ID.get(id(node.parent)),
     "a comprehension": lambda node: [other.number for other in NODES if other != node],
 }
 
@@ -115,6 +127,7 @@ LOOKING = {
     "a list made here": (lambda node: node in [node, node.parent], Node()),
     "two parts of an input": (lambda pair: pair[0] is pair[1], (Node(), Node())),
     "two inputs": (lambda node, other: node == other, Node()),
+    "ids of its parts": (lambda node: depth(node), Node()),
     "an enumeration": (lambda color: color is Color.RED, Color.RED),
     "one of a kind": (lambda one: one is THE_ONE, THE_ONE),
     "equal keys": (lambda point: point in SIZES, Point()),
@@ -163,8 +176,9 @@ class Walker:
         lambda node: BY_NUMBER.get(node.number),
         lambda node: {"nodes": CENTRES, "of": node.number},
         lambda node: MODEL if node.number else None,
+        lambda node: (node.number, id(node)),
     ],
-    ids=["the input", "in a tuple", "a part", "one of a list", "one of a dict", "in a dict", "a global"],
+    ids=["the input", "in a tuple", "a part", "one of a list", "one of a dict", "in a dict", "a global", "an id"],
 )
 def test_a_call_that_gives_back_what_is_equal_to_itself_only_stays(function):
     verdict = judge(function, (Node(3, parent=Node(4)),))

@@ -22,6 +22,7 @@ from ._origins import (
     INPUT,
     UNKNOWN,
     Holder,
+    Instance,
     Made,
     Origin,
     Origins,
@@ -42,6 +43,7 @@ _LOOKING_UP = frozenset(("get", "index", "count", "__contains__", "__getitem__")
 # What stands for the same thing in every process.
 _EVERYWHERE = (type, FunctionType, BuiltinFunctionType, ModuleType)
 _SAME_BY_NAME = frozenset(("the builtin", "the module", "the class", "the class of"))
+ID = "the `id` of"
 _CONTAINERS = frozenset((list, tuple, set, frozenset, dict))
 _MANY = 256
 
@@ -69,6 +71,13 @@ class Comparing(Library):
             self._look_up(args[0], (receiver,))
         return super().method_by_name(receiver, name, args, star)
 
+    def library(self, function: Origin, args: list[Origins], kwargs: dict[str, Origins], star: Origins) -> Origins:
+        """Follow the number that `id` gives."""
+        found = super().library(function, args, kwargs, star)
+        if self.compares and function.obj is id and args and any(each.shared for each in args[0]):
+            return (Origin(Instance(int), ID, str(args[0][0].expression)),)
+        return found
+
     def is_told_apart(self, obj: object, deep: int = 2) -> bool:
         """Whether an object, or one that it holds, is equal to itself only."""
         cls = class_of(obj)
@@ -95,11 +104,12 @@ class Comparing(Library):
 
     def _tell(self, verb: str, one: Origins, other: Origins, *, by_equality: bool) -> None:
         ones, others = self._each(one), self._each(other)
-        inputs = [origin for origin in (*ones, *others) if origin.intro == INPUT]
-        own = [origin for origin in (*ones, *others) if origin.shared and origin.intro != INPUT]
+        inputs = [origin for origin in (*ones, *others) if origin.intro in {INPUT, ID}]
+        own = [origin for origin in (*ones, *others) if origin.shared and origin not in inputs]
         for given in inputs:
             cls = class_of(given.obj)
-            if cls is None or not _is_told_apart(given.obj, cls, by_equality=by_equality):
+            apart = cls is not None and _is_told_apart(given.obj, cls, by_equality=by_equality)
+            if not apart and given.intro != ID:
                 continue
             for mine in own:
                 if class_of(mine.obj) is cls and mine.intro not in _SAME_BY_NAME:

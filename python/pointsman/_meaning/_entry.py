@@ -15,6 +15,7 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING
 
+from ._comparing import ID
 from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, package_of
 from ._names import name_of
 from ._origins import (
@@ -126,7 +127,7 @@ class Judgement(Walk):
             word = "a generator" if isinstance(obj, Stream) else word_for_class(cls) if cls is not None else None
             if word and not origin.shared:
                 self.strike(f"returns {word}, which cannot travel", self.names[0])
-            elif origin.shared and self.is_told_apart(obj):
+            elif origin.intro == ID or (origin.shared and self.is_told_apart(obj)):
                 self.strike(f"gives back {origin} itself, and from another process comes a copy", self.names[0])
             elif deep and isinstance(obj, Holder | Made):
                 self._returns(self.items(origin), deep - 1)
