@@ -689,6 +689,42 @@ def test_modules_beside_the_program_can_be_imported_by_workers(tmp_path):
     assert printed == "True True"
 
 
+@pytest.mark.parametrize("how", ["submit", "map", "execute", "auto"])
+def test_modules_inside_of_packages_are_where_the_program_imported_them(how, tmp_path):
+    # Workers would have them imported for another call that needs them.
+    calls = {
+        "submit": "executor.submit(function, 1).result()",
+        "map": "list(executor.map(function, [1, 2]))[0]",
+        "execute": "pointsman.execute(function, [1, 2], backend='processes')[0]",
+        "auto": "pointsman.execute(function, range(99))[0]",
+    }
+    printed = run_program(
+        tmp_path,
+        f"""
+        import concurrent.futures as futures, concurrent.futures.process
+        import email.mime.text, importlib.util, logging.handlers, urllib.request, xml.etree.ElementTree
+        import pointsman
+
+        def request(x): return urllib.request.Request("http://host/").host
+        def parse(x): return [xml.etree.ElementTree.fromstring(text).tag for text in ["<a/>"]]
+        def mail(x): return later().MIMEText("text").get_content_type()
+        def later(): return email.mime.text
+        def alias(x):
+            module = futures
+            return module.process.BrokenProcessPool.__name__
+        def keeps(module): return lambda x: module.handlers.QueueHandler.__name__
+        class Finder:
+            def find(self, x): return importlib.util.find_spec("os").name
+
+        for function in [request, parse, mail, alias, keeps(logging), Finder().find]:
+            with pointsman.Executor(1, backend="processes") as executor:
+                print({calls[how]})
+        """,
+    )
+
+    assert printed.split() == ["host", "['a']", "text/plain", "BrokenProcessPool", "QueueHandler", "os"]
+
+
 def test_what_calls_print_is_printed(tmp_path):
     printed = run_program(
         tmp_path,

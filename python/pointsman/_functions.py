@@ -181,8 +181,8 @@ class Packer:
             value = cell.cell_contents
             self.reached.append((cell, None, value))
             captured.append(self.value(value))
-        named = {}
-        for name in sorted(_names(code)):
+        named, used = {}, sorted(_names(code))
+        for name in used:
             if name in names:
                 self.reached.append((names, name, names[name]))
                 named[name] = self.value(names[name])
@@ -190,7 +190,23 @@ class Packer:
         keyword_defaults = {name: self.value(value) for name, value in (function.__kwdefaults__ or {}).items()}
         spec += [dump_code(code), function.__name__, function.__qualname__, function.__module__, space]
         spec += [captured if function.__closure__ is not None else None, named, defaults, keyword_defaults]
+        spec.append(self._inside([*captured, *named.values()], used))
         return number
+
+    def _inside(self, reached: list[Any], used: list[str]) -> list[Ref]:
+        """The modules inside of packages that code goes on to: `import a.b` alone puts `b` where `a.b` finds it."""
+        found = []
+        packages = [value.name for value in reached if type(value) is Ref and value.name is not None]
+        for package in packages:
+            if "__path__" not in vars(modules[package]):
+                continue
+            for name in used:
+                inner = f"{package}.{name}"
+                if (module := modules.get(inner)) is not None:
+                    self.reached.append((modules, inner, module))
+                    found.append(Ref(-1, inner))
+                    packages.append(inner)
+        return found
 
     def value(self, value: Any) -> Any:
         kind = type(value)
@@ -225,7 +241,7 @@ def unpack(specs: list[Any]) -> Any:
 
     spaces: dict[int, dict[str, Any]] = {}
     functions: list[Any] = []
-    for code, name, qualname, module, space, captured, _named, _defaults, _keyword_defaults in specs:
+    for code, name, qualname, module, space, captured, *_ in specs:
         names = spaces.setdefault(space, {"__builtins__": builtins, "__name__": module})
         cells = None if captured is None else tuple(CellType() for _ in captured)
         function = FunctionType(load_code(code), names, name, None, cells)  # noqa: S302 - made by `pack` in the parent
@@ -241,7 +257,9 @@ def unpack(specs: list[Any]) -> Any:
         return tuple(map(real, value)) if type(value) is tuple else value
 
     for function, spec in zip(functions, specs, strict=True):
-        captured, named, defaults, keyword_defaults = spec[5:]
+        captured, named, defaults, keyword_defaults, inside = spec[5:]
+        for module in inside:
+            real(module)
         for cell, value in zip(function.__closure__ or (), captured or (), strict=True):
             cell.cell_contents = real(value)
         for name, value in named.items():
