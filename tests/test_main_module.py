@@ -725,6 +725,51 @@ def test_modules_inside_of_packages_are_where_the_program_imported_them(how, tmp
     assert printed.split() == ["host", "['a']", "text/plain", "BrokenProcessPool", "QueueHandler", "os"]
 
 
+@pytest.mark.parametrize("how", ["submit", "execute", "auto"])
+def test_calls_can_pickle_objects_of_the_programs_classes_and_look_at_what_functions_say(how, tmp_path):
+    calls = {
+        "submit": "executor.submit(function, 1).result()",
+        "execute": "pointsman.execute(function, [1, 2], backend='processes')[0]",
+        "auto": "pointsman.execute(function, range(99))[0]",
+    }
+    printed = run_program(
+        tmp_path,
+        f"""
+        import dataclasses, inspect, pickle, typing
+        import pointsman
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+            following: "Point | None" = None
+
+            class Inner:
+                pass
+
+        def said(x: int) -> str:
+            return str(x)
+
+        said.__doc__ = "what it says"
+
+        def pickles(x): return pickle.loads(pickle.dumps([Point(x), Point.Inner()]))[0].x
+        def sends(x): return pickle.dumps(Point(x))
+        def hints(x): return sorted(typing.get_type_hints(Point))
+        def asks(x): return [said.__doc__, said.__annotations__["return"].__name__, str(inspect.signature(said))]
+
+        with pointsman.Executor(1, backend="processes") as executor:
+            for function in [pickles, sends, hints, asks]:
+                value = {calls[how]}
+                print(pickle.loads(value) if function is sends else value)
+        """,
+    )
+
+    x = 0 if how == "auto" else 1
+    point = f"Point(x={x}, following=None)"
+    assert printed.splitlines() == [
+        str(x), point, "['following', 'x']", "['what it says', 'str', '(x: int) -> str']"
+    ]  # fmt: skip
+
+
 def test_what_calls_print_is_printed(tmp_path):
     printed = run_program(
         tmp_path,

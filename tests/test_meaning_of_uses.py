@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import types
 import warnings
 
 import pytest
@@ -360,3 +361,36 @@ def test_a_call_that_opens_the_file_itself_goes_anywhere():
 
     assert judge(reads_some, (os.devnull,)).may_travel
     assert judge(lambda x: os.write(2, bytes(x)), (1,)).may_travel
+
+
+MAIN = """
+import sys
+def helper(x): return x
+def by_name(x): return globals()["helper"](x)
+def by_module(x): return sys.modules[__name__].helper(x)
+def by_import(x):
+    import __main__
+    return __main__.helper(x)
+def by_function(x): return helper.__globals__["helper"](x)
+def plainly(x): return helper(x)
+"""
+
+
+@pytest.mark.parametrize("name", ["by_name", "by_module", "by_import", "by_function", "plainly"])
+def test_a_function_that_travels_without_its_module_may_not_look_for_it(name, monkeypatch):
+    main = types.ModuleType("__main__")
+    exec(MAIN, vars(main))  # noqa: S102 - the text above
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    verdict = judge(vars(main)[name], (1,))
+
+    assert verdict.may_travel == (name == "plainly")
+    assert all("travels without its module" in reason for reason in verdict.reasons)
+
+
+def test_a_function_of_a_module_finds_it_there():
+    assert judge(by_its_module, (1,)).may_travel
+
+
+def by_its_module(x):
+    return globals()["DESCRIPTOR"] * x

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), range})
 _MOST = 64
+# What a function may ask another for that does not travel here.
+_SAID = frozenset("__annotations__ __doc__ get_type_hints getdoc getfullargspec signature".split())  # noqa: SIM905
 
 # Modules that functions sent to workers reach: workers that start later find them imported. Only those that are known
 # to start no threads when they are imported, and to mean the same wherever they are.
@@ -182,6 +184,8 @@ class Packer:
             self.reached.append((cell, None, value))
             captured.append(self.value(value))
         named, used = {}, sorted(_names(code))
+        if not _SAID.isdisjoint(used):
+            raise TooRich
         for name in used:
             if name in names:
                 self.reached.append((names, name, names[name]))

@@ -1,4 +1,4 @@
-"""What the initializer of a pool set in this worker: globals of the main module, and attributes of its classes.
+"""What a worker has of the program's main module: what the initializer of its pool set, and classes that arrived.
 
 Each function that travels by value brings a namespace of its own, the initializer, too. What that one has set is put
 into the namespaces of all that arrive later, as if they were still those of one module.
@@ -8,6 +8,7 @@ Does not know pools, or how functions and classes are packed.
 Invariants:
     I1. Where no initializer has run, as in the program itself, nothing is kept and nothing that arrives is changed.
     I2. Only what the initializer has changed is kept: all else is what came with each function.
+    I3. Only classes are put into a worker's main module: functions keep all that they reach, which may be large.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ _names: dict[str, dict[str, Any]] = {}
 _attributes: dict[int, tuple[type, dict[str, Any]]] = {}
 # Functions and classes that arrive with the initializer, while it arrives.
 _arriving: list[Any] | None = None
+# The main module of a worker process, where what calls pickle by its name is looked for.
+_main: dict[str, Any] | None = None
+
+
+def begin(main: dict[str, Any]) -> None:
+    """From now on have the program's classes, as they arrive, in the main module of this worker, too."""
+    global _main  # noqa: PLW0603 - one for the worker
+    _main = main
 
 
 def run(packed: bytes) -> None:
@@ -56,6 +65,9 @@ def run(packed: bytes) -> None:
 
 def apply(arrived: Any) -> None:
     """Put what the initializer has set into a function or a class that has arrived by value."""
+    if _main is not None and issubclass(type(arrived), type) and arrived.__module__ == "__main__":
+        # One inside of another is found there.
+        _main[arrived.__qualname__] = arrived
     if _arriving is not None:
         _arriving.append(arrived)
     elif type(arrived) is FunctionType:

@@ -53,7 +53,9 @@ def zygote(socket: int, parent: int, needed: list[str], path: list[str], flags: 
     import warnings  # noqa: F401
 
     import pointsman._functions  # noqa: F401
+    from pointsman import _initialized
 
+    _initialized.begin(vars(sys.modules["__main__"]))
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     # Blocked at the start, so that none could end this process before the line above.

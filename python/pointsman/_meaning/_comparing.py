@@ -135,6 +135,9 @@ def _is_told_apart(obj: object, cls: type, *, by_equality: bool) -> bool:
         return False
     if any(full_name(base) == "enum.Enum" for base in cls.__mro__):
         return False
+    if class_attribute(cls, "__get__") is not UNKNOWN:
+        # It stands in a class for what is not known.
+        return False
     # What makes its own objects, or says how they travel, may see to it that there is one of each.
     for name in ("__new__", "__reduce__", "__reduce_ex__"):
         if isinstance(class_attribute(cls, name), FunctionType | staticmethod):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections import defaultdict
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
@@ -180,6 +181,8 @@ class Walk(Comparing):
             deep = 2 if ref[0] == "free" or (by_value and ref[0] == "global") else 0
             for origin in self.resolve_ref(frame, ref):
                 self.touch(origin, deep)
+                if by_value and _is_namespace(origin.obj, frame.function):
+                    self.strike(f"uses {origin}: the function travels without its module")
             self._reads(frame, ref)
         for site in sorted(facts.calls):
             self.result(frame, site)
@@ -544,6 +547,14 @@ class Walk(Comparing):
             if isinstance(function, FunctionType) and self.is_project(function):
                 self.rest_on_attribute(cls, name)
                 self.enter(function, [(origin,)], {}, ())
+
+
+def _is_namespace(obj: object, function: FunctionType) -> bool:
+    """Whether a function may find by it what is in its module."""
+    names = function.__globals__
+    if obj is globals or obj is sys.modules or obj is names:
+        return True
+    return isinstance(obj, ModuleType) and vars(obj) is names
 
 
 def _values_of(mapping: object) -> list[object]:
