@@ -111,6 +111,8 @@ def test_a_queued_call_can_be_cancelled_and_is_not_run(executor, gate, tmp_path)
     assert [future.cancelled() for future in queued] == cancelled
     with pytest.raises(concurrent.futures.CancelledError):
         queued[-1].result()
+    with pytest.raises(concurrent.futures.CancelledError):
+        queued[-1].exception()
 
 
 def test_a_running_call_cannot_be_cancelled(executor, gate):
@@ -346,7 +348,7 @@ def test_a_future_shows_its_state(executor, gate):
 
     assert "Future" in text
     assert "pending" in text or "running" in text
-    assert "finished" in repr(future)
+    assert "state=finished returned str" in repr(future)
 
 
 def test_submit_never_raises_for_its_data():
@@ -382,6 +384,9 @@ def test_a_future_made_by_hand_can_be_cancelled():
     assert future.cancel()
     assert not future.set_running_or_notify_cancel()
     assert future.cancelled()
+    for ask in (future.result, future.exception):
+        with pytest.raises(concurrent.futures.CancelledError):
+            ask()
 
 
 def test_the_module_submits_without_an_executor():

@@ -9,7 +9,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrame, PyTuple};
+use pyo3::types::{PyDict, PyFrame, PyString, PyTuple};
 
 use crate::context::Context;
 use crate::once::name;
@@ -146,4 +146,14 @@ pub(crate) fn is_of_type(object: &Bound<'_, PyAny>, kind: &Bound<'_, PyAny>) -> 
     // SAFETY: the object is alive, and has a type.
     let own = unsafe { ffi::Py_TYPE(object.as_ptr()) };
     own.cast() == kind.as_ptr()
+}
+
+/// The name that messages use for a function: its qualified name, else its representation.
+pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
+    let py = function.py();
+    let named = function.getattr(name!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
+    named.map_or_else(
+        |_| function.repr().map_or_else(|_| "a function".into(), |text| text.to_string()),
+        |name| name.to_string(),
+    )
 }

@@ -40,6 +40,19 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    /// What the representation of a future says of its outcome, where that is known without decoding it.
+    pub(crate) fn brought(&self, py: Python<'_>) -> Option<String> {
+        let (verb, object) = match self {
+            Self::Value(value) => ("returned", value),
+            Self::Raised(error) => ("raised", error),
+            Self::Died(_) | Self::Broke(_) => return Some(" raised WorkerDied".into()),
+            Self::Reply(_) | Self::Cancelled => return None,
+        };
+        object.bind(py).get_type().name().ok().map(|name| format!(" {verb} {name}"))
+    }
+}
+
 /// How far a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -20,7 +20,7 @@ use std::time::Instant;
 use pyo3::exceptions::{PyTimeoutError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::awaiting::{self, Awaiting};
 use crate::bridge;
@@ -28,7 +28,7 @@ use crate::cell::{Cell, Opened, Outcome, Stage};
 use crate::gathering::{self, Gathered};
 use crate::home::{self, Home};
 use crate::instance;
-use crate::once::{Once, name};
+use crate::once::Once;
 use crate::outcome;
 use crate::thread_call::ThreadCall;
 use crate::waiting::{deadline_after, wait_sliced};
@@ -208,7 +208,10 @@ impl FutureCore {
     #[pyo3(signature = (timeout=None))]
     fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         Self::wait_settled(slf, timeout)?;
-        Ok(Self::outcome(slf).err())
+        match Self::outcome(slf) {
+            Err(given_up) if Self::cancelled(slf) => Err(PyErr::from_value(given_up.into_bound(slf.py()))),
+            outcome => Ok(outcome.err()),
+        }
     }
 
     /// Whether the call is finished or cancelled.
@@ -333,7 +336,9 @@ impl FutureCore {
         };
         let name = slf.get().origin().describe(slf.py());
         let name = if name.is_empty() { name } else { format!(" of {name}") };
-        Ok(format!("<{} at {:#x}{name} state={stage}>", slf.get_type().name()?, slf.as_ptr() as usize))
+        let brought = slf.get().cell().try_look(|outcome| outcome.and_then(|outcome| outcome.brought(slf.py())));
+        let brought = brought.flatten().unwrap_or_default();
+        Ok(format!("<{} at {:#x}{name} state={stage}{brought}>", slf.get_type().name()?, slf.as_ptr() as usize))
     }
 
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -587,14 +592,4 @@ impl Drop for FutureCore {
             drop(Some(origin.cell()).filter(|cell| cell.is_settled()).and_then(Cell::take));
         }
     }
-}
-
-/// The name that messages use for a function: its qualified name, else its representation.
-pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> String {
-    let py = function.py();
-    let named = function.getattr(name!(py, "__qualname__")).and_then(|name| Ok(name.cast_into::<PyString>()?));
-    named.map_or_else(
-        |_| function.repr().map_or_else(|_| "a function".into(), |text| text.to_string()),
-        |name| name.to_string(),
-    )
 }

@@ -30,9 +30,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::awaiting::Awaiting;
 use crate::bridge;
+use crate::calling;
 use crate::context::Context;
 use crate::ending::detached;
-use crate::future;
 use crate::gathering::Gathered;
 use crate::once::{Once, name};
 
@@ -378,7 +378,7 @@ impl LoopCall {
     fn __repr__(&self, py: Python<'_>) -> String {
         let waiting = lock(&self.body).as_ref().map(|body| body.function.clone_ref(py));
         match waiting {
-            Some(function) => format!("<call of {}, not begun>", future::name_of(function.bind(py))),
+            Some(function) => format!("<call of {}, not begun>", calling::name_of(function.bind(py))),
             None => "<call, begun or cancelled>".into(),
         }
     }

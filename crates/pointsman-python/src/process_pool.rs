@@ -22,6 +22,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::calling;
 use crate::cell::Outcome;
 use crate::ending::detached;
 use crate::future::{self, FutureCore};
@@ -176,7 +177,7 @@ impl Pool {
             id,
             block,
             owned: attached.into_iter().chain([block]).collect(),
-            name: future::name_of(function),
+            name: calling::name_of(function),
             host: self.host.clone(),
             price: Price::default(),
         });
@@ -404,7 +405,7 @@ impl ProcessPool {
         terms: Option<&Bound<'py, Terms>>,
         spent: Option<&Bound<'py, Spent>>,
     ) -> PyResult<Bound<'py, FutureCore>> {
-        self.pool.check(py, &|| future::name_of(function))?;
+        self.pool.check(py, &|| calling::name_of(function))?;
         let known = self.pool.function(function, false)?;
         self.send(py, known, Arguments::Packed(args, kwargs), priority, terms, spent.map(Bound::get))
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use pointsman_scheduler::{Awaits, spin};
 use pyo3::prelude::*;
 
-use crate::calling::Inputs;
+use crate::calling::{self, Inputs};
 use crate::cell::{Cell, Outcome, Stage};
 use crate::context::Spare;
 use crate::counters::Desk;
@@ -311,6 +311,6 @@ impl Origin for ThreadCall {
 
     fn describe(&self, py: Python<'_>) -> String {
         let function = self.cell.look_at_inputs(|inputs| inputs.call.function(py).clone());
-        function.map_or_else(String::new, |function| future::name_of(&function))
+        function.map_or_else(String::new, |function| calling::name_of(&function))
     }
 }

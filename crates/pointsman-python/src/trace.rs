@@ -218,7 +218,7 @@ pub(crate) fn name_of(function: &Bound<'_, PyAny>) -> u32 {
     let named = function.getattr(once::name!(function.py(), "__qualname__"));
     let text = named.as_ref().ok().and_then(|named| named.cast::<PyString>().ok()?.to_str().ok());
     // Most have a name that is text, which need not be copied.
-    text.map_or_else(|| name(&crate::future::name_of(function)), name)
+    text.map_or_else(|| name(&crate::calling::name_of(function)), name)
 }
 
 /// The track of the calling thread.

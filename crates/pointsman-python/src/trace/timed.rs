@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{Ending, Event, begin, end, here, name, on, record};
-use crate::future::name_of;
+use crate::calling::name_of;
 
 /// Calls a function and records when it ran.
 #[pyclass(module = "pointsman._native", frozen)]
