@@ -4,6 +4,7 @@ What it does not know: how code is read.
 """
 
 import contextlib
+import contextvars
 import hashlib
 import io
 import os
@@ -149,11 +150,77 @@ def captured():
     return keeps_the_largest
 
 
+STOCK = {"apples": 60}
+CONFIG = {"level": 1}
+SEEN_IN: dict[int, int] = {}
+VARIABLE = contextvars.ContextVar("variable", default=0)
+
+
+class Parser:
+    def parse(self, text):
+        self.text, self.place = str(text), 0
+        while self.place < len(self.text):
+            self.take()
+        return self.text
+
+    def take(self):
+        slow(0)
+        self.place += 1
+
+
+def sells(n):
+    if STOCK["apples"] > 0:
+        slow(n)
+        STOCK["apples"] -= 1
+    return n
+
+
+def counts_and_tells(n):
+    global count
+    count += 1
+    slow(n)
+    return count
+
+
+@contextlib.contextmanager
+def level(n):
+    before = CONFIG["level"]
+    CONFIG["level"] = n
+    try:
+        yield
+    finally:
+        CONFIG["level"] = before
+
+
+def sets_and_restores(n):
+    with level(n):
+        return slow(CONFIG["level"])
+
+
+def sets_a_context_variable(n):
+    VARIABLE.set(VARIABLE.get() + slow(1))
+    return n
+
+
+def remembers(n):
+    if n not in SEEN_IN:
+        value = slow(n)
+        SEEN_IN[n] = value
+    return SEEN_IN[n]
+
+
+def tallies(n):
+    slow(n)
+    STOCK["pears"] = STOCK.get("pears", 0) + 1
+
+
 ALONE = [
+    Parser().parse, sells, counts_and_tells, sets_a_context_variable,
     stores, sets_a_handler, adds_slowly, goes_to, says_in_the_environment, takes_what_is_printed, takes_what_is_warned_of,
     writes_a_line, takes_a_line, reads_its_own, sets_the_arguments, captured(), Sums().add,
 ]  # fmt: skip
 BESIDE = [
+    remembers, tallies,
     slow, takes_a_lock, takes_a_condition, counts, Sums().add_afterwards, Sums().add_under_a_lock, SEEN.append,
     lambda n: SEEN.append(slow(n)), lambda n: sys.stderr.write(str(slow(n))), hashlib.sha256, time.sleep,
     partial(slow, 1), lambda n: sqlite3.connect(":memory:").execute("select ?", (n,)).fetchall(),
@@ -168,6 +235,10 @@ def test_what_others_would_disturb_is_told_with_the_reason(function):
 
     assert verdict.alone
     assert all(function.__name__ in reason for reason in verdict.alone)
+
+
+def test_what_is_set_and_restored_around_a_call_is_kept_alone():
+    assert "`level` reads and sets what the global dict `CONFIG` holds" in judge(sets_and_restores, (1,)).alone[0]
 
 
 @pytest.mark.parametrize("function", BESIDE, ids=range(len(BESIDE)))

@@ -166,3 +166,27 @@ def test_an_initializer_that_fails_when_its_executor_was_dropped_fails_the_calls
 
     with pytest.raises(concurrent.futures.BrokenExecutor, match="fail"):
         future.result(functions.PATIENCE)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_handler_of_a_signal_raises_while_a_thread_starts_is_raised_by_submit(when, monkeypatch):
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if when == "after":
+            start(thread)
+        raise KeyboardInterrupt
+
+    with pointsman.Executor(2, backend="threads") as executor:
+        blocked = threading.Event()
+        # One thread is there, so that the call would be run if nobody said a word.
+        busy = executor.submit(blocked.wait, functions.PATIENCE)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                executor.submit(functions.square, 2)
+        blocked.set()
+
+        assert busy.result()
+        assert [executor.submit(functions.square, n).result() for n in range(20)] == [n * n for n in range(20)]
+    assert wait_until(lambda: not [each for each in threading.enumerate() if each.name.startswith("pointsman_")])

@@ -770,6 +770,23 @@ def test_calls_can_pickle_objects_of_the_programs_classes_and_look_at_what_funct
     ]  # fmt: skip
 
 
+def test_what_the_program_has_printed_stands_before_what_its_workers_print(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    printed = run_program(
+        tmp_path,
+        """
+        import pointsman
+
+        print("starting")
+        with pointsman.Executor(1, backend="processes") as executor:
+            executor.submit(print, "working").result()
+        print("ended")
+        """,
+    )
+
+    assert printed.split() == ["starting", "working", "ended"]
+
+
 def test_what_calls_print_is_printed(tmp_path):
     printed = run_program(
         tmp_path,

@@ -3,9 +3,12 @@
 What it does not know: how a verdict is kept, or where calls run.
 """
 
+import ast
 import builtins
 import collections
 import contextlib
+import functools
+import html.parser
 import io
 import logging
 import os
@@ -16,6 +19,7 @@ import warnings
 
 import pytest
 
+import pointsman
 from pointsman._meaning import judge
 
 pytestmark = pytest.mark.timeout(60)
@@ -394,3 +398,90 @@ def test_a_function_of_a_module_finds_it_there():
 
 def by_its_module(x):
     return globals()["DESCRIPTOR"] * x
+
+
+LINKS: list[object] = []
+
+
+class Links(html.parser.HTMLParser):
+    def handle_starttag(self, tag, attrs):
+        LINKS.append((tag, attrs))
+
+
+class Names(ast.NodeVisitor):
+    def visit_Name(self, node):
+        LINKS.append(node.id)
+
+
+class Quiet(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links = []
+
+    def handle_starttag(self, tag, attrs):
+        self.links.append((tag, attrs))
+
+    def other(self):
+        LINKS.clear()
+
+
+class Keys:
+    asked = 0
+
+    def key(self, value):
+        self.asked += 1
+        return -value
+
+
+KEYS = Keys()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: Links().feed(f"<a href='{x}'>"),
+        lambda x: Names().visit(ast.parse(f"a{x}")),
+        lambda x: sorted([x, x + 1], key=KEYS.key),
+    ],
+    ids=["a parser", "a visitor", "a key"],
+)
+def test_what_a_library_calls_of_the_programs_classes_is_read(function):
+    assert not judge(function, (1,)).may_travel
+
+
+def test_what_a_library_does_not_call_of_them_is_not_read():
+    def links(x):
+        parser = Quiet()
+        parser.feed(f"<a href='{x}'>")
+        return parser.links
+
+    assert judge(links, (1,)).reasons == ()
+
+
+class Part:
+    @functools.cached_property
+    def large(self):
+        return 1
+
+
+def test_an_input_that_keeps_what_is_read_of_it_stays():
+    part = Part()
+
+    assert "fills `large`" in judge(lambda one: one.large, (part,)).reasons[0]
+    # The one that is looked at was the first call's, and has it.
+    assert part.large
+    assert "fills `large`" in judge(lambda one: one.large, (part,)).reasons[0]
+
+
+def test_functions_as_inputs_are_each_read():
+    def harmless():
+        return sum(range(20_000))
+
+    def writes():
+        LINKS.append(1)
+        return sum(range(20_000))
+
+    LINKS.clear()
+    pointsman.execute(lambda function: function(), [harmless] * 100 + [writes] * 100)
+
+    assert len(LINKS) == 100

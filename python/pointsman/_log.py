@@ -60,8 +60,10 @@ def decided(job: Any, plan: Any, before: Any) -> None:
             "%s: of %d calls, each held the GIL for %.3g s, computed without it for %.3g s and waited for %.3g s",
             *(job.name, seen.calls, seen.held, seen.free, seen.wait),
         )
+    # What is known of a call that still runs is a guess, as it should be.
+    tell = log.debug if plan.observation is not None and plan.observation.partial else log.warning
     for warning in plan.warnings:
-        log.warning("%s: %s", job.name, warning)
+        tell("%s: %s", job.name, warning)
 
 
 def finished(job: Any, calls: int, seconds: float, error: BaseException | None) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from _pickle import dumps
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _authkey, _functions, _machine, _native, _zygote
@@ -196,6 +197,7 @@ class Processes:
         _register_hooks()
         _alive.add(self)
         self._prepared = time.perf_counter() - began
+        _flush()
         self.grow(processes)
         self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient, patient=patient)
         self._finalizer.atexit = False
@@ -278,6 +280,20 @@ class Processes:
         if wait and collector is not None and collector is not threading.current_thread():
             collector.join()
         self._finalizer.detach()
+
+
+def _flush() -> None:
+    """Have what the program has printed stand before what its workers print."""
+    # Any other thread might do that between a line's text and its end.
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if type(stream) is TextIOWrapper:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                # It is closed, or nobody reads it any more: the program will hear of that where it prints.
+                continue
 
 
 def outlast(pool: Any) -> None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sized
 from itertools import islice
 from time import perf_counter, thread_time
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from pointsman._repeats import Repeats
@@ -257,9 +258,12 @@ class Source:
         """Return arguments of each combination of types in every `step`th input, if these are there; of many, some."""
         lists = [data[::step] for data in self._lists] if step > 1 else self._lists
 
+        functions = any(id(FunctionType) in set(map(id, map(type, data))) for data in lists)
+        kind_of = _kind if functions else type
+
         def types() -> Iterator[tuple[int, ...]]:
             # By identity: to hash a class may run code of its metaclass.
-            return zip(*(map(id, map(type, data)) for data in lists), strict=False)
+            return zip(*(map(id, map(kind_of, data)) for data in lists), strict=False)
 
         found: dict[tuple[int, ...], int] = {}
         most = min(_KINDS, len(set(types())))
@@ -344,3 +348,9 @@ def _is_array(data: object) -> bool:
     """Whether it is an array of numpy: looked at only if the program has imported that."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and type(data) is getattr(numpy, "ndarray", None)
+
+
+def _kind(value: Any) -> Any:
+    """What inputs that are alike have in common: their type, or of functions their code."""
+    kind = type(value)
+    return value.__code__ if kind is FunctionType else kind

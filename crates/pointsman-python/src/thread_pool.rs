@@ -104,11 +104,15 @@ impl Shared {
 
     /// Starts one more thread, whose place in the queue's count is taken already.
     pub(crate) fn start(&self, py: Python<'_>) -> PyResult<()> {
-        let started = ending::call(self.start_worker.bind(py));
-        if started.is_err() {
-            self.queue.remove_worker();
+        match ending::call(self.start_worker.bind(py)) {
+            // What a signal's handler raised while the thread was started: it has to be raised, and the thread is there.
+            Ok(raised) if !raised.is_none() => Err(PyErr::from_value(raised)),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.queue.remove_worker();
+                Err(error)
+            }
         }
-        started.map(|_| ())
     }
 
     /// Has a job run before all others, by a thread beyond the limit if need be; the queue must be relieved afterwards.
@@ -208,7 +212,7 @@ impl Shared {
         match posted {
             Posted::QueuedNeedsWorker => match self.start(py) {
                 // With other workers alive the call will be run; a system at its thread limit is no reason to fail.
-                Err(_) if self.queue.workers() > 0 => Ok(()),
+                Err(why) if self.queue.workers() > 0 && why.is_instance_of::<PyRuntimeError>(py) => Ok(()),
                 other => other,
             },
             Posted::Closed(_) => Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown")),

@@ -40,6 +40,9 @@ SWAPS = frozenset(
         *("asyncio.get_event_loop", "asyncio.events.get_event_loop"),
     }
 )
+# Where others may come in between: a call, what yields, what waits.
+_WAITING = frozenset(("CALL", "CALL_KW", "CALL_FUNCTION_EX", "YIELD_VALUE", "SEND", "BEFORE_WITH", "LOAD_SPECIAL"))
+_FOR_ALL = frozenset(("os._Environ", "_contextvars.ContextVar", "builtins.ContextVar"))
 _REENTRANT = frozenset({"_thread.RLock", "threading.Condition"})
 STATE = "changes the state of the process"
 _QUICK = frozenset(
@@ -48,34 +51,53 @@ _QUICK = frozenset(
 
 
 def is_of_the_process(obj: object) -> bool:
-    """Whether what is set in `obj` is set for everybody: the environment, or a module of the standard library."""
+    """Whether what is set in `obj` is set for everybody: the environment, a variable of the context, a module."""
     if isinstance(obj, ModuleType):
         return obj.__name__.partition(".")[0] in sys.stdlib_module_names
-    return full_name(class_of(obj) or object) == "os._Environ"
+    return full_name(class_of(obj) or object) in _FOR_ALL
 
 
 def torn(instructions: Sequence[tuple[str, int, int]], names: Sequence[str], slots: Sequence[str]) -> set[str]:
-    """Names of globals, captured variables (as they are) and attributes (with a dot) set after they were read.
+    """Names of globals, captured variables (as they are) and attributes (with a dot) that another call may change amid.
 
-    With a call between that may last: what others have set meanwhile is lost.
+    They are set after they were read, or read after they were set, with a call between that may last; with brackets
+    behind them where that is so of what they hold.
     """
-    read: dict[str, int] = {}
-    found: set[str] = set()
-    calls: list[int] = []
+    read: dict[str, list[int]] = {}
+    # The places where each is set, and whether to something that was read of it.
+    written: dict[str, list[tuple[int, bool]]] = {}
+    latest = ""
     for place, (operation, argument, _offset) in enumerate(instructions):
-        if operation == "PUSH_NULL" or (operation == "LOAD_GLOBAL" and argument & 1):
-            if operation == "PUSH_NULL" or names[argument >> 1] not in _QUICK:
-                calls.append(place)
-        elif operation == "LOAD_METHOD" or (operation == "LOAD_ATTR" and VERSION >= (3, 12) and argument & 1):
-            calls.append(place)
         name = _name(operation, argument, names, slots)
-        if name is None:
-            continue
-        if operation.startswith("LOAD"):
-            read.setdefault(name, place)
-        elif calls and read.get(name, place) < calls[-1]:
-            found.add(name)
-    return found
+        if operation == "STORE_SUBSCR" and latest:
+            # What is changed in place swaps the container and the index back to where they were before.
+            changes = instructions[place - 1][0] == "SWAP"
+            written.setdefault(latest + "[]", []).append((place, changes))
+        elif name is not None and operation.startswith("LOAD"):
+            latest = name
+            read.setdefault(name, []).append(place)
+        elif name is not None:
+            written.setdefault(name, []).append((place, True))
+    if not written:
+        return set()
+    begun = [place for place, one in enumerate(instructions) if _takes_callee(one[0], one[1], names)]
+    ended = [place for place, one in enumerate(instructions) if one[0] in _WAITING]
+    return {
+        name
+        for name, stores in written.items()
+        for reads in [read.get(name.removesuffix("[]"), [])]
+        for store, changes in stores
+        if (changes and any(first < call < store for first in reads[:1] for call in begun))
+        or any(store < call < later for later in reads[-1:] for call in ended)
+    }
+
+
+def _takes_callee(operation: str, argument: int, names: Sequence[str]) -> bool:
+    """Whether an instruction takes what is called soon, if that is something that may last."""
+    if operation == "LOAD_GLOBAL" and argument & 1:
+        return names[argument >> 1] not in _QUICK
+    method = operation == "LOAD_METHOD" or (operation == "LOAD_ATTR" and VERSION >= (3, 12) and bool(argument & 1))
+    return method or operation == "PUSH_NULL"
 
 
 def _name(operation: str, argument: int, names: Sequence[str], slots: Sequence[str]) -> str | None:

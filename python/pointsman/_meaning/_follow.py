@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections import defaultdict
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
@@ -50,11 +49,11 @@ from ._origins import (
 )
 from ._read import read
 from ._rebinding import is_as_imported, module_of, setters_of
-from ._resolve import CHANGEABLE, super_attribute
+from ._resolve import CHANGEABLE, is_namespace, super_attribute
 from ._tables import MUTATORS, SPECIAL, SPECIAL_OF_OWN
 from ._types import INSTALLED
 from ._values import EMPTY, ITEM, TRUE, Call, Value
-from ._writes import may_call
+from ._writes import is_hook, may_call
 
 if TYPE_CHECKING:
     from ._frames import Arguments, Keywords
@@ -82,6 +81,7 @@ class Walk(Comparing):
         self.entered: dict[object, Origins] = {}
         self.setters: dict[str, dict[str, str]] = {}
         self.made_classes: dict[int, type] = {}
+        self.hooked: dict[int, type] = {}
         self.called_back: dict[int, object] = {}
         self.work = 0
 
@@ -181,7 +181,7 @@ class Walk(Comparing):
             deep = 2 if ref[0] == "free" or (by_value and ref[0] == "global") else 0
             for origin in self.resolve_ref(frame, ref):
                 self.touch(origin, deep)
-                if by_value and _is_namespace(origin.obj, frame.function):
+                if by_value and is_namespace(origin.obj, frame.function):
                     self.strike(f"uses {origin}: the function travels without its module")
             self._reads(frame, ref)
         for site in sorted(facts.calls):
@@ -208,8 +208,8 @@ class Walk(Comparing):
         for verb, value in facts.writes:
             for origin in self.resolve(frame, value):
                 self.write(verb, origin)
-                if origin.shared and verb.startswith("sets"):
-                    self._tears(facts, "." + verb.split("`")[1], f"{verb.removeprefix('sets ')} {origin}")
+                if origin.shared:
+                    self._tears_part(facts, verb, value, origin)
                 self._setter(verb, origin)
         for operator, value in facts.inplace:
             for ref in value - facts.scalars:
@@ -218,7 +218,17 @@ class Walk(Comparing):
 
     def _tears(self, facts: Facts, name: str, what: str) -> None:
         if name in facts.torn:
-            self.unguarded[f"`{self.name}` reads {what} and sets it after a call, when others may have set it"] = None
+            self.unguarded[f"`{self.name}` reads and sets {what}, with a call between in which others may set it"] = (
+                None
+            )
+
+    def _tears_part(self, facts: Facts, verb: str, value: Value, origin: Origin) -> None:
+        if verb.startswith("sets"):
+            self._tears(facts, "." + verb.split("`")[1], f"{verb.removeprefix('sets ')} {origin}")
+        elif verb == "stores into":
+            for kind, root, steps in value:
+                name = steps[-1] if steps else str(root) if kind in {"global", "free"} else ""
+                self._tears(facts, name + "[]", f"what {origin} holds")
 
     def _reads(self, frame: Frame, ref: Ref) -> None:
         """A global of a module is read: workers import it anew, and have not what a function set since."""
@@ -443,10 +453,23 @@ class Walk(Comparing):
             first: Arguments = [(with_self,)] if with_self is not None else []
             return self.enter(function.obj, [*first, *args], kwargs, star)
         if with_self is not None:
+            self._hooks(receiver)
             self.callbacks(args, kwargs, star, self.items(receiver), f".{name}")
             self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         return self.call(function, args, kwargs, star)
+
+    def _hooks(self, receiver: Origin) -> None:
+        """A library's method calls those of its methods that a class of the project has in their place."""
+        cls = class_of(receiver.obj)
+        if cls is None or not cls.__flags__ & CHANGEABLE or id(cls) in self.hooked:
+            return
+        self.hooked[id(cls)] = cls
+        for base in cls.__mro__:
+            for name, function in list(base.__dict__.items()):
+                if isinstance(function, FunctionType) and self.is_project(function) and is_hook(cls, base, name):
+                    self.rest_on_attribute(cls, name)
+                    self.enter(function, [(receiver,)], {}, ())
 
     def getter(self, function: FunctionType, *args: Origin) -> Origins | None:
         """Follow a property of the project."""
@@ -547,14 +570,6 @@ class Walk(Comparing):
             if isinstance(function, FunctionType) and self.is_project(function):
                 self.rest_on_attribute(cls, name)
                 self.enter(function, [(origin,)], {}, ())
-
-
-def _is_namespace(obj: object, function: FunctionType) -> bool:
-    """Whether a function may find by it what is in its module."""
-    names = function.__globals__
-    if obj is globals or obj is sys.modules or obj is names:
-        return True
-    return isinstance(obj, ModuleType) and vars(obj) is names
 
 
 def _values_of(mapping: object) -> list[object]:

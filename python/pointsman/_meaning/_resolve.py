@@ -21,6 +21,7 @@ from ._frames import captured_by, token
 from ._generators import draws
 from ._origins import (
     FRESH,
+    INPUT,
     UNKNOWN,
     Bound,
     Copied,
@@ -37,6 +38,7 @@ from ._origins import (
     class_attribute,
     class_of,
     full_name,
+    instance_dict,
     is_plain,
     parts_of,
     unique,
@@ -60,6 +62,10 @@ class Resolver:
 
     def result(self, frame: Frame, site: int) -> Origins:
         """What the call at `site` hands back."""
+        raise NotImplementedError
+
+    def write(self, verb: str, origin: Origin) -> None:
+        """Note that something is written to."""
         raise NotImplementedError
 
     def getter(self, function: FunctionType, *args: Origin) -> Origins | None:
@@ -211,6 +217,8 @@ class Resolver:
             return (Origin(found, "the class attribute", f"{obj.cls.__name__}.{name}"),)
         else:
             self.rest_on_attribute(obj, name)
+        if isinstance(found, FunctionType) and is_method_of(obj, name):
+            return (origin.part(step, MethodType(found, obj)),)
         changes = (name in MUTATORS and isinstance(found, MethodDescriptorType)) or draws(obj, name)
         if changes and origin.shared:
             part = origin.part(step, found)
@@ -219,12 +227,16 @@ class Resolver:
 
     def _descriptor(self, origin: Origin, step: str, found: object) -> None:
         """Follow what reading an attribute calls, if that is more than a look; what it hands back is not known."""
+        if origin.intro == INPUT and is_cached(origin.obj, step[1:]):
+            # The input that was looked at may have it by now; the others have it not.
+            self.write(f"fills `{step[1:]}` of", origin)
         cls = class_of(found)
         if cls is None or isinstance(found, type | FunctionType):
             return
         args: tuple[Origin, ...]
         if full_name(cls) == "functools.cached_property":
             function, args = found.func, (origin,)  # type: ignore[attr-defined]
+            self.write(f"fills `{step[1:]}` of", origin)
         elif cls.__flags__ & CHANGEABLE:
             function, args = class_attribute(cls, "__get__"), (origin.part(step, found), origin)
         else:
@@ -232,6 +244,18 @@ class Resolver:
         if isinstance(function, FunctionType):
             self.rest_on_attribute(origin.obj, step[1:])
             self.getter(function, *args)
+
+
+def is_cached(obj: object, name: str) -> bool:
+    """Whether an attribute is computed when it is read for the first time, and kept."""
+    in_class = class_attribute(class_of(obj) or object, name)
+    return full_name(class_of(in_class) or object) == "functools.cached_property"
+
+
+def is_method_of(obj: object, name: str) -> bool:
+    """Whether a function that was found under a name is a method that `obj`, a live object, would bind."""
+    cls = class_of(obj)
+    return cls is type(obj) and not isinstance(obj, type | ModuleType | MethodType) and name not in instance_dict(obj)
 
 
 def is_common(found: object) -> bool:
@@ -256,3 +280,11 @@ def super_attribute(obj: Super, name: str) -> object:
         if found is not UNKNOWN:
             return found
     return UNKNOWN
+
+
+def is_namespace(obj: object, function: FunctionType) -> bool:
+    """Whether a function may find by it what is in its module."""
+    names = function.__globals__
+    if obj is globals or obj is sys.modules or obj is names:
+        return True
+    return isinstance(obj, ModuleType) and vars(obj) is names

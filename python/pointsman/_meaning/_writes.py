@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _WRITTEN = ("a", "arr", "dst", "parent", "elem", "tree", "x", "heap", "fp", "file", "fdst", "buffer")
 _C_FUNCTIONS = ("memset", "memmove")
 # What calls the objects that it is given, and what only looks at them or keeps them.
+# What the names of methods begin with that visitors and handlers of the standard library look for.
+_LOOKED_FOR = ("visit_", "do_", "handle_")
 _CALLING = frozenset(["map", "filter", "sorted", "min", "max", "iter"])
 _KEEPING = frozenset(["copy", "pickle", "typing", "dataclasses", "types"])
 _KEEPING_METHODS = MUTATORS | METHOD_ALIAS | METHOD_HOLDS
@@ -117,3 +119,11 @@ def may_call(name: str) -> bool:
     if module == "builtins":
         return last in _CALLING
     return bool(module) or last == "sort" or last not in _KEEPING_METHODS
+
+
+def is_hook(cls: type, base: type, name: str) -> bool:
+    """Whether a method stands in the place of one that a class behind it has, or has a name that those look for."""
+    behind = cls.__mro__[cls.__mro__.index(base) + 1 :]
+    return not name.startswith("__") and (
+        name.startswith(_LOOKED_FOR) or any(name in other.__dict__ for other in behind)
+    )

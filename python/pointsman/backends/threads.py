@@ -9,7 +9,7 @@ import atexit
 import os
 import threading
 import weakref
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native
@@ -29,6 +29,9 @@ PATIENCE = 10.0
 
 # Threads that a pool must have started before the quickest start tells anything of the machine.
 _STARTS_TO_LEARN = 16
+
+# Seconds within which a thread that the system was asked for begins. Arbitrary.
+_LIMBO = 1.0
 
 _alive: weakref.WeakSet[Threads] = weakref.WeakSet()
 _stack_lock = threading.Lock()
@@ -74,12 +77,12 @@ class Threads:
         self.quickest_start: float = float("inf")
         this = weakref.ref(self)
 
-        def start() -> None:
+        def start() -> BaseException | None:
             pool = this()
             if pool is None:
                 message = "the pool has gone"
                 raise RuntimeError(message)
-            pool._start()  # noqa: SLF001 - this class
+            return pool._start()  # noqa: SLF001 - this class
 
         self.native: _native.ThreadPool
         self.native = native = _native.ThreadPool(most, queue_capacity, start, stealing, cores)
@@ -110,23 +113,26 @@ class Threads:
         self._finalizer = weakref.finalize(self, _close, native, self._owner)
         self._finalizer.atexit = False
 
-    def _start(self) -> None:
+    def _start(self) -> BaseException | None:
+        """Start a thread; return what a handler of a signal raised if the thread is there all the same."""
         self.started += 1
         # Whoever asks for it: a daemon would be cut off in a native frame, by which the program would crash.
         thread = threading.Thread(target=self._work, name=f"{self._name}_{self.started - 1}", daemon=False)
         began = perf_counter()
+        raised: BaseException | None = None
         if self._stack_size is None:
-            thread.start()
+            raised = _start(thread)
             # The quickest start is what a start costs: others include waiting for the GIL.
             self.quickest_start = min(self.quickest_start, perf_counter() - began)
         else:
             with _stack_lock:
                 before = threading.stack_size(self._stack_size)
                 try:
-                    thread.start()
+                    raised = _start(thread)
                 finally:
                     threading.stack_size(before)
         self._threads.add(thread)
+        return raised
 
     @property
     def threads(self) -> frozenset[threading.Thread]:
@@ -142,6 +148,21 @@ class Threads:
             for thread in list(self._threads):
                 if thread is not threading.current_thread():
                     thread.join()
+
+
+def _start(thread: threading.Thread) -> BaseException | None:
+    """Start a thread, or raise; return what was raised, by a handler of a signal, when it was started already."""
+    try:
+        thread.start()
+    except BaseException as raised:
+        # Between the two it is in limbo, as the module calls it; for good, if the system was not asked for it yet.
+        until = perf_counter() + _LIMBO
+        while thread.ident is None:
+            if thread not in getattr(threading, "_limbo", ()) or perf_counter() > until:
+                raise
+            sleep(_LIMBO / 1000)
+        return raised
+    return None
 
 
 def _close(
