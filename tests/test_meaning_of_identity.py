@@ -161,6 +161,22 @@ CENTRES = [Node(1), Node(5)]
 MODEL = Graph()
 
 
+def local_functions():
+    def handler():
+        pass
+
+    names = {handler: 1}
+    return handler, lambda function: names[function]
+
+
+def test_a_function_that_travels_by_value_is_no_key_elsewhere():
+    handler, named = local_functions()
+    names = {neighbours: 1}
+
+    assert not judge(named, (handler,)).may_travel
+    assert judge(lambda function: names[function], (neighbours,)).may_travel
+
+
 class Walker:
     def walk(self, steps):
         return self if steps else None

@@ -146,7 +146,8 @@ fn placements(model: &Model<'_>, machine: &Machine, job: &Job) -> Vec<Placement>
     let shares = job.caller_shares && most > 1;
     let memory = machine.memory.get() * MEMORY_SHARE;
     let cores = whole32(model.cores.ceil()).max(1);
-    let single = model.lone_lanes();
+    // What must not run beside other calls in threads must not in those of a worker either.
+    let single = model.lone_lanes() || job.struck.iter().any(|(backend, _)| *backend == Backend::Threads);
     for processes in process_counts(cores) {
         for lanes in lane_counts(chunks, processes, shares) {
             let workers = processes * lanes + u32::from(shares);

@@ -146,6 +146,17 @@ fn half_computing_half_waiting_calls_get_processes_with_threads_inside() {
 }
 
 #[test]
+fn where_threads_are_struck_out_workers_have_one_each() {
+    let job = Job { struck: vec![(Backend::Threads, "it sets the directory".into())], ..Job::of(200) };
+    let plan = decide(&call(10.0 * MS, 0.0, 10.0 * MS), &Machine::default(), &job);
+
+    assert_eq!(plan.choice().backend, Backend::Processes);
+    let workers = plan.candidates.iter().filter(|one| one.backend == Backend::Processes);
+    assert!(workers.clone().count() > 0);
+    assert!(workers.into_iter().all(|one| one.threads_per_worker == 1));
+}
+
+#[test]
 fn one_core_gives_nothing_to_computing_calls() {
     let machine = Machine { cores: 1.0, ..Machine::default() };
 

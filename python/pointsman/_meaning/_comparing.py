@@ -17,6 +17,8 @@ from itertools import islice
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
+from pointsman._naming import is_importable
+
 from ._library import Library
 from ._origins import (
     INPUT,
@@ -131,6 +133,8 @@ class Comparing(Library):
 
 def _is_told_apart(obj: object, cls: type, *, by_equality: bool) -> bool:
     """Whether a comparison tells an object from its copy."""
+    if isinstance(obj, FunctionType):
+        return not is_importable(obj)
     if is_plain(obj) or issubclass(cls, _EVERYWHERE):
         return False
     if any(full_name(base) == "enum.Enum" for base in cls.__mro__):
