@@ -485,3 +485,37 @@ def test_functions_as_inputs_are_each_read():
     pointsman.execute(lambda function: function(), [harmless] * 100 + [writes] * 100)
 
     assert len(LINKS) == 100
+
+
+class Added:
+    def __init__(self, left, right):
+        self.left, self.right = left, right
+
+
+class Sums:
+    def visit(self, node):
+        return getattr(self, "visit_" + type(node).__name__)(node)
+
+    def visit_int(self, node):
+        return node
+
+    def visit_Added(self, node):  # noqa: N802 - by the name of the class
+        return self.visit(node.left) + self.visit(node.right)
+
+
+class NotedSums(Sums):
+    def visit_int(self, node):
+        LINKS.append(node)
+        return node
+
+
+def test_methods_that_are_taken_by_the_beginning_of_their_name_are_read():
+    assert judge(lambda node: Sums().visit(node), (Added(1, 2),)).reasons == ()
+    assert "LINKS" in judge(lambda node: NotedSums().visit(node), (Added(1, 2),)).reasons[0]
+
+
+def test_what_attrs_writes_itself_is_no_reason():
+    attrs = pytest.importorskip("attrs")
+    point = attrs.make_class("Point", ["x"])
+
+    assert judge(lambda one: one.x + 1, (point(1),)).reasons == ()

@@ -90,6 +90,8 @@ class Walk(Comparing):
     def is_project(self, function: FunctionType) -> bool:
         """Whether the function belongs to the program, and not to an installed library (I3)."""
         package = package_of(function)
+        if function.__name__ == "__repr__" and function.__code__.co_filename.startswith("<attrs generated"):
+            return False
         if function is self.top or (self.package and self.package == package):
             return True
         if package in INSTALLED:
@@ -292,8 +294,8 @@ class Walk(Comparing):
                     found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
             else:
                 for origin in self.resolve_ref(frame, ref):
-                    self._called_by_name(frame, origin, args)
-                    found += self.call(origin, args, kwargs, star)
+                    by_name = self._called_by_name(frame, origin, args)
+                    found += by_name or self.call(origin, args, kwargs, star)
         self._results_go(kwargs.get("out", ()))
         frame.results[site] = unique(found) or (FRESH,)
         return frame.results[site]
@@ -396,18 +398,22 @@ class Walk(Comparing):
             for receiver in (*given, *(item for origin in given for item in self.items(origin))):
                 self.method(receiver, name, [], {}, ())
 
-    def _called_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> None:
-        """What is called has no call: `getattr` took a method of it by a name, perhaps one of the code's constants."""
+    def _called_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> Origins:
+        """What is called has no call: `getattr` took a method of it, by a name that a constant of the code begins."""
         if isinstance(origin.obj, FunctionType | BuiltinFunctionType | type):
-            return
+            return ()
         self._made_method_caller(frame, origin, args)
         cls = class_of(origin.obj)
         if cls is None or is_plain(origin.obj) or isinstance(origin.obj, ModuleType):
-            return
-        if class_attribute(cls, "__call__") is UNKNOWN:
-            for name in frame.facts.code.co_consts:
-                if isinstance(name, str) and class_attribute(cls, name) is not UNKNOWN:
-                    self.method(origin, name, args, {}, ())
+            return ()
+        if class_attribute(cls, "__call__") is not UNKNOWN:
+            return ()
+        begins = tuple(name for name in frame.facts.code.co_consts if isinstance(name, str) and len(name) > 1)
+        names = {name for base in cls.__mro__ for name in base.__dict__ if begins and name.startswith(begins)}
+        for name in sorted(names):
+            self.method(origin, name, args, {}, ())
+        # Without any that is followed it stays what it is: a call of something unknown.
+        return (FRESH,) if any(isinstance(class_attribute(cls, name), FunctionType) for name in names) else ()
 
     def _method_caller(self, obj: object, args: Arguments) -> Origins:
         name = obj.__reduce__()[1][0]
