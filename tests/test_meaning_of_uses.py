@@ -449,6 +449,21 @@ def test_what_a_library_calls_of_the_programs_classes_is_read(function):
     assert not judge(function, (1,)).may_travel
 
 
+class Walks:
+    def key(self, value):
+        return -value
+
+    def walk(self, function, depth):
+        return function(depth) + self.walk(self.key, depth - 1) + self.walk(self.key, depth - 2) if depth > 0 else 0
+
+
+WALKS = Walks()
+
+
+def test_methods_that_are_handed_on_and_on_are_read_once():
+    assert judge(lambda depth: WALKS.walk(WALKS.key, depth), (3,)).reasons == ()
+
+
 def test_what_a_library_does_not_call_of_them_is_not_read():
     def links(x):
         parser = Quiet()

@@ -155,6 +155,9 @@ class Origin:
             return (None, obj.identity)
         if isinstance(obj, Bound):
             return (obj.name, *obj.receiver.identity)
+        if isinstance(obj, MethodType):
+            # Bound anew each time that it is met.
+            return (self.intro, id(obj.__func__), id(obj.__self__))
         cls = class_of(obj)
         return (self.intro, cls) if cls in _PLAIN or isinstance(obj, Instance) else (self.intro, id(obj))
 
