@@ -189,11 +189,8 @@ def test_a_warning_goes_anywhere_unless_the_program_catches_it(monkeypatch):
 @pytest.fixture
 def quiet_root(monkeypatch):
     """The root logger, without what pytest and the libraries that other tests have imported did to the loggers."""
-    for logger in logging.Logger.manager.loggerDict.values():
-        if isinstance(logger, logging.Logger):
-            monkeypatch.setattr(logger, "handlers", [])
-            # Of pytest's own handlers some come back with the test.
-            monkeypatch.setattr(logger, "level", logging.NOTSET)
+    monkeypatch.setattr(logging.Logger.manager, "loggerDict", {log.name: log})
+    monkeypatch.setattr(log, "parent", logging.getLogger())
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     return logging.getLogger()
 

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _advice, _ahead, _asking, _clusters, _learning, _native, _planner
+from pointsman import _advice, _ahead, _asking, _clusters, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._brief import is_brief
 from pointsman._ending import starts_no_thread
@@ -493,8 +493,10 @@ class Run(Looking):
             return self._advised(plan)
         cluster = _clusters.facts()
         forks = expected > _WORTH_READING and not self._struck.keys() >= set(AWAY)
-        # What computes without the GIL stays here, and what it would send is of no account, but for what workers save.
+        # What computes without the GIL stays here, and what it would send is of no account, but for what workers save;
+        # to those that run already it may go as well.
         may_go = meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH or meter.faulting > _SAVED
+        may_go = may_go or _default.processes_running() > 0
         if seen is None and may_go:
             self._size(meter, [*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
         if seen is None:
