@@ -495,8 +495,8 @@ class Run(Looking):
         forks = expected > _WORTH_READING and not self._struck.keys() >= set(AWAY)
         # What computes without the GIL stays here, and what it would send is of no account, but for what workers save;
         # to those that run already it may go as well.
-        may_go = meter.held > 0.2 * meter.wall or meter.wall < _ENOUGH or meter.faulting > _SAVED
-        may_go = may_go or _default.processes_running() > 0
+        holds, running = meter.held > 0.2 * meter.wall, _default.processes_running() > 0
+        may_go = holds or running or meter.wall < _ENOUGH or meter.faulting > _SAVED
         if seen is None and may_go:
             self._size(meter, [*self._arguments[:1], *(job.source.spread(2) or self._arguments[1:])], self._results)
         if seen is None:

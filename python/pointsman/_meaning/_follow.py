@@ -81,7 +81,7 @@ class Walk(Comparing):
         self.entered: dict[object, Origins] = {}
         self.setters: dict[str, dict[str, str]] = {}
         self.made_classes: dict[int, type] = {}
-        self.hooked: dict[int, type] = {}
+        self.hooked: dict[tuple[int, bool], type] = {}
         self.called_back: dict[int, object] = {}
         self.work = 0
 
@@ -400,13 +400,11 @@ class Walk(Comparing):
 
     def _called_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> Origins:
         """What is called has no call: `getattr` took a method of it, by a name that a constant of the code begins."""
-        if isinstance(origin.obj, FunctionType | BuiltinFunctionType | type):
+        if isinstance(origin.obj, FunctionType | BuiltinFunctionType | type | ModuleType):
             return ()
         self._made_method_caller(frame, origin, args)
         cls = class_of(origin.obj)
-        if cls is None or is_plain(origin.obj) or isinstance(origin.obj, ModuleType):
-            return ()
-        if class_attribute(cls, "__call__") is not UNKNOWN:
+        if cls is None or is_plain(origin.obj) or class_attribute(cls, "__call__") is not UNKNOWN:
             return ()
         begins = tuple(name for name in frame.facts.code.co_consts if isinstance(name, str) and len(name) > 1)
         names = {name for base in cls.__mro__ for name in base.__dict__ if begins and name.startswith(begins)}
@@ -467,13 +465,14 @@ class Walk(Comparing):
 
     def _hooks(self, receiver: Origin) -> None:
         """A library's method calls those of its methods that a class of the project has in their place."""
-        cls = class_of(receiver.obj)
-        if cls is None or not cls.__flags__ & CHANGEABLE or id(cls) in self.hooked:
+        cls, key = class_of(receiver.obj), (id(class_of(receiver.obj)), receiver.shared)
+        if cls is None or not cls.__flags__ & CHANGEABLE or key in self.hooked:
             return
-        self.hooked[id(cls)] = cls
-        for base in cls.__mro__:
+        self.hooked[key] = cls
+        for place, base in enumerate(cls.__mro__, 1):
             for name, function in list(base.__dict__.items()):
-                if isinstance(function, FunctionType) and self.is_project(function) and is_hook(cls, base, name):
+                hook = isinstance(function, FunctionType) and is_hook(name, cls.__mro__[place:])
+                if hook and self.is_project(function):
                     self.rest_on_attribute(cls, name)
                     self.enter(function, [(receiver,)], {}, ())
 

@@ -121,9 +121,8 @@ def may_call(name: str) -> bool:
     return bool(module) or last == "sort" or last not in _KEEPING_METHODS
 
 
-def is_hook(cls: type, base: type, name: str) -> bool:
-    """Whether a method stands in the place of one that a class behind it has, or has a name that those look for."""
-    behind = cls.__mro__[cls.__mro__.index(base) + 1 :]
+def is_hook(name: str, behind: tuple[type, ...]) -> bool:
+    """Whether a method stands in the place of one of the classes behind it, or has a name that those look for."""
     return not name.startswith("__") and (
         name.startswith(_LOOKED_FOR) or any(name in other.__dict__ for other in behind)
     )
