@@ -101,6 +101,26 @@ def _arrays(calls: int, _place: Place) -> Any:
     return everyday("arrays.arrays")(calls)
 
 
+def _tiny_arrays(calls: int, _place: Place) -> Any:
+    return everyday("arrays.tiny_arrays")(calls)
+
+
+def _tiny_generated(calls: int, _place: Place) -> Iterator[int]:
+    return (i for i in range(calls))
+
+
+def _rows(calls: int, _place: Place) -> Any:
+    return everyday("records.rows")(calls)
+
+
+def _particles(calls: int, _place: Place) -> Any:
+    return everyday("records.particles")(calls)
+
+
+def _blocks(calls: int, _place: Place) -> list[bytes]:
+    return [i.to_bytes(8, "big") * 512 for i in range(calls)]
+
+
 def _database(place: Place) -> tuple[str]:
     return (place.database,)
 
@@ -110,12 +130,17 @@ WORKLOADS: dict[str, Workload] = {
     "pure Python, 20 ms": Workload("plain.crunch", 40, _steps(20)),
     "pure Python, 20 us": Workload("plain.small", 40_000, _numbers),
     "tiny, x*x+1": Workload("plain.tiny", 5_000_000, _numbers),
+    "tiny, from a generator": Workload("plain.tiny", 4_000_000, _tiny_generated),
+    "named tuples, 2 us": Workload("records.summary", 200_000, _rows),
+    "dataclasses, 300 us": Workload("records.move", 2_000, _particles),
     "sleep 10 ms": Workload("plain.sleep", 80, _numbers),
     "HTTP, 20 ms": Workload("web.fetch", 40, _urls),
     "subprocess that waits": Workload("programs.child_sleeps", 35, _numbers),
     "subprocess that computes": Workload("programs.child_computes", 25, _numbers),
     "sqlite scan": Workload("database.scan", 60, _numbers, bind=_database),
     "sqlite fetch": Workload("database.fetch_rows", 50, _numbers, bind=_database),
+    "sqlite, many statements": Workload("database.statements", 600, _numbers),
+    "hashlib.sha256 of 4 kB": Workload("octets.fingerprint", 60_000, _blocks),
     "hashlib.sha256": Workload("octets.digest", 110, _numbers),
     "zlib.compress": Workload("octets.compress", 40, _numbers),
     "json": Workload("text.as_json", 120, _numbers),
@@ -126,10 +151,13 @@ WORKLOADS: dict[str, Workload] = {
     "heavy tail": Workload("plain.crunch", 150, _heavy_tail),
     "one giant at the end": Workload("plain.crunch", 150, _late_giant),
     "half and half, 5 + 5 ms": Workload("plain.half_and_half", 80, _numbers),
+    "waits 1 of 10 ms": Workload("plain.mostly_computes", 60, _numbers),
+    "computes 1 ms, then waits 4": Workload("plain.computes_then_waits", 150, _numbers),
     "3 items of 0.3 s": Workload("plain.crunch", 3, _steps(300)),
     "2 items of 0.3 s": Workload("plain.crunch", 2, _steps(300)),
     "generator, 5 ms": Workload("plain.crunch", 150, _generated),
     "waits, then computes": Workload("plain.computes_later", 170, _numbers),
+    "computes, then waits": Workload("plain.waits_later", 450, _numbers),
     "cheap, then dear": Workload("plain.dear_later", 4_150, _numbers),
 }
 if importlib.util.find_spec("numpy"):
@@ -137,6 +165,7 @@ if importlib.util.find_spec("numpy"):
         "numpy matmul": Workload("arrays.matmul", 60, _numbers),
         "numpy elementwise": Workload("arrays.elementwise", 40, _numbers),
         "numpy small arrays": Workload("arrays.small_arrays", 1_000, _numbers),
+        "numpy, 3 us": Workload("arrays.tiny_array", 100_000, _tiny_arrays),
         "numpy large arguments": Workload("arrays.total", 60, _arrays),
     }
 

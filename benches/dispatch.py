@@ -78,6 +78,14 @@ class Row:
         return self.measure not in ("cores_used", "idle_share")
 
 
+@dataclass
+class Record:
+    """An input whose class is the program's own: this is the main module of each process that is measured."""
+
+    number: int
+    name: str
+
+
 def _process_rows() -> list[Row]:
     every = {CF: 25.0, LOKY: 40.0, POOL: None, MPIRE: None}
     per_call = {CF: 300.0, LOKY: 300.0, MPIRE: 300.0, POOL: 80.0}
@@ -117,7 +125,12 @@ def _process_rows() -> list[Row]:
             ("1 ms", "steps_1000", _LONG_CALL),
         )
     ]
-    for label, items, calls in (("str", "words", 20_000), ("dict", "dicts", 20_000), ("1 MB bytes", "blocks", 200)):
+    for label, items, calls in (
+        ("str", "words", 20_000),
+        ("dict", "dicts", 20_000),
+        ("object of a class of the program's", "records", 20_000),
+        ("1 MB bytes", "blocks", 200),
+    ):
         rows += [
             row(
                 f"{label}, one by one", "one_by_one", "identity", calls // 10, {CF: 10.0, POOL: None, LOKY: None},
@@ -186,6 +199,8 @@ def _items(kind: str, calls: int) -> Any:
         return [f"word {i:015}" for i in range(calls)]
     if kind == "dicts":
         return [{f"key {j}": i * j for j in range(10)} for i in range(calls)]
+    if kind == "records":
+        return [Record(i, f"record {i}") for i in range(calls)]
     if kind == "blocks":
         return [bytes([i % 251]) * 1_000_000 for i in range(calls)]
     if kind == "sizes":

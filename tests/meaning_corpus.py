@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import meaning_corpus_by_name
 import meaning_corpus_classes
 import meaning_corpus_generators
 import meaning_corpus_libraries
+import meaning_corpus_made_objects
 import meaning_corpus_odd_objects
 import meaning_corpus_odd_values
 import meaning_corpus_odd_writes
@@ -28,7 +30,9 @@ PLAIN = (
 CASES: list[tuple[Any, bool, tuple[Any, ...]]] = [
     *((func, expected, ()) for part in PLAIN for func, expected in part.CASES),
     *meaning_corpus_odd_writes.CASES,
+    *meaning_corpus_by_name.CASES,
     *meaning_corpus_odd_values.CASES,
+    *meaning_corpus_made_objects.CASES,
     *meaning_corpus_odd_objects.CASES,
     *meaning_corpus_generators.CASES,
     *meaning_corpus_classes.CASES,

@@ -4,21 +4,16 @@
 """
 
 import collections
+import dataclasses
+import enum
 import functools
 import itertools
 import re
+from typing import NamedTuple
 
-CASES = []
+from meaning_corpus_marks import marks
 
-
-def T(func, *samples):
-    CASES.append((func, True, samples))
-    return func
-
-
-def S(func, *samples):
-    CASES.append((func, False, samples))
-    return func
+CASES, T, S = marks()
 
 
 SEEN = []
@@ -417,3 +412,92 @@ def keeps_in_its_own(x):
 @T
 def reads_its_own(text):
     return Numbered().read(text)
+
+
+# Classes that a call makes.
+
+
+class Size(enum.Enum):
+    SMALL = 1
+
+
+@T
+def makes_a_record(x):
+    @dataclasses.dataclass
+    class Record:
+        number: int
+        size: Size = Size.SMALL
+
+    return Record(x).number
+
+
+@T
+def makes_a_named_tuple(x):
+    class Pair(NamedTuple):
+        first: int
+        second: int = 0
+
+    return Pair(x).first + sum(Pair(x))
+
+
+@S
+def remembers_in_the_body_of_a_class(x):
+    class Record:
+        seen = SEEN
+        seen.append(x)
+
+    return Record
+
+
+class Plugin:
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        SEEN.append(cls.__name__)
+
+
+class Registering(type):
+    def __init__(cls, name, bases, inside):
+        super().__init__(name, bases, inside)
+        SEEN.append(name)
+
+
+class Listed(metaclass=Registering):
+    pass
+
+
+class Base:
+    def total(self):
+        return self.number + 1
+
+
+@S
+def makes_a_plugin(_x):
+    class Own(Plugin):
+        pass
+
+    return Own.__name__
+
+
+@S
+def makes_one_that_is_registered(_x):
+    class Own(Listed):
+        pass
+
+    return Own.__name__
+
+
+@T
+def derives_from_a_class_of_the_program(x):
+    class Own(Base):
+        number = x
+
+    return Own().total()
+
+
+@T
+def makes_an_enumeration(x):
+    class Color(enum.Enum):
+        RED = 1
+        BLUE = 2
+
+    return Color(1 + x % 2).name

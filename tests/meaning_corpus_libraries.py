@@ -14,17 +14,11 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-CASES = []
+import warnings
 
+from meaning_corpus_marks import marks
 
-def T(func, *samples):
-    CASES.append((func, True, samples))
-    return func
-
-
-def S(func, *samples):
-    CASES.append((func, False, samples))
-    return func
+CASES, T, S = marks()
 
 
 ITEMS = []
@@ -304,3 +298,16 @@ def counts_by_an_entry(x):
     actions = {"count": ITEMS.count, "add": own.append}
     actions["add"](x)
     return actions["count"](x), getattr(ITEMS, "index")(x)
+
+
+@T
+def warns_of_nothing(x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return x * x
+
+
+@S
+def lets_nobody_warn_any_more(x):
+    warnings.simplefilter("ignore")
+    return x * x

@@ -25,17 +25,9 @@ import time
 
 import numpy as np
 
-CASES = []
+from meaning_corpus_marks import marks
 
-
-def T(func, *samples):
-    CASES.append((func, True, samples))
-    return func
-
-
-def S(func, *samples):
-    CASES.append((func, False, samples))
-    return func
+CASES, T, S = marks()
 
 
 R = []

@@ -3,11 +3,13 @@
 What it does not know: how code is read.
 """
 
+import array
 import contextlib
 import contextvars
 import hashlib
 import io
 import os
+import random
 import signal
 import sqlite3
 import sys
@@ -214,12 +216,152 @@ def tallies(n):
     STOCK["pears"] = STOCK.get("pears", 0) + 1
 
 
+class Session:
+    """What one method leaves, another reads."""
+
+    def login(self, user):
+        self.user = user
+
+    def fetch(self):
+        return slow(self.user)
+
+    def use(self, user):
+        self.login(user)
+        return self.fetch()
+
+
+class Lazy:
+    """Makes something once, and uses it."""
+
+    made = None
+
+    def load(self):
+        self.made = slow(1)
+
+    def get(self, n):
+        if self.made is None:
+            self.load()
+        return self.made, n
+
+
+class Telling:
+    """What is set is nobody's to read."""
+
+    def ask(self, n):
+        self.last = n
+        return slow(n)
+
+
+class Own:
+    def set_to(self, n):
+        self.n = n
+
+    def told(self):
+        return slow(self.n)
+
+
+def of_its_own(n):
+    own = Own()
+    own.set_to(n)
+    return own.told()
+
+
+current = 0
+
+
+def who():
+    return current
+
+
+def leaves_a_global(n):
+    global current
+    current = n
+    return slow(who())
+
+
+def sells_one_of_a_kind(n):
+    count = STOCK["plums"]
+    slow(n)
+    STOCK["plums"] = count + 1
+
+
+def sells_one_that_may_be_new(n):
+    count = STOCK.get("plums", 0)
+    slow(n)
+    STOCK["plums"] = count + 1
+
+
+def begins_anew(n):
+    random.seed(n)
+    slow(n)
+    return random.random()  # noqa: S311 - no secret
+
+
+GENERATOR = random.Random(1)  # noqa: S311 - no secret
+
+
+def begins_its_own_anew(n):
+    GENERATOR.seed(n)
+    slow(n)
+    return GENERATOR.random()
+
+
+def adds_to_an_entry(n):
+    STOCK["cherries"] += slow(n)
+
+
+def adds_to_an_element(n):
+    COLUMN[n % 3] += slow(n)
+
+
+def adds_to_what_it_was_given(stock, n):
+    stock["cherries"] += slow(n)
+
+
+class Shelves:
+    """Counts in a dictionary of its own."""
+
+    def __init__(self):
+        self.stock = {"cherries": 0}
+
+    def fill(self, n):
+        self.stock["cherries"] += slow(n)
+
+
+adds_to_what_is_bound = partial(adds_to_what_it_was_given, STOCK)
+adds_to_what_is_bound.__name__ = "adds_to_what_it_was_given"
+COLUMN = array.array("l", [0, 0, 0])
+CURRENT = {}
+
+
+def reads_the_current_one():
+    return CURRENT["name"]
+
+
+def leaves_an_entry(n):
+    CURRENT["name"] = n
+    slow(n)
+    return reads_the_current_one()
+
+
+SCRATCH = []
+
+
+def uses_a_scratch_list(n):
+    SCRATCH.clear()
+    SCRATCH.append(slow(n))
+    return SCRATCH[0]
+
+
 ALONE = [
+    Session().use, leaves_a_global, sells_one_of_a_kind, sells_one_that_may_be_new, begins_anew, begins_its_own_anew,
+    uses_a_scratch_list, adds_to_an_entry, adds_to_an_element, adds_to_what_is_bound, Shelves().fill, leaves_an_entry,
     Parser().parse, sells, counts_and_tells, sets_a_context_variable,
     stores, sets_a_handler, adds_slowly, goes_to, says_in_the_environment, takes_what_is_printed, takes_what_is_warned_of,
     writes_a_line, takes_a_line, reads_its_own, sets_the_arguments, captured(), Sums().add,
 ]  # fmt: skip
 BESIDE = [
+    Lazy().get, Telling().ask, of_its_own,
     remembers, tallies,
     slow, takes_a_lock, takes_a_condition, counts, Sums().add_afterwards, Sums().add_under_a_lock, SEEN.append,
     lambda n: SEEN.append(slow(n)), lambda n: sys.stderr.write(str(slow(n))), hashlib.sha256, time.sleep,

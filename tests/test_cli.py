@@ -27,6 +27,9 @@ class Kept:
     def triple(number):
         return 3 * number
 
+def lone(number):
+    return chr(0xD800 + int(number))
+
 NOT_A_FUNCTION = 7
 """
 
@@ -59,6 +62,16 @@ def test_execute_prints_the_results_in_order_and_nothing_else_on_standard_output
     answer = pointsman("execute", "sums:double", "--data-range", "5")
 
     assert (answer.returncode, answer.stdout) == (0, "0\n2\n4\n6\n8\n")
+
+
+@pytest.mark.parametrize("more", [[], ["--format", "json"]], ids=["text", "json"])
+def test_execute_prints_whatever_comes_out(pointsman, more):
+    huge = pointsman("execute", "math:factorial", "--data-range", "1600:1602", "--quiet", *more)
+    lone = pointsman("execute", "sums:lone", "--data-range", "2", "--quiet", *more)
+
+    assert (huge.returncode, lone.returncode) == (0, 0)
+    assert len(huge.stdout) > 2 * 4300
+    assert "\\ud800" in lone.stdout
 
 
 def test_execute_finds_a_function_inside_a_class(pointsman):
@@ -148,6 +161,9 @@ def test_optimize_prints_a_plan_that_can_be_read_back(pointsman):
 
 DATA = ("--data-range", "3")
 MISTAKES = {
+    "a path": (["optimize", "./sums.py:double", "--data-range", "5"], "'sums'"),
+    "a scale that is no number": (["demo", "--scale", "nan"], "--scale"),
+    "a scale without end": (["demo", "--scale", "inf"], "--scale"),
     "no function": (["execute", *DATA], "MODULE:FUNCTION"),
     "no colon": (["execute", "sums", *DATA], "'sums' is not of the form MODULE:FUNCTION"),
     "no such module": (["execute", "sumz:double", *DATA], "no module 'sumz'"),

@@ -282,3 +282,16 @@ def test_an_error_that_a_generator_of_the_users_made_of_a_stop_iteration_is_left
 
     with pytest.raises(RuntimeError, match="^generator raised StopIteration$"):
         pointsman.execute(first, range(3), backend=place)
+
+
+def kept(how):
+    error = Refused(3, detail="why")
+    return {"alone": error, "beside": (how, [error]), "under a name": {"input": how, "error": error}}[how]
+
+
+@pytest.mark.parametrize("how", ["alone", "beside", "under a name"])
+def test_an_exception_that_a_call_gives_back_is_a_result_like_any_other(how):
+    (result,) = pointsman.execute(kept, [how], backend="processes")
+
+    error = {"alone": lambda: result, "beside": lambda: result[1][0], "under a name": lambda: result["error"]}[how]()
+    assert (type(error), str(error), error.code, error.detail) == (Refused, "3: why", 3, "why")

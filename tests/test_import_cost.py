@@ -85,14 +85,23 @@ def test_importing_the_package_writes_nothing(imported):
 
 
 def test_importing_the_package_loads_few_modules(imported):
-    # concurrent.futures with threading and logging is about 40 modules on an empty interpreter.
-    assert len(imported["modules"]) < 60
+    # Those that a job needs, which takes less than `from concurrent.futures import ProcessPoolExecutor`.
+    assert len(imported["modules"]) < 120
+    assert not {"typing", "re", "enum", "logging", "pointsman._executor", "pointsman._meaning._entry"} & {
+        *imported["modules"]
+    }
+
+
+def test_a_trifling_job_loads_nothing_more(imported, used):
+    assert {*used["modules"]} == {*imported["modules"]}
 
 
 def test_the_program_of_workers_loads_nothing_that_takes_longer_than_the_rest():
     package = os.path.dirname(os.path.dirname(pointsman.__file__))
     script = f"import sys; sys.path.insert(0, {package!r}); import pointsman._worker; print(*sys.modules)"
 
-    loaded = subprocess.run([sys.executable, "-P", "-S", "-c", script], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-S", "-X", "pointsman_worker", "-c", script], capture_output=True, text=True, check=True
+    )
 
     assert not {"contextlib", "enum", "re", "threading", "typing", "weakref"} & set(loaded.stdout.split())

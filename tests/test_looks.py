@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pointsman import _measure
+from pointsman import _measure, _switching
 from pointsman._measure import Meter
 
 
@@ -33,6 +33,8 @@ class Probe:
 def meter(monkeypatch):
     # What the system says of this test's own thread has nothing to do with what the probe says.
     monkeypatch.setattr(_measure, "_queued_seconds", lambda _thread: 0.0)
+    # These calls are made up, and no thread gives up its core in them.
+    monkeypatch.setattr(_switching, "of_thread", lambda: None)
     made = Meter()
     made.close()
     return made

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -349,3 +350,9 @@ def test_measuring_loads_json_only_when_a_file_is_read_or_written(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_what_a_program_puts_in_the_place_of_open_is_not_asked(host, monkeypatch):
+    monkeypatch.setattr("builtins.open", mock.mock_open(read_data="nothing of this machine"))
+
+    assert host("", {}).memory_limit == TOTAL

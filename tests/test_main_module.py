@@ -770,6 +770,41 @@ def test_calls_can_pickle_objects_of_the_programs_classes_and_look_at_what_funct
     ]  # fmt: skip
 
 
+def test_a_class_that_a_call_makes_may_name_globals(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import enum, pointsman
+        from typing import NamedTuple
+
+        class Kind(enum.Enum):
+            SMALL = 1
+
+        class Field: pass
+
+        LIMIT = 7
+
+        def work(number):
+            class Row(NamedTuple):
+                kind: Kind = Kind.SMALL
+                limit: int = LIMIT
+
+            class Form:
+                field = Field()
+                names = {kind.name: kind.value for kind in Kind}
+
+                class Inner:
+                    limit = LIMIT
+
+            return Row().kind.name, Row().limit, type(Form.field).__name__, Form.names, Form.Inner.limit
+
+        print(pointsman.execute(work, range(3), backend="processes")[2])
+        """,
+    )
+
+    assert printed == "('SMALL', 7, 'Field', {'SMALL': 1}, 7)"
+
+
 def test_what_the_program_has_printed_stands_before_what_its_workers_print(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     printed = run_program(
@@ -846,3 +881,29 @@ print(pointsman.execute(said, [1, "a", None], backend="processes"))
         "[(12, 12)]",
         "['text 1 as a number', 'text a', 'something']",
     ]
+
+
+POOLS_INSIDE = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+import pointsman
+
+def square(x):
+    return x * x
+
+def with_a_pool(x):
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return sum(pool.map(square, range(x)))
+
+def with_an_executor(x):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        return sum(pool.map(square, range(x)))
+
+if __name__ == "__main__":
+    for call in (with_a_pool, with_an_executor):
+        print(pointsman.execute(call, [3, 4], backend="processes"))
+"""
+
+
+def test_calls_can_hand_functions_of_the_program_to_pools_of_their_own(tmp_path):
+    assert run_program(tmp_path, POOLS_INSIDE).split("\n") == ["[5, 14]", "[5, 14]"]

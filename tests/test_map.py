@@ -5,6 +5,7 @@ What it does not know: what every backend promises alike (test_contract.py).
 
 import gc
 import itertools
+import time
 from functools import partial
 
 import pytest
@@ -225,3 +226,54 @@ def test_exceptions_as_results_do_not_end_the_map(backend):
 
     assert [type(x).__name__ for x in itertools.islice(results, 6)] == ["int", "Boom"] * 3
     results.close()
+
+
+RUNS = {
+    "execute": pointsman.execute,
+    "map": lambda *args, **how: list(pointsman.map(*args, **how)),
+    "as they are ready": lambda *args, **how: pointsman.execute(*args, ordered=False, **how),
+    "a window": lambda *args, **how: list(pointsman.map(*args, buffersize=64, **how)),
+}
+
+
+def counted(seconds):
+    """Return a call that waits, and a list that it adds to how many of its kind run."""
+    running, most = set(), []
+
+    def wait(n):
+        running.add(n)
+        most.append(len(running))
+        time.sleep(seconds)
+        running.discard(n)
+        return n
+
+    return wait, most
+
+
+ON_THREADS = pytest.mark.parametrize("how", [{"backend": "threads"}, {"backend": "threads", "max_workers": 6}], ids=str)
+
+
+@pytest.mark.parametrize("name", RUNS)
+@ON_THREADS
+def test_calls_on_inputs_of_a_generator_wait_side_by_side(name, how):
+    wait, most = counted(0.01)
+
+    RUNS[name](wait, (n for n in range(120)), **how)
+
+    assert max(most) >= 4
+
+
+@pytest.mark.parametrize("name", RUNS)
+@ON_THREADS
+def test_calls_go_on_while_a_generator_takes_its_time(name, how):
+    wait, most = counted(0.03)
+
+    def numbers():
+        for n in range(40):
+            time.sleep(0.005)
+            yield n
+
+    RUNS[name](wait, numbers(), **how)
+
+    # The caller gets inputs and makes no calls meanwhile: each lasts as long as six of the generator's steps.
+    assert max(most) >= 3

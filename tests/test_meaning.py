@@ -473,3 +473,24 @@ def test_a_verdict_does_not_change():
     assert verdict == Verdict(("because",), ())
     assert hash(verdict) == hash(Verdict(("because",), ()))
     assert not verdict.may_travel
+
+
+class Asked:
+    """Notes what it is asked for, as the proxies of web frameworks load what they stand for."""
+
+    def __getattribute__(self, name):
+        ASKED_FOR.append(name)
+        return object.__getattribute__(self, name)
+
+
+ASKED, ASKED_FOR = Asked(), []
+
+
+def test_an_object_is_not_asked_what_it_is():
+    def uses(x):
+        return isinstance(ASKED, dict), [ASKED], ASKED.name, x == ASKED, x
+
+    ASKED_FOR.clear()
+    judge(uses, (ASKED,))
+
+    assert ASKED_FOR == []

@@ -3,12 +3,14 @@
 What it does not know: how long any of that takes on this machine, but for which takes longer.
 """
 
+import sys
+import time
 from functools import partial
 
 import pytest
 
 import pointsman
-from pointsman import _machine
+from pointsman import _machine, _switching
 from pointsman._measure import Meter
 from pointsman._measure import carried as carried_by
 
@@ -104,3 +106,59 @@ def test_what_sending_costs_is_remembered_for_the_next_job():
     again = pointsman.execute(total, rows, return_optimization_result=True)[1]
 
     assert again.observation.pack > first.observation.pack / 5 > 0
+
+
+def test_what_the_first_pickling_imports_is_no_part_of_the_price(monkeypatch):
+    from pointsman import _transport
+
+    dumps, slept = _transport.dumps_with_buffers, []
+
+    def slow_at_first(value, **how):
+        if not slept:
+            slept.append(time.sleep(0.05))
+        return dumps(value, **how)
+
+    monkeypatch.setattr(_transport, "dumps_with_buffers", slow_at_first)
+
+    assert price([Cell(1)]) < 0.02
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody counts switches here")
+@pytest.mark.parametrize("gives_up", [True, False])
+def test_only_who_gives_up_the_core_is_taken_to_wait(monkeypatch, gives_up):
+    if not gives_up:
+        # As on a machine that stands still meanwhile.
+        monkeypatch.setattr(_switching, "of_thread", lambda: 7)
+    meter = Meter()
+    meter.begin(look=True)
+    time.sleep(0.05)
+    meter.end(1, keep=True)
+    waited = meter.observation().wait
+    meter.close()
+
+    assert (waited > 0.02) is gives_up
+
+
+class Forgetful(Cell):
+    def __init__(self, n):
+        super().__init__(n)
+        self.double = 2 * n
+
+    def __getstate__(self):
+        return {"n": self.n}
+
+
+class Restoring(Forgetful):
+    def __setstate__(self, state):
+        self.__init__(**state)
+
+
+@pytest.mark.parametrize(("kind", "stays"), [(Cell, False), (Forgetful, True), (Restoring, False)])
+def test_objects_of_which_pickle_leaves_out_a_part_stay(kind, stays):
+    meter = Meter()
+    meter.size([kind(1)], [0])
+    given, meter.cannot_travel = meter.cannot_travel, False
+    meter.size([0], [kind(1)])
+    meter.close()
+
+    assert (given, meter.cannot_travel) == (stays, stays)

@@ -26,6 +26,7 @@ from pointsman._ahead import nobody_sees
 from pointsman._job import Job
 from pointsman._meaning import judge
 from pointsman._meaning._quiet import are_plain, is_quiet
+from pointsman._meaning._quiet_tables import PATTERNS
 from reading import readable, work
 
 CONFIG = {"scale": 3}
@@ -314,3 +315,9 @@ def test_inputs_of_plain_types_may_be_used_in_any_order(item):
 def test_nothing_is_called_ahead_with_inputs_that_may_do_anything(item):
     assert not are_plain([1, item])
     assert not nobody_sees(Job(work, ([1, item] * 9,)), [item])
+
+
+def test_what_patterns_and_matches_offer_is_known_without_loading_their_module():
+    offered = {name for kind in (re.Pattern, re.Match) for name in dir(kind) if not name.startswith("_")}
+
+    assert set(PATTERNS.split()) >= offered

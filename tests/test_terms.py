@@ -353,6 +353,15 @@ def test_what_a_backend_cannot_do_is_said_at_once(backend, terms):
         pointsman.execute(functions.square, [1], backend=backend, **terms)
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), sys.maxsize, 10**400, 1e10])
+def test_a_limit_beyond_all_time_is_none_and_leaves_others_theirs(seconds):
+    with pointsman.Executor(2, backend="threads") as made:
+        assert made.options(timeout=seconds).submit(functions.square, 3).result(functions.PATIENCE) == 9
+        late = made.options(timeout=0.05).submit(time.sleep, 0.5)
+        assert type(late.exception(functions.PATIENCE)) is pointsman.CallTimeoutError
+    assert pointsman.execute(functions.square, [3], backend="processes", timeout=seconds) == [9]
+
+
 @pytest.mark.parametrize(
     "terms",
     [

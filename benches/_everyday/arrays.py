@@ -28,6 +28,11 @@ def small_arrays(seed: int) -> float:
     return total
 
 
+def tiny_array(array: np.ndarray) -> float:
+    """Take some microseconds for one small array."""
+    return float((array * 2 + 1).sum())
+
+
 def total(array: np.ndarray) -> float:
     """Sum a large argument, several times."""
     return float(sum(np.sqrt(array).sum() for _ in range(5)))
@@ -36,3 +41,8 @@ def total(array: np.ndarray) -> float:
 def arrays(count: int) -> list[np.ndarray]:
     """Give 8 MB arrays, different ones."""
     return [np.full(_LENGTH, float(i % 7)) for i in range(count)]
+
+
+def tiny_arrays(count: int) -> list[np.ndarray]:
+    """Give arrays of 800 bytes, different ones."""
+    return [np.arange(100.0) + i for i in range(count)]

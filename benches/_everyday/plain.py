@@ -54,6 +54,27 @@ def dear_later(x: int) -> int:
     return crunch(20 if x < 4_000 else 4 * STEPS) + x
 
 
+def mostly_computes(x: int) -> int:
+    """Wait for 1 ms and compute for 9 ms."""
+    time.sleep(0.001)
+    return crunch(9 * STEPS) + x
+
+
+def computes_then_waits(x: int) -> int:
+    """Compute for 1 ms and wait for 4 ms."""
+    total = crunch(STEPS)
+    time.sleep(0.004)
+    return total + x
+
+
+def waits_later(x: int) -> int:
+    """Compute at the beginning of the list, wait further on."""
+    if x < 300:
+        return crunch(STEPS) + x
+    time.sleep(0.003)
+    return x
+
+
 def read_large(data: bytes) -> int:
     """Compute with a large argument."""
     return sum(data[::3])

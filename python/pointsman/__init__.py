@@ -1,10 +1,12 @@
 """pointsman decides where each Python call should run, and runs it there."""
 
-# Public names are imported when first used: a worker process and a program that only imports us pay for nothing else.
+# Public names are imported when first used, but for those of a job: the first one is not to pay for that. What starts
+# worker processes says that these make no jobs, mostly.
 
 from __future__ import annotations
 
 from os import environ as _environ
+from sys import _xoptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,6 +125,10 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
+
+if "pointsman_worker" not in _xoptions:
+    for _name in ("execute", "map", "optimize", "run", "submit"):
+        __getattr__(_name)
 
 if _path := _environ.get("POINTSMAN_TRACE"):
     from pointsman._trace import whole_program as _whole_program

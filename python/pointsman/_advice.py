@@ -8,10 +8,9 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pointsman._native import human_seconds
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pointsman._plan import Candidate, Plan
 
 NOT_SAMPLED = "profile: nothing was measured before this was decided, so there are no samples"
+UNREAD = "so little work is not worth reading the function for what it writes"
 NOT_MEASURED = "sample_size: the options had decided already, so no calls were measured first"
 
 # Threads are preferred for waiting work when they take at most this many times as long. Arbitrary from 1.05 to 1.25:

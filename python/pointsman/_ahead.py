@@ -11,12 +11,13 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _native, _terms
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pointsman._job import Job
     from pointsman._measure import Meter
@@ -109,8 +110,8 @@ class Ahead:
             end = len(values)
             if waiting:
                 end = min(end, start + max(0, waiting[0][0] - delivered))
-            # A copy costs a good part of a tiny call.
-            part = values if (start, end) == (0, len(values)) else values[start:end]
+            # A copy costs a good part of a tiny call. Who gets the list itself may change it.
+            part = values[start:end] if waiting or start else values
             if part:
                 yield part
             start += len(part)
@@ -130,11 +131,15 @@ class Ahead:
 _WORTH = 0.05
 # Share of its time for which a call has computed that is worth it.
 _BUSY = 0.5
+# Seconds of a call below which it is not: the plain loop is the likely answer, which notices when calls change.
+_DEAR = 10e-6
 
 
 def is_worth_it(meter: Meter, left: int) -> bool:
     """Whether calls are dear enough for that."""
-    return meter.calls > 0 and meter.cpu > _BUSY * meter.wall and left * meter.mean > _WORTH
+    if not meter.calls or meter.mean < _DEAR:
+        return False
+    return meter.cpu > _BUSY * meter.wall and left * meter.mean > _WORTH
 
 
 def may_be(job: Job) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pointsman import _worlds
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
-from pointsman._job import check_backend, check_callable, check_count, check_workers, is_async
+from pointsman._job import check_backend, check_callable, check_count, check_switch, check_workers, is_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -109,7 +109,18 @@ def amap(
         raise InvalidTypeError(message)
     ahead = check_count("buffersize", buffersize) or _AHEAD
     most = min(check_workers(backend, max_workers) or ahead, ahead)
-    return AsyncMap(_State(fn, source, ordered, ahead, most, backend, max_workers, keep_going=on_error == "return"))
+    return AsyncMap(
+        _State(
+            fn,
+            source,
+            check_switch("ordered", ordered),
+            ahead,
+            most,
+            backend,
+            max_workers,
+            keep_going=on_error == "return",
+        )
+    )
 
 
 class AsyncMap(Generic[T]):

@@ -6,17 +6,19 @@ call -> measure -> planner -> Plan -> backend -> results, in order, each input c
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pointsman._engine import Run
 from pointsman._errors import InvalidTypeError
 from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, what_it_is
+from pointsman._results import Results
 from pointsman._terms import NONE, Terms
+from pointsman._typing import overload
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-    from typing import Literal, Unpack
+    from typing import Any, Literal, TypeVar, Unpack
 
     from pointsman._async_run import AsyncRun
     from pointsman._executor import Executor
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from pointsman._keywords import ExecuteKeywords, MapKeywords
     from pointsman._plan import Plan
 
-S = TypeVar("S")
-T = TypeVar("T")
+    S = TypeVar("S")
+    T = TypeVar("T")
 
 
 @overload
@@ -144,7 +146,8 @@ def map(  # noqa: A001 - the standard name and the documented options
     timeout
         Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
         worker process and fails with `CallTimeoutError`; no other call is touched.
-        With "auto" the calls then run in processes.
+        With "auto" the calls then run in processes, more of them than cores where they wait; calls that write what the
+        program reads would lose that, and are refused.
     retries
         How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
     retry_on
@@ -280,7 +283,8 @@ def execute(
     timeout
         Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
         worker process and fails with `CallTimeoutError`; no other call is touched.
-        With "auto" the calls then run in processes.
+        With "auto" the calls then run in processes, more of them than cores where they wait; calls that write what the
+        program reads would lose that, and are refused.
     retries
         How often a call is begun again whose worker process died; with `retry_on`, also one that raised those.
     retry_on
@@ -348,15 +352,12 @@ def execute(
         _check_plan(plan, job)
     check_switch("progress", progress)
     total = job.source.left()
+    job.explained = return_optimization_result
     running = _begin(job, plan)
-    results: list[Any] = []
+    results = Results(total)
     shown = False
     for values in _told(running, _shown(running, total) if progress else running.stream()):
-        if results:
-            results += values
-        else:
-            # Most jobs give most of their results at one time, in a list of its own.
-            results = values
+        results.add(values)
         if progress_callback is not None:
             progress_callback(
                 "measuring" if running.plan is None else "running", len(results) / total if total else 0.0
@@ -369,8 +370,8 @@ def execute(
     if verbose and not shown and running.plan is not None:
         _show(running.plan)
     if return_optimization_result:
-        return results, running.plan
-    return results
+        return results.whole(), running.plan
+    return results.whole()
 
 
 def optimize(
@@ -483,7 +484,7 @@ def _told(running: Any, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
         raise named from why.__cause__
 
 
-class _Results(chain[T]):
+class _Results(chain["T"]):
     """The results of a map, one by one: at the price of an iterator in C, which a generator is not."""
 
     _batches: Iterator[list[T]]

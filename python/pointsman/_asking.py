@@ -5,18 +5,20 @@ Does not know how calls are measured, or when it is time to ask.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from pointsman import _advice, _clusters, _default, _planner, _slim
+from pointsman import _advice, _clusters, _default, _planner
 from pointsman._drawing import choice
-from pointsman._ending import starts_no_thread
+from pointsman._ending import is_ending, is_waited_for, starts_no_thread
 from pointsman._errors import InvalidArgumentError
 from pointsman._job import CLUSTERS, check_backend, is_async
+from pointsman._learning import check_travels
 from pointsman._machine import has_gil
 from pointsman._plan import Plan
 from pointsman.backends import inline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pointsman import _native
     from pointsman._job import Job
     from pointsman._measure import Meter
@@ -27,18 +29,29 @@ _SOON_OVER, _HELD = 0.015, 0.9
 # Work from which on workers are started before all is measured, and looks at a call, or seconds that one takes, from
 # which on that share tells. Arbitrary: three times what a start takes, and what a millisecond brings.
 _WORTH_STARTING, _LOOKS, _LONG = 0.06, 5, 1e-3
+# Calls that take less (seconds) must gain this share of their time in processes, to each of which one is carried in so
+# many seconds: `MARGIN_OF_TINY`, `TINY` and `Machine.process_dispatch` of the planner.
+_TINY, _TINY_GAINS, _CARRYING = 10e-6, 0.25, 0.15e-6
+
+_ENDING = "the program is ending, and nothing can be started"
 
 # Backends whose workers share no memory with the caller.
 APART = ("processes", "interpreters")
 
 
 def fixed(job: Job) -> Plan | None:
-    """Return the plan that follows from the options alone; None if there is something to decide."""
+    """Return the plan that follows from the options alone; None if there is something to decide.
+
+    Raises `InvalidArgumentError` if calls that shall be stopped would mean something else where they can be.
+    """
     if job.lent is not None:
         plan = said(job, job.backend, job.lent.workers)
         plan.executor, plan.reasons = job.lent.kind, (f"backend= is an executor of the caller's, a {job.backend}",)
         return plan
-    if job.backend == "processes" or (job.backend == "auto" and job.terms.needs_process):
+    if job.backend == "auto" and job.terms.needs_process:
+        _check_stoppable(job)
+        return said(job, "processes", job.max_workers or _whole_cores())
+    if job.backend == "processes":
         return said(job, "processes", job.max_workers or _whole_cores())
     if job.backend == "interpreters":
         return said(job, "interpreters", job.max_workers or _whole_cores())
@@ -48,6 +61,11 @@ def fixed(job: Job) -> Plan | None:
         return said(job, "threads", job.max_workers)
     if job.backend == "inline" or job.max_workers == 1:
         return said(job, "inline", 1)
+    if _may_start_nothing(job) and not job.awaits:
+        # Neither is there much to measure with: what has not been imported by now cannot be any more.
+        plan = said(job, "inline", 1)
+        plan.reasons = (_ENDING,)
+        return plan
     return None
 
 
@@ -104,6 +122,11 @@ def said(job: Job, backend: str, workers: int) -> Plan:
     )
 
 
+def _may_start_nothing(job: Job) -> bool:
+    """Whether the program has come to its end, and does not wait for this job."""
+    return job.backend == "auto" and is_ending() and not is_waited_for()
+
+
 def is_soon_over(job: Job, meter: Meter, expected: float) -> bool:
     """Whether only processes could help with `expected` seconds of work, and the first would come too late.
 
@@ -120,10 +143,21 @@ def is_soon_over(job: Job, meter: Meter, expected: float) -> bool:
 
 
 def is_for_processes(job: Job, meter: Meter, left: int | None) -> bool:
-    """Whether processes will be taken for `left` calls, as it seems before all is measured: many, with the GIL held."""
+    """Whether processes will be taken for `left` calls, as it seems before all is measured: many, with the GIL held.
+
+    Of tiny calls all is measured in some milliseconds, and what it takes to carry them decides.
+    """
     seen = any(sample.on_cpu_samples >= _LOOKS for sample in meter.samples) or meter.mean >= _LONG
-    worth = left is None or left * meter.mean > _WORTH_STARTING
+    worth = meter.mean >= _TINY and (left is None or left * meter.mean > _WORTH_STARTING)
     return seen and worth and job.backend == "auto" and meter.held > _HELD * meter.wall and has_gil()
+
+
+def _is_too_tiny(mean: float, left: int | None) -> bool:
+    """Whether carrying calls of `mean` seconds to processes, and starting these, takes too much of what is gained."""
+    # An unknown number of calls is priced for a second of work.
+    alone = 1.0 if left is None else left * mean
+    carried = alone / _whole_cores() + alone / mean * _CARRYING + _SOON_OVER if mean > 0 else 0.0
+    return mean < _TINY and carried > (1.0 - _TINY_GAINS) * alone
 
 
 def _unmeasured(job: Job) -> tuple[str, ...]:
@@ -146,6 +180,14 @@ def _stoppable(job: Job) -> tuple[str, ...]:
     return ("only a call in a process of its own can be stopped",) if job.terms.needs_process else ()
 
 
+def _check_stoppable(job: Job) -> None:
+    first = job.source.take(1)
+    job.source.put_back(first)
+    if first:
+        sample = first[0] if job.source.star else tuple(first)
+        check_travels(job.terms, job.asked, job.source.kinds(1) or [sample])
+
+
 def _whole_cores() -> int:
     from math import ceil
 
@@ -164,7 +206,9 @@ def priced(
     cluster: Any,
 ) -> Plan:
     """Ask the planner about the `left` calls of a job of `all_calls`, but for the backends that are `struck` out."""
-    if starts_no_thread() and job.backend == "auto":
+    if ends := _may_start_nothing(job):
+        struck = struck | dict.fromkeys(("threads", *APART), _ENDING)
+    elif job.backend == "auto" and starts_no_thread():
         struck = struck | {"threads": "the program is ending, and no thread can be started"}
     return _planner.decide(
         seen,
@@ -182,13 +226,23 @@ def priced(
         all_calls=all_calls,
         cluster=cluster,
         carried=job.carried or (0.0, 0.0),
-        **_default.start_up(job.function, _needs(job)),
+        # Nothing can be imported any more, and nothing is started.
+        **({} if ends else _start_up(job, seen, left, struck)),
     )
+
+
+def _start_up(job: Job, seen: _native.Observation, left: int | None, struck: dict[str, str]) -> dict[str, Any]:
+    tiny = _is_too_tiny(seen.held + seen.free + seen.wait, left)
+    unasked = tiny or "processes" in struck or _default.processes_running() > 0
+    return _default.start_up(job.function, None if unasked else _needs(job))
 
 
 def _needs(job: Job) -> set[str] | None:
     """Which modules workers need where the function may travel without its own; None if it may not. Found out once."""
     if job.needs is None:
+        # It reads code, which takes a few milliseconds to load, and small jobs are not asked about.
+        from pointsman import _slim
+
         job.needs = (_slim.needs(job.function, job.example) if job.backend == "auto" else None,)
     return job.needs[0]
 

@@ -5,12 +5,12 @@ Does not know which worker calls it: whichever thread does has a loop of its own
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from pointsman._naming import name_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
 
 class Awaited:

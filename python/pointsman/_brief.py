@@ -11,11 +11,14 @@ from __future__ import annotations
 import builtins
 import sys
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
+# Calls up to which a job may be over before it has begun to be measured, if its code says that they are brief.
+MOST = 1 << 13
 # Instructions that go back in the code: a loop is made of no others. By version, since to import `opcode` takes longer
 # than the calls this is for; tests/test_brief.py holds them to it.
 _BACKWARD = {

@@ -18,14 +18,20 @@ from importlib import import_module
 from io import BytesIO
 from operator import mul
 from sys import modules
-from types import FunctionType, MemberDescriptorType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
-from cloudpickle.cloudpickle import _decompose_typevar, _dynamic_class_reduce, _make_typevar
+from cloudpickle.cloudpickle import (
+    _decompose_typevar,
+    _dynamic_class_reduce,
+    _get_or_create_tracker_id,
+    _make_typevar,
+)
 
 from pointsman import _initialized
+from pointsman._asked import globals_in
 from pointsman._naming import is_importable, is_lost, place_of
 
 if TYPE_CHECKING:
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 _Cached = type(functools.lru_cache(len))
 # The code of all functions that `functools.singledispatch` makes.
 _DISPATCHER = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
+# Where among the things that pickle is told of a function its state is.
+_STATE = 2
 # How many things pickle is told of an object whose state a function of its own sets: functions and classes by value.
 _WITH_SETTER = 6
 # Where among the arguments that a class is made from again its bases are, what it is made with, and the mark that
@@ -48,13 +56,20 @@ _HEAP = 1 << 9
 # Whether a class that has been pickled or has arrived by value is this process's own.
 _own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 _marked: WeakValueDictionary[str, type] = WeakValueDictionary()
+# What a class had in it when it came the last time.
+_names: WeakKeyDictionary[type, set[str]] = WeakKeyDictionary()
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles by value what the other side cannot import."""
 
+    # Says of a class how the other side finds it, if it does.
+    found: Callable[[type], tuple[Any, ...] | None] | None = None
+
     def reducer_override(self, obj: Any) -> Any:
         """Say how an object is pickled; called by pickle for each."""
+        if self.found is not None and issubclass(type(obj), type) and (named := self.found(obj)) is not None:
+            return named
         if type(obj) is _Cached and not is_importable(obj):
             return _empty, (obj.cache_parameters(),), (obj.__wrapped__, vars(obj)), None, None, _fill
         if type(type(obj)) is type and type(obj).__module__ == "_ctypes" and _is_multiple(obj):
@@ -71,9 +86,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 return _found, (place, obj.__qualname__)
             _own.setdefault(obj, True)
             _marked[args[_MARK]] = obj
+            # In a worker interpreter, where it cannot be loaded, nobody watches classes.
+            if (native := modules.get("pointsman._native")) is not None:
+                native.class_sent(obj)
             args, state = _with_slots(obj, args, state)
             make, args = _make, (make, args)
         return make, args, (setter, state), items, pairs, _set
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> tuple[Any, ...]:
+        reduced: tuple[Any, ...] = super()._dynamic_function_reduce(func)
+        # cloudpickle knows what functions ask for, and not what bodies of classes do that are made in them.
+        _attributes, rest = reduced[_STATE]
+        rest["__globals__"] |= _asked_in_classes(func.__code__, func.__globals__)
+        return reduced
 
     def _of_lost_module(self, obj: Any) -> Any:
         """Say how something is pickled that cloudpickle would leave to the name of a module which nobody would find."""
@@ -92,11 +117,49 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return NotImplemented
 
 
-def dumps(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
-    """Pickle by value; large buffers go to `buffer_callback`, if there is one."""
+def dumps(
+    value: object,
+    buffer_callback: Callable[[object], object] | None = None,
+    found: Callable[[type], tuple[Any, ...] | None] | None = None,
+) -> bytes:
+    """Pickle by value; large buffers go to `buffer_callback`, if there is one, and classes that are `found` by name."""
     file = BytesIO()
-    _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+    pickler = _Pickler(file, protocol=5, buffer_callback=buffer_callback)
+    pickler.found = found
+    pickler.dump(value)
     return file.getvalue()
+
+
+def mark_of(kind: type) -> str:
+    """The mark that every process knows this class by, which is the program's own."""
+    mark: str = _get_or_create_tracker_id(kind)
+    _own.setdefault(kind, True)
+    _marked[mark] = kind
+    return mark
+
+
+def mark_of_arrived(kind: type) -> str | None:
+    """The mark of a class that has come from another process; None of any other."""
+    return _get_or_create_tracker_id(kind) if _own.get(kind) is False else None
+
+
+def marked(mark: str) -> type:
+    """The class with this mark; raises `LookupError` if the program has it no more."""
+    found = _marked.get(mark)
+    if found is None:
+        message = "an object has come back from a worker whose class the program has no more"
+        raise LookupError(message)
+    return found
+
+
+def _asked_in_classes(code: CodeType, there: dict[str, Any]) -> dict[str, Any]:
+    """The globals that are asked for in code within this, bodies of classes above all."""
+    found: dict[str, Any] = {}
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            found |= {name: there[name] for name in globals_in(constant) if name in there}
+            found |= _asked_in_classes(constant, there)
+    return found
 
 
 def _of_functools(obj: Any) -> tuple[Any, ...] | None:
@@ -137,8 +200,15 @@ def _make(make: Callable[..., type], args: tuple[Any, ...]) -> type:
 def _set(made: Any, state: tuple[Callable[[Any, Any], object], Any]) -> None:
     """Let cloudpickle complete a function or a class, and then the initializer of this worker."""
     setter, own = state
-    if issubclass(type(made), type) and _own.setdefault(made, False):
-        return
+    if issubclass(type(made), type):
+        if _own.setdefault(made, False):
+            return
+        # What has been taken from the class since it came the last time.
+        names = _names.get(made)
+        _names[made] = set(own[0])
+        for name in (names or set()) - _names[made]:
+            if name in vars(made):
+                delattr(made, name)
     setter(made, own)
     _initialized.apply(made)
 

@@ -10,12 +10,13 @@ Invariants:
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, overload
 
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+from pointsman._typing import overload
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from pointsman.backends._cluster import Cluster, Facts
 

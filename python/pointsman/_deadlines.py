@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pointsman._future import Future
 
 T = TypeVar("T")
+
+# Seconds that nobody can tell from for ever, and that no clock refuses. Arbitrary.
+_LONGEST = 86_400.0
+# Calls of which it does not matter whether they are remembered. Arbitrary.
+_FEW = 1024
 
 
 class Timed:
@@ -73,6 +78,7 @@ class _Keeper:
         # (when, a number that no other entry has, the call or nothing any more)
         self._due: list[tuple[float, int, list[Timed]]] = []
         self._count = 0
+        self._most = _FEW
         self._thread: threading.Thread | None = None
 
     def watch(self, call: Timed) -> list[Timed]:
@@ -80,6 +86,11 @@ class _Keeper:
         entry = [call]
         with self._changed:
             self._count += 1
+            if len(self._due) >= self._most:
+                # Calls that were over in time are forgotten: half of them and more, or as many again may come first.
+                self._due = [one for one in self._due if one[2]]
+                heapify(self._due)
+                self._most = max(_FEW, 2 * len(self._due))
             heappush(self._due, (monotonic() + call.seconds, self._count, entry))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep, name="pointsman-deadlines", daemon=True)
@@ -93,7 +104,7 @@ class _Keeper:
             with self._changed:
                 while not self._due or self._due[0][0] > monotonic():
                     # An entry may have been cleared meanwhile; it is dropped when its time has come.
-                    self._changed.wait(self._due[0][0] - monotonic() if self._due else None)
+                    self._changed.wait(min(self._due[0][0] - monotonic(), _LONGEST) if self._due else None)
                 entry = heappop(self._due)[2]
             for call in entry[:]:
                 call.expire()

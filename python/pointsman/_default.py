@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from threading import RLock
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pointsman._pool import Processes
     from pointsman.backends.threads import Threads
 

@@ -5,10 +5,9 @@ Does not know how plans are made. `_html.py` and `_plot.py` draw the same for no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pointsman._native import human_bytes, human_seconds
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pointsman._plan import Candidate, Observation, Plan
 

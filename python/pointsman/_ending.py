@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import sys
 from sys import modules, version_info
 
 _tried = False
@@ -19,12 +20,20 @@ _OURS = "pointsman-"
 def is_ending() -> bool:
     """Whether the program has come to its end: the threads that are left are being waited for, or have been."""
     threading = modules.get("threading")
-    return bool(threading is not None and getattr(threading, "_SHUTTING_DOWN", False))
+    return _is_over() or bool(threading is not None and getattr(threading, "_SHUTTING_DOWN", False))
+
+
+def _is_over() -> bool:
+    """Whether the modules go, and nothing can be imported any more."""
+    return sys.meta_path is None
 
 
 def starts_no_thread() -> bool:
-    """Whether no thread of Python's can be started any more: from 3.12 on none can once the program ends."""
-    return version_info >= (3, 12) and (is_ending() or _tried)
+    """Whether no thread of Python's can be started any more: from 3.12 on none can once the program ends.
+
+    Before, one that is started while the modules go never gets to run, and whoever waits for it waits for ever.
+    """
+    return _is_over() or (version_info >= (3, 12) and (is_ending() or _tried))
 
 
 def cannot_start() -> None:
@@ -35,6 +44,8 @@ def cannot_start() -> None:
 
 def is_waited_for() -> bool:
     """Whether the program that ends waits for the current thread, so that what it starts can be ended after it."""
+    if _is_over():
+        return False
     from threading import current_thread, main_thread
 
     me = current_thread()

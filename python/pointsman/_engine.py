@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import threading
 from _contextvars import copy_context
-from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _advice, _ahead, _asking, _clusters, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
-from pointsman._brief import is_brief
-from pointsman._ending import starts_no_thread
+from pointsman._brief import MOST, is_brief
 from pointsman._errors import CannotTravelError
 from pointsman._locks import fork_safe_lock, held_in_the_end
 from pointsman._looking import AWAY, BUSY, Looking
-from pointsman._machine import has_gil
-from pointsman._meaning import judge_all
 from pointsman._measure import Meter, carried
 from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
@@ -28,8 +23,10 @@ from pointsman._source import InTurn
 from pointsman.backends import inline
 from pointsman.backends.threads import ThreadRun
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from typing import Any
 
     from pointsman._job import Job
     from pointsman._meaning import Verdict
@@ -47,17 +44,14 @@ _LONG_CALL = 1e-3
 _MANY = 12
 # Work below which the function is not read for what it writes: no process would be started for it anyway.
 _WORTH_READING = 5e-3
-# Seconds of a run at whose end the function is read for the plan's sake, if nothing rested on that. It takes 4 ms.
-_LATE_READING = 0.2
+# Seconds of work before which the function is read for the plan's sake, if nothing rests on that: it takes 10 ms.
+_WORTH_EXPLAINING = 0.3
 # Times the first call's seconds for which the next is not looked at. Arbitrary from 1.2 to 2.
 _UNDISTURBED = 1.5
-# Calls up to which a job may be over before it has begun to be measured, if its code says that they are brief.
-_BRIEF = 1 << 13
 # Share of the calls' time, spent on fresh memory, from which on workers, who keep theirs, may be better than threads.
 _SAVED = 0.05
 # Seconds that an input's call must take for its type to be looked at: a look takes 40 ns.
 _A_LOOK = 2e-6
-_UNREAD = "so little work is not worth reading the function for what it writes"
 # A plain loop whose calls cost this many times what was measured is worth another look. Arbitrary between 2 and 5.
 _DRIFT = 3.0
 
@@ -143,16 +137,13 @@ class Run(Looking):
         if (plan := self.plan) is not None:
             plan.samples = tuple(self._samples)
             seconds = perf_counter() - began
-            self._read_late(plan, seconds)
             after = seconds - plan.decided_after
             plan.actual = Actual(seconds=seconds, after_decision=after, calls=self.delivered, backend=plan.backend)
 
-    def _read_late(self, plan: Plan, seconds: float) -> None:
-        """Let the plan say what the code itself promises, where nothing rested on that, if it costs next to nothing."""
-        if self._verdict is None and self._meter is not None and self.job.backend == "auto" and seconds > _LATE_READING:
-            self._judge()
-            if self._verdict is not None:
-                _advice.read(plan, self._verdict, only_none=self._only_none)
+    def _read_for_plan(self, plan: Plan) -> None:
+        """Let a plan that is asked for say what the code itself promises, where nothing rests on that."""
+        if self._verdict is None and self._meter is not None and self.job.backend == "auto":
+            _advice.read(plan, self._judge(), only_none=self._only_none)
 
     def prepare(self) -> Plan:
         """Measure and decide without running the rest; the results of the measured calls are dropped."""
@@ -164,7 +155,7 @@ class Run(Looking):
                 self._in_turn += len(values)
             self._look_ahead()
             self.plan = self.decide()
-            self._read_late(self.plan, float("inf"))
+            self._read_for_plan(self.plan)
             self._learn()
             if self._meter is not None:
                 self._meter.close()
@@ -193,7 +184,7 @@ class Run(Looking):
 
     def _stream_looking(self) -> Iterator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
-        source = self.job.source
+        job, source = self.job, self.job.source
         __tracebackhide__ = True
         # Before the first call that may last, which is to be like those that follow.
         _native.keep_some_freed()
@@ -203,6 +194,8 @@ class Run(Looking):
                 if self._early is None:
                     self._look_ahead()
                     self.plan = self.decide()
+                    if job.explained and (self.plan.estimated_seconds or 0.0) > _WORTH_EXPLAINING:
+                        self._read_for_plan(self.plan)
             if self._early is None:
                 yield from self._follow()
             if self._early is not None:
@@ -227,15 +220,15 @@ class Run(Looking):
         job, inputs = self.job, self.job.source.untouched
         if job.backend != "auto" or job.lazy or job.profile or job.sample_size is not None or self._explains:
             return False
-        return bool(inputs) and len(inputs) <= _BRIEF and is_brief(job.asked, inputs)
+        return bool(inputs) and len(inputs) <= MOST and is_brief(job.asked, inputs)
 
     def _hurry(self) -> Iterator[list[Any]]:
         """Run calls that cannot last as the plain loop would, for as long as the clock agrees."""
         job, source = self.job, self.job.source
         count, calls, spent = 16, 0, 0.0
         while items := source.take(count):
-            began, results = perf_counter(), list[Any]()
-            how = {"star": source.star, "keep_going": job.keep_going, "whole": True}
+            results: list[Any] = []
+            began, how = perf_counter(), {"star": source.star, "keep_going": job.keep_going, "whole": True}
             try:
                 results = inline.run_batch(job.at(self._in_turn), items, iter(items), results, **how)
             except Exception:
@@ -368,7 +361,7 @@ class Run(Looking):
             self._prepare_soon(meter, left)
             meter.forget()
             return False
-        return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL
+        return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL or meter.waits
 
     def _batch(self, items: list[Any] | range | InTurn, *, look: bool, watched: bool) -> Iterator[list[Any]]:
         """Run a batch on this thread and yield its results.
@@ -378,8 +371,7 @@ class Run(Looking):
         """
         job, meter, source = self.job, self._meter, self.job.source
         __tracebackhide__ = True
-        watched = watched and job.backend == "auto" and source.sized and source.quiet and not job.lazy
-        watched = watched and has_gil() and not starts_no_thread()
+        watched = watched and self.may_watch()
         iterator = iter(items)
         results: list[Any] = []
         if watched and not isinstance(items, InTurn):
@@ -452,8 +444,7 @@ class Run(Looking):
         expected = self._mean()
         count = inline.first_count(job, expected)
         cuts = source.sized and inline.goes_through_anything(job)
-        take = source.stretch if cuts else partial(source.in_turn, seconds=inline.aim(job))
-        while items := take(count):
+        while items := source.stretch(count) if cuts else source.in_turn(count, inline.aim(job)):
             made = 1
             began = perf_counter()
             for results in self._batch(items, look=False, watched=True):
@@ -505,7 +496,7 @@ class Run(Looking):
         # Calls may go to a cluster however few they are: nothing has to be started there.
         reads = backends is None and (forks or cluster is not None)
         # What was not read stays, though workers that run already would cost nothing to start.
-        shut = {} if reads or backends or self._verdict else dict.fromkeys(AWAY, _UNREAD)
+        shut = {} if reads or backends or self._verdict else dict.fromkeys(AWAY, _advice.UNREAD)
         out = shut | self._ruled_out()
         plan = self._advised(_asking.priced(job, seen, left, self._total, out, backends, cluster))
         while self._reads(plan, away=reads and not quick):
@@ -546,14 +537,16 @@ class Run(Looking):
         if meter.result_stays and self._recalled is not None:
             self._recalled.keep_here()
         if meter.cannot_travel:
-            self._strike("an argument or a result cannot be pickled")
+            self._strike("an argument or a result cannot be pickled, or not all of it")
 
     def _strike(self, why: str, *more: str) -> None:
         for away in (*AWAY, *more):
             self._struck.setdefault(away, why)
 
     def _judge(self) -> Verdict:
-        # One input of each kind says more of what the function does to it than its code does.
+        from pointsman._meaning import judge_all
+
+        # One input of each kind says more of what is done to it than the code does.
         sample = self._arguments[0] if self._arguments and self.job.source.star else self._arguments[:1]
         kinds = self.job.source.kinds(1 + int(_A_LOOK / max(self._mean() or 1.0, 1e-9)))
         verdict = self._verdict = judge_all(self.job.asked, kinds or [tuple(sample)])
@@ -563,11 +556,8 @@ class Run(Looking):
 
     def _prepare_soon(self, meter: Meter, left: int | None) -> None:
         """Let worker processes start while calls are still measured, if only they can help."""
-        if (
-            self._verdict is None
-            and "processes" not in self._struck
-            and _asking.is_for_processes(self.job, meter, left)
-        ):
+        unread = self._verdict is None and "processes" not in self._struck
+        if unread and _asking.is_for_processes(self.job, meter, left):
             self._judge()
             if "processes" not in self._struck:
                 self._prepare_processes()
@@ -579,11 +569,13 @@ class Run(Looking):
     def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any:
         """Make the run of a plan that is not inline."""
         caller = Caller(self._context, self._base(), self._daemon, self._mean(), self._arguments[:1])
-        run = open_run(self.job, plan, caller)
-        meter = self._meter
-        if isinstance(run, ThreadRun) and meter and meter.spinners.are_there and meter.held < BUSY * meter.wall:
-            # What they do may have been for the calls, after all: then fewer of these should run.
-            run.review = meter.spinners.run_on
+        run, meter = open_run(self.job, plan, caller), self._meter
+        if isinstance(run, ThreadRun):
+            if meter and meter.spinners.are_there and meter.held < BUSY * meter.wall:
+                # What they do may have been for the calls, after all: then fewer of these should run.
+                run.review = meter.spinners.run_on
+            elif self.job.backend == "auto" and plan.workload != "io-bound":
+                run.watch_for_convoy(self._mean() or 0.0, self._struck)
         return run
 
     def _base(self) -> int:

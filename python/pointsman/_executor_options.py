@@ -17,7 +17,7 @@ from pointsman._job import (
     is_async,
     on_terms,
 )
-from pointsman._learning import may_travel
+from pointsman._learning import can_be_stopped
 from pointsman._pool import is_standard
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ExecutorOptions:
             return self._submit_away(wrapped, args, kwargs, native)  # type: ignore[return-value]
         if executor._backend == "threads" and terms.needs_process:  # noqa: SLF001 - its view
             # The program's processes are not this executor's where its workers are as somebody said.
-            if executor._learns and (terms.kill_on_cancel or may_travel(fn)):  # noqa: SLF001 - its view
+            if executor._learns and can_be_stopped(terms, fn):  # noqa: SLF001 - its view
                 sent = self._submit_away(wrapped, args, kwargs, terms.native)
                 if sent is not None:
                     return sent

@@ -11,9 +11,12 @@ Invariants:
 from __future__ import annotations
 
 from types import CodeType, FunctionType
-from typing import Any
 
 from pointsman._naming import unwrapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Functions that a key looks at: more than that are not one piece of work but a program.
 _MOST = 64

@@ -34,7 +34,7 @@ _main: dict[str, Any] | None = None
 
 
 def begin(main: dict[str, Any]) -> None:
-    """From now on have the program's classes, as they arrive, in the main module of this worker, too."""
+    """From now on have the program's classes and functions, as they arrive, in the main module of this worker, too."""
     global _main  # noqa: PLW0603 - one for the worker
     _main = main
 
@@ -65,9 +65,11 @@ def run(packed: bytes) -> None:
 
 def apply(arrived: Any) -> None:
     """Put what the initializer has set into a function or a class that has arrived by value."""
-    if _main is not None and issubclass(type(arrived), type) and arrived.__module__ == "__main__":
-        # One inside of another is found there.
-        _main[arrived.__qualname__] = arrived
+    if _main is not None and arrived.__module__ == "__main__":
+        name = arrived.__qualname__
+        # A class inside of another is found there; so is a method, and what a function has made is nowhere.
+        if issubclass(type(arrived), type) or ("." not in name and "<" not in name):
+            _main[name] = arrived
     if _arriving is not None:
         _arriving.append(arrived)
     elif type(arrived) is FunctionType:

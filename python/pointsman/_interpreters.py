@@ -50,6 +50,8 @@ _BEGIN = """
 import sys
 sys.path[:] = path
 sys.argv[:] = argv
+# Programs import more than that, and what cannot be imported here (T1).
+sys._xoptions["pointsman_worker"] = True
 from pointsman._interpreter_worker import begin
 begin(packed)
 """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from operator import index
 from sys import maxsize, modules
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _log, _terms, _trace
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
@@ -18,9 +17,11 @@ from pointsman._naming import name_of as name_of
 from pointsman._naming import unwrapped
 from pointsman._source import Source
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 # Seconds of work in one chunk at most, unless the caller says otherwise: long enough that handing it out costs nothing,
 # short enough that a busy worker does not hold the end up. The seed's default.
@@ -46,6 +47,7 @@ class Job:
         "carried",
         "chunksize",
         "example",
+        "explained",
         "function",
         "here",
         "kept",
@@ -99,8 +101,9 @@ class Job:
         # In traces: its number, 0 while nobody traces; and what the caller's own thread calls, if not the function.
         self.number: int = 0
         self.here: Any = None
-        # Who wants to hear of this job.
+        # Who wants to hear of this job, and whether its plan is asked for.
         self.told: Any = None
+        self.explained: bool = False
         self.name: str = name_of(function)
         # The caller's own executor, if that is to run the calls.
         self.lent: Lent | None = lent(backend, terms, max_workers)

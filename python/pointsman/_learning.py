@@ -13,17 +13,20 @@ Invariants:
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _memory, _native
+from pointsman._errors import InvalidArgumentError
 from pointsman._identity import key_of, own_code, size_of, wrapped
 from pointsman._measure import Meter
 from pointsman._naming import name_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pointsman._plan import Observation
+    from pointsman._terms import Terms
 
 # GIL-held seconds from which on a call goes to a process even when it is alone, so that the caller's interpreter stays
 # free: twice the interval after which the interpreter makes a thread let go (DESIGN: about 10 ms).
@@ -214,6 +217,31 @@ def may_travel(function: Callable[..., Any]) -> bool:
     from pointsman._meaning import judge as read
 
     return bool(read(function).may_travel)
+
+
+def can_be_stopped(terms: Terms, function: Callable[..., Any]) -> bool:
+    """Whether a call on these terms may have a process; on a thread it goes on, though nobody waits for it any more.
+
+    Raises `InvalidArgumentError` if it may not, and the terms cannot be kept on a thread.
+    """
+    if terms.kill_on_cancel:
+        check_travels(terms, function, [()])
+    return may_travel(function)
+
+
+def check_travels(terms: Terms, function: Callable[..., Any], samples: list[tuple[Any, ...]]) -> None:
+    """Raise `InvalidArgumentError` if calls on these terms, which need a process, would not mean the same in one."""
+    from pointsman._meaning import judge_all
+
+    verdict = judge_all(function, samples)
+    if not verdict.may_travel:
+        asked = "kill_on_cancel=" if terms.timeout is None else "timeout="
+        message = (
+            f"{asked} must be able to stop a call, which only a process of its own allows, and there it would not mean "
+            f"the same: {'; '.join(verdict.reasons)}. Let the call return what it has to tell, leave {asked} out, or "
+            f"say backend='processes' if what is lost does not matter"
+        )
+        raise InvalidArgumentError(message)
 
 
 class Observed:

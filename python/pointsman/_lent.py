@@ -6,13 +6,14 @@ Does not know how calls are sent to it. It is used and never shut down.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from pointsman._errors import InvalidArgumentError
 from pointsman._naming import BACKENDS, CLUSTERS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
+    from typing import Any
 
     from pointsman._terms import Terms
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from pointsman._forks import at_fork
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 

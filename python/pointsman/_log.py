@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
+    from typing import Any
 
 _logger: Logger | None = None
 # Who else wants to hear of jobs and of workers that died: an object like that of `integrations.otel`.

@@ -9,16 +9,19 @@ Invariants:
 from __future__ import annotations
 
 from time import perf_counter, thread_time
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _asking, _native, _plain
 from pointsman import _pilot as pilots
+from pointsman._ending import starts_no_thread
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
+from pointsman._machine import has_gil
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
+    from typing import Any
 
     from pointsman._job import Job
     from pointsman._learning import Recalled
@@ -44,6 +47,15 @@ BUSY = 0.5
 _HOLDS = 0.2
 # Backends whose workers share no memory with the caller, and where calls travel further.
 AWAY = (*_asking.APART, *CLUSTERS)
+# Seconds of computing that are no mere waking up. Arbitrary from 1 to 5 ms.
+_A_WHILE = 2e-3
+
+
+def _has_begun_to_compute(meter: Meter, seen: _native.Sample) -> bool:
+    """Whether the call has computed for longer, since it was `seen`, than it had waited: to decide takes a while."""
+    now = meter.peek()
+    computed = now.cpu - seen.cpu if now is not None else 0.0
+    return computed > max(_A_WHILE, seen.wall - seen.cpu)
 
 
 class Looking:
@@ -75,6 +87,12 @@ class Looking:
         def _judge(self) -> Verdict: ...
         def _prepare_processes(self) -> None: ...
         def _open(self, plan: Plan) -> ThreadRun | ProcessRun | Any: ...
+
+    def may_watch(self) -> bool:
+        """Whether another thread may look at a batch while it runs, and take from it what has not begun."""
+        job, source = self.job, self.job.source
+        able = job.backend == "auto" and source.sized and source.quiet and not job.lazy
+        return able and has_gil() and not starts_no_thread()
 
     def checkpoint(self) -> float:
         """Look at a batch that still runs, from the pilot's thread; the seconds until the next look, 0 for none.
@@ -163,7 +181,8 @@ class Looking:
         hidden = plan.backend in AWAY and not _plain.run_no_code([self.job.function])
         unseen = meter.spinners.are_there or (early and seen.wall < _SHOWN)
         hasty = hasty or (unseen and plan.backend != "inline" and self._may_be_nested())
-        if plan.backend == "inline" or hasty or hidden or (meter.unsettled and not self._foreseen):
+        outdated = plan.backend == "threads" and _has_begun_to_compute(meter, seen)
+        if plan.backend == "inline" or hasty or hidden or outdated or (meter.unsettled and not self._foreseen):
             return None
         self._left = left + 1
         self._crowded = True

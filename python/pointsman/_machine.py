@@ -11,21 +11,23 @@ M2. The cache file is only ever replaced whole, so a reader in another process s
 M3. No cgroup file is trusted to exist: own group and all its ancestors are looked at, and the smallest limit wins.
 """
 
-# pathlib would cost more to import than all that is read here:
-# ruff: noqa: PTH103, PTH105, PTH108, PTH111, PTH118, PTH120, PTH123
+# pathlib would cost more to import than all that is read here; programs put things of theirs in the place of `open`:
+# ruff: noqa: PTH103, PTH105, PTH108, PTH111, PTH118, PTH120, UP020
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, Any
 
 from pointsman._records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any
 
 __all__ = [
     "CONSTANTS",
@@ -193,7 +195,7 @@ def _digest(text: str) -> int:
 def _read(path: str, most: int = _LARGEST_FILE) -> str:
     """Read the beginning of a file, or nothing if it cannot be read (M1)."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with io.FileIO(path) as file:
             return (file.read(most) or b"").decode("utf-8", "replace")
     except OSError:
         return ""
@@ -468,7 +470,7 @@ def _write(path: str, entries: Mapping[str, Constant]) -> None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with open(handle, "w", encoding="utf-8") as file:
+            with io.open(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             os.replace(temporary, path)
         except OSError:

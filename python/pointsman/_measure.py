@@ -9,11 +9,14 @@ from __future__ import annotations
 from _thread import get_native_id
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
 
-from pointsman import _native
+from pointsman import _native, _switching
 from pointsman._plan import Sample
 from pointsman._spinning import LONGEST, Spinners
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _idle_probes: list[_native.Probe] = []
 
@@ -45,6 +48,9 @@ _APART = 0.3
 _LIKE, _SOME = 1.2, 0.2
 # Calls beside a measured one from which on theirs say more than that one. Arbitrary from 2 to 5.
 _ENOUGH_BESIDE = 3
+# Calls and seconds of them from which on it is known that they wait, if they compute for less than this share of the
+# time. Arbitrary from 2 to 5, and from 0.1 to 0.3.
+_A_FEW, _A_WHILE, _IDLE = 3, 1e-3, 0.2
 # Other threads for which a thread may have to wait in its turns at a core. Arbitrary from 1 to 4: some kernels say of a
 # thread that sleeps that it waits for a core (Linux 6.12: it leaves the run queue late).
 _OTHERS = 2.0
@@ -58,12 +64,16 @@ _SIZED = 3
 _SIZING_SECONDS = 0.5e-3
 # Seconds up to which a pickling is done twice more, for its time. Arbitrary: a third of what is allowed in all.
 _ONCE_MORE = 0.1e-3
+# Bytes of a value that takes no longer than a fraction of a millisecond to pickle once more, whatever it took first.
+_LITTLE = 1 << 16
 # Seconds that unpickling takes for each of pickling. Measured: 0.7 (objects) to 2.1 (a dictionary of floats), mostly 1.
 _UNPICKLED = 1.0
 # Types of values that travel without pickle in nine bytes; how long a tuple of such is looked through, and how long a
 # text or bytes may be to cost what its bytes do, and not what fresh memory does.
 _WORDS = frozenset((int, float, bool, type(None)))
 _SHORT, _SMALL = 8, 1 << 16
+# What a class may say of how its objects are pickled.
+_OF_PICKLING = ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 # What the planner takes for values that travel as they are (`Machine.bytes_per_second`).
 _BYTES_PER_SECOND = 1.2e9
 # Times that speed at which large buffers of arguments travel: their memory is used again and again, that of results
@@ -75,6 +85,7 @@ class Meter:
     """Adds up what was seen of a function's calls."""
 
     __slots__ = (
+        "_awake",
         "_began",
         "_crowded",
         "_dropped",
@@ -86,6 +97,7 @@ class Meter:
         "_queued_then",
         "_since",
         "_stopped",
+        "_switches",
         "_thread",
         "_usual_others",
         "argument_bytes",
@@ -149,6 +161,9 @@ class Meter:
         # When the calls were over that a look outlasted, and what the system said then.
         self._stopped = self._queued_then = 0.0
         self._thread = 0
+        # How often the thread had given up its core when the calls began; and whether it did not while they ran.
+        self._switches: int | None = None
+        self._awake = False
         # Whether an argument or a result of those that were pickled for their size could not be.
         self.cannot_travel = self.result_stays = False
         self.samples: list[_native.Sample] = []
@@ -177,6 +192,7 @@ class Meter:
         self._began = perf_counter()
         self._thread = get_native_id() if look else 0
         self._queued = _queued_seconds(self._thread)
+        self._switches = _switching.of_thread() if look else None
         self.spinners.begin()
         self.disturbed = self.looking = self.lost = self._stopped = self._excused = 0.0
         self._last_look = (0.0, 0.0, 0.0, 0.0)
@@ -217,6 +233,8 @@ class Meter:
         sample = self.probe.end()
         if keep:
             until = self._queued_then if self._stopped else _queued_seconds(self._thread)
+            # Who has never given up the core has waited for nothing: the machine stood still, or another had it.
+            self._awake = self._switches is not None and self._switches == _switching.of_thread()
             self._add(sample, calls, late + self._credited(until, sample.cpu))
             self.looked = True
             if not self.company:
@@ -288,7 +306,7 @@ class Meter:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
         cpu = max(0.0, sample.cpu - self.inputs[1])
         wall = max(cpu, sample.wall - away - self.lost - self.inputs[0])
-        if self.disturbed and wall - cpu < _SEEMS * wall:
+        if self._awake or (self.disturbed and wall - cpu < _SEEMS * wall):
             wall = cpu
         if self._crowded is not None:
             wall = max(cpu, min(wall, self._crowded[0] + cpu - self._crowded[1]))
@@ -334,6 +352,11 @@ class Meter:
     def mean(self) -> float:
         """Seconds per call."""
         return self.wall / self.calls if self.calls else 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the calls clearly wait, so that nobody needs to know what they do meanwhile."""
+        return self.calls >= _A_FEW and self.wall >= _A_WHILE and self.cpu < _IDLE * self.wall
 
     def held_share(self) -> float:
         """Share of the CPU time with the GIL held, by the samples that have looks; else the careful guess 1."""
@@ -511,7 +534,7 @@ def carried(function: Any) -> tuple[float, float]:
 def _pickled(value: Any) -> tuple[int, int, float, bool]:
     """Bytes of a value once pickled, those of them in large buffers, seconds to pickle and unpickle it without those.
 
-    At the end, whether it could not be pickled.
+    At the end, whether it could not be pickled, or not all of it.
 
     It is not unpickled, which would run code of the program's for nothing: that takes about as long (`_UNPICKLED`).
     """
@@ -521,15 +544,25 @@ def _pickled(value: Any) -> tuple[int, int, float, bool]:
     try:
         size, buffers = dumps_with_buffers(value)
         took = perf_counter() - began
-        for _ in range(2 if took < _ONCE_MORE else 0):
-            # What was slow may have been the first use of the pickler.
+        for _ in range(2 if took < _ONCE_MORE else 1 if size < _LITTLE else 0):
+            # What was slow may have been the first use of the pickler, or a class that workers are told of once.
             began = perf_counter()
             dumps_with_buffers(value)
             took = min(took, perf_counter() - began)
+        return size + buffers, buffers, (1 + _UNPICKLED) * took, _is_cut_short(value)
     except Exception:  # noqa: BLE001 - it may travel by value all the same
         try:
             size, buffers = dumps_with_buffers(value, by_value=True)
             return size + buffers, buffers, (1 + _UNPICKLED) * (perf_counter() - began), False
         except Exception:  # noqa: BLE001 - then it cannot travel; the planner hears of it elsewhere
             return 0, 0, perf_counter() - began, True
-    return size + buffers, buffers, (1 + _UNPICKLED) * took, False
+
+
+def _is_cut_short(value: Any) -> bool:
+    """Whether pickle leaves out attributes of an object, by its own `__getstate__`, and nothing puts them back."""
+    kind = type(value)
+    own = {name for name in _OF_PICKLING if type(getattr(kind, name, None)) is FunctionType}
+    if own != {"__getstate__"}:
+        return False
+    state = value.__getstate__()
+    return type(state) is dict and not getattr(value, "__dict__", {}).keys() <= state.keys()

@@ -12,16 +12,22 @@ Invariants:
 """
 
 # pathlib would cost more to import than all that is done here:
-# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH111, PTH113, PTH120, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH111, PTH113, PTH120, UP020
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
-from typing import Any
 
 from pointsman import _machine
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Entry = dict[str, Any]
 
 ENVIRONMENT = "POINTSMAN_REMEMBER"
 _VERSION = 1
@@ -31,8 +37,6 @@ _LARGEST_VALUE = 1e15
 _MOST_FUNCTIONS = 4096
 # Seconds between two writes while a program runs; the last is made at its end.
 _BETWEEN = 1.0
-
-Entry = dict[str, Any]
 
 
 class Memory:
@@ -90,7 +94,7 @@ class Memory:
             return
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            with open(f"{self.path}.lock", "ab") as lock:
+            with io.open(f"{self.path}.lock", "ab") as lock:
                 _hold(lock)
                 complaint = self._merge(new)
         except OSError as why:
@@ -110,7 +114,7 @@ class Memory:
             del entries[key]
         temporary = f"{self.path}.{os.getpid()}.{threading.get_ident()}.tmp"
         try:
-            with open(temporary, "w", encoding="utf-8", opener=_private) as file:
+            with io.open(temporary, "w", encoding="utf-8", opener=_private) as file:
                 json.dump({"version": _VERSION, "machines": machines}, file)
             os.replace(temporary, self.path)
         except OSError:
@@ -124,7 +128,7 @@ class Memory:
         import json
 
         try:
-            with open(self.path, "rb") as file:
+            with io.open(self.path, "rb") as file:
                 data = file.read(_LARGEST_FILE)
         except FileNotFoundError:
             return {}, None

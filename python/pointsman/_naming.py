@@ -112,7 +112,11 @@ def place_of(kind: type) -> str | None:
 
 def mentions_lost(pickled: bytes) -> bool:
     """Whether what was pickled by name mentions a module that is known to be lost, or looks as if it did."""
-    return any(sign in pickled for sign in signs)
+    # A generator would take three times as long.
+    for sign in signs:  # noqa: SIM110
+        if sign in pickled:
+            return True
+    return False
 
 
 def notice(value: object) -> None:

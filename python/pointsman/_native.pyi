@@ -21,6 +21,7 @@ __all__ = [
     "LaunchRequest",
     "LoopCall",
     "Machine",
+    "Maker",
     "MapJob",
     "MapResults",
     "Observation",
@@ -38,22 +39,30 @@ __all__ = [
     "ThreadPool",
     "Timed",
     "Trace",
+    "Watch",
     "WayOut",
     "ZygoteRegistrar",
     "ZygoteServer",
     "__version__",
+    "begin_pickle",
     "call_async",
     "chunk_size",
+    "class_sent",
     "cut",
     "decide",
+    "digest",
+    "forget_classes",
     "forget_gather",
     "human_bytes",
     "human_seconds",
     "interpreter_ends",
     "keep_some_freed",
+    "move_over",
     "open_lanes",
     "probe_method",
     "queued_seconds",
+    "roomy",
+    "shared_bytes",
     "trace_call",
     "trace_forget",
     "trace_now",
@@ -82,6 +91,8 @@ class Alarm:
 def forget_gather() -> None: ...
 def interpreter_ends() -> None: ...
 def cut(items: list[Any] | range, iterator: object) -> list[Any]: ...
+def roomy(count: int) -> list[Any]: ...
+def move_over(into: list[Any], values: list[Any]) -> bool: ...
 
 @final
 class SharedBuffer:
@@ -290,6 +301,23 @@ class Lane:
     def serve(self, most: int | None = None, memory: int | None = None) -> bool: ...
 
 def open_lanes(host: int, lanes: Sequence[int]) -> list[Lane]: ...
+def shared_bytes(offset: int, len: int) -> bytes | None: ...
+def forget_classes() -> None: ...
+def digest(value: object) -> bytes: ...
+def begin_pickle() -> None: ...
+
+@final
+class Maker:
+    def __new__(cls, token: object, make: Callable[..., Any], *, plain: bool, watch: Watch | None = None) -> Maker: ...
+    def __call__(self, object: object) -> Any: ...
+
+@final
+class Watch:
+    def __new__(cls, reached: Sequence[tuple[object, object, object]]) -> Watch: ...
+    def settle(self) -> None: ...
+    def is_unchanged(self) -> bool: ...
+
+def class_sent(kind: object, /) -> None: ...
 
 @final
 class LaunchRequest:

@@ -114,8 +114,10 @@ class Options:
 
             return start(self._lent, fn, self._terms, args, kwargs)
         backend, terms = self._backend, self._terms
-        if backend == "auto" and terms.needs_process and not is_async(fn):
-            backend = "processes"
+        if backend == "auto" and terms.needs_process and not is_async(check_callable(fn)):
+            from pointsman._learning import can_be_stopped
+
+            backend = "processes" if can_be_stopped(terms, fn) else backend
         executor = _executor(backend, self._max_workers, self._name or "", self._address)
         if backend in CLUSTERS:
             on_terms_there = {"retries": terms.retries, "retry_on": terms.retry_on, **self._single}
@@ -248,7 +250,8 @@ def options(
     timeout
         Seconds that a call may run, from when its worker begins to load it. One that runs longer is stopped with its
         worker process, whatever it does, and fails with `CallTimeoutError`; no other call is touched.
-        With "auto" the calls then run in processes.
+        With "auto" the calls then run in processes. Where they would not mean the same (they write what the program
+        reads), `map` and `execute` refuse, and a call of `submit` or `run` has a thread, on which it goes on unheard.
     retries
         How often a call is begun again whose worker process died. A call that was cancelled is not, nor one that
         `timeout` stopped, unless `retry_on` covers it.

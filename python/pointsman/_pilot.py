@@ -14,14 +14,22 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
 from pointsman import _native
 from pointsman._ending import cannot_start
 from pointsman._forks import at_fork
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
+
+    class Watched(Protocol):
+        """What can be looked at."""
+
+        def checkpoint(self) -> float:
+            """Look at the call that runs; the seconds until the next look, or 0 for none."""
+
 
 # Seconds after which a call is looked at for the first time. Arbitrary from 1 to 5 ms: shorter calls are over before
 # others could be started, longer ones waste what others could do meanwhile.
@@ -31,13 +39,6 @@ LATER = 0.005
 # Seconds after which the call that is looked at hands over the GIL meanwhile. A look starts threads and processes and
 # may import: with the usual 5 ms for each of those steps it lasted 85 ms.
 _BRISK = 1e-5
-
-
-class Watched(Protocol):
-    """What can be looked at."""
-
-    def checkpoint(self) -> float:
-        """Look at the call that runs; the seconds until the next look, or 0 for none."""
 
 
 class Pilot:

@@ -5,8 +5,6 @@ Does not know who decided, or how calls are measured.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from pointsman._ending import stay_if_daemon
 from pointsman._job import CLUSTERS
 from pointsman._records import NamedTuple
@@ -16,8 +14,10 @@ from pointsman._records import NamedTuple
 from pointsman.backends.processes import ProcessRun
 from pointsman.backends.threads import ThreadRun
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Context
+    from typing import Any
 
     from pointsman._job import Job
     from pointsman._plan import Plan

@@ -24,12 +24,13 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import TYPE_CHECKING, Any
 
 from pointsman._naming import is_lost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _ATOMS = frozenset(map(id, (int, float, complex, bool, str, bytes, bytearray, type(None), range, type(...))))
 _COLLECTIONS = frozenset(map(id, (list, tuple, set, frozenset, deque)))

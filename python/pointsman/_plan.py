@@ -5,9 +5,11 @@ Does not know how to decide (the native planner does) or how calls are run.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from pointsman._naming import BACKENDS, CLUSTERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 _OBSERVED = (
     "calls",

@@ -5,13 +5,13 @@ Does not know that backends exist as code: it returns a name and figures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from pointsman import _edition, _machine, _native
 from pointsman._plan import _CANDIDATE, _OBSERVED, Candidate, Observation, Plan
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from pointsman.backends._cluster import Facts
 

@@ -13,7 +13,6 @@ import time
 import weakref
 from _pickle import dumps
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _authkey, _functions, _machine, _native, _zygote
 from pointsman._ending import is_waited_for
@@ -21,8 +20,10 @@ from pointsman._errors import InvalidArgumentError, PoolBrokenError
 from pointsman._forks import at_fork
 from pointsman._job import check_count, name_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 # Bytes of arguments on their way to workers beyond which `submit` waits for outcomes; an eighth of memory, if that is
 # less. Arbitrary: more than any worker can be behind for, less than would hurt.
@@ -73,8 +74,14 @@ def prepare(function: object, slim: set[str] | None = None) -> None:
 
     `slim` are the modules that it needs, where it may travel without its own.
     """
-    if not is_standard():
-        _zygote.prepare(function, slim)
+    if is_standard():
+        return
+    try:
+        _register_hooks()
+    except PoolBrokenError:
+        # The program ends: nothing is started that nobody would end.
+        return
+    _zygote.prepare(function, slim)
 
 
 def is_standard() -> bool:
@@ -327,7 +334,7 @@ def surroundings() -> tuple[Any, ...]:
     limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
     # Proxies of managers are of use in workers that have the key. Others do not ask for it.
     key = _authkey.given() if "multiprocessing.managers" in sys.modules else None
-    return _directory(), environment, tuple(sys.path), limits, time.tzname, key
+    return _directory(), environment, tuple(sys.path), limits, time.tzname, key, _zygote.outputs()
 
 
 def _launch_config(
@@ -338,6 +345,7 @@ def _launch_config(
     blas_threads = max(1, int(cores // max(1, lanes)))
     filters = sys.modules["warnings"].filters if "warnings" in sys.modules else []
     return {
+        "program": os.getpid(),
         "path": list(sys.path),
         "directory": _directory(),
         "environ": dict(os.environ),

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import builtins
 from _pickle import loads
-from typing import Any
 
 from pointsman._transport import dumps_anyway
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def dumps(chain: list[BaseException]) -> bytes:
@@ -27,6 +30,21 @@ def dumps(chain: list[BaseException]) -> bytes:
     except BaseException:  # noqa: BLE001, S110 - pickling runs the user's code, which may raise anything
         pass
     return dumps_anyway([_portable(chain[0], ()), *map(_portable_or_text, chain[1:])])
+
+
+def in_result(value: Any, depth: int = 2) -> Any:
+    """Return a result with the exceptions in it, `depth` containers deep, as what unpickles to them."""
+    kind = type(value)
+    if issubclass(kind, BaseException):
+        try:
+            return _portable(value, ())
+        except Exception:  # noqa: BLE001 - as above; what it is pickled to on its own says why it cannot be
+            return value
+    if not depth:
+        return value
+    if kind is list or kind is tuple:
+        return kind(in_result(item, depth - 1) for item in value)
+    return {key: in_result(item, depth - 1) for key, item in value.items()} if kind is dict else value
 
 
 class _Parts:

@@ -9,13 +9,14 @@ from _pickle import dumps
 from collections import deque
 from itertools import islice, repeat
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 # What nobody can fill anew.
-_FIXED = frozenset((int, float, complex, bool, str, bytes, type(None), range, frozenset))
+FIXED = frozenset((int, float, complex, bool, str, bytes, type(None), range, frozenset))
 # Seconds that it may take to see whether an object is as it was; what takes longer is taken to have changed.
 _MOST = 5e-3
 # Inputs before the next that are remembered: buffers may be filled by turns. Parts of an input that are looked at, and
@@ -77,7 +78,7 @@ class Repeats:
 def _add(found: dict[int, Any], part: Any, depth: int) -> None:
     """Add what could be filled anew of a part of an input: what lies in it, and the memory that it shows."""
     kind = type(part)
-    if kind in _FIXED:
+    if kind in FIXED:
         return
     if kind is not tuple:
         owner = part

@@ -17,7 +17,6 @@ Invariants:
 
 from __future__ import annotations
 
-import re
 from _frozen_importlib_external import SourceFileLoader, SourcelessFileLoader
 from _pickle import dumps
 from opcode import opmap
@@ -55,7 +54,6 @@ _GLOBAL = frozenset((opmap["STORE_GLOBAL"], opmap["DELETE_GLOBAL"]))
 _WRITING = _GLOBAL | {opmap["IMPORT_NAME"]}
 # The flag of code that is a function's, and not a module's or a class's.
 _OPTIMIZED = 0x1
-_PATTERN = type(re.compile(""))
 _LOADERS = (SourceFileLoader, SourcelessFileLoader)
 # Bytes of plain values that are worth sending, and how many may lie in a tuple. Arbitrary: to import a module takes as
 # long as to send and unpack some hundred KB.
@@ -130,7 +128,7 @@ class _Slim(_functions.Packer):
             raise _functions.TooRich
         elif kind is ModuleType:
             self._stateless(value.__name__)
-        elif kind is _PATTERN:
+        elif kind.__name__ == "Pattern" and kind.__module__ == "re":
             self._stateless("re")
             return value
         elif kind is FunctionType and value.__module__ not in _STATELESS:

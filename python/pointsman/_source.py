@@ -11,17 +11,24 @@ from collections.abc import Sized
 from itertools import islice
 from time import perf_counter, thread_time
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
 
-from pointsman._repeats import Repeats
+from pointsman._repeats import FIXED, Repeats
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
 # Seconds that an iterator may take to give inputs for a batch beyond the first: a slow one gives one at a time.
 _BRIEF = 0.5e-3
 # Seconds from which on it matters what one input took, and how much of that was computing.
 _SLOW = 20e-6
+# Seconds up to which that is next to nothing; how many inputs like this, one after the other, tell that all are; and a
+# number from which nobody gets there.
+_SWIFT, _SURE, _NEVER = 0.4e-6, 64, -(1 << 60)
+# Inputs of an iterator that are gone through between two looks at the clock. Arbitrary: a look costs as much as ten or
+# twenty of them, and each may take long all of a sudden.
+_MOST_AT_ONCE = 128
 # Collections that can be cut without running anybody's code, and others that can be gone through so.
 _SEQUENCES = (list, tuple, range, str, bytes)
 # Combinations of types among the inputs of which one is looked at each. Arbitrary: reading takes a millisecond.
@@ -63,6 +70,8 @@ class Source:
         # Seconds that an iterator has taken while somebody wanted to know, in all and on the CPU.
         self.wall: float = 0.0
         self.cpu: float = 0.0
+        # Inputs that nobody can fill anew, which an iterator has given at once, one after the other.
+        self._swift = 0
         self._length: int | None = None
         # The inputs, if all of them are there.
         self._lists: tuple[Any, ...] = iterables if all(type(data) in (list, tuple) for data in iterables) else ()
@@ -119,7 +128,9 @@ class Source:
             self.repeats.see(first[0])
         if not first or count == 1:
             return first
-        return InTurn(first, self._watched() if timed else self._iterator, count, until, self._passed_by)
+        # Of tiny calls, to watch what they are given takes the most: what does next to nothing is taken for nothing.
+        watched = timed and (self._swift < _SURE or self._kept is not None)
+        return InTurn(first, self._watched() if watched else self._iterator, count, until, self._passed_by)
 
     def _passed_by(self, count: int, *, ended: bool) -> None:
         """Note that so many inputs were taken in their turn, and whether the iterator has come to its end."""
@@ -134,14 +145,20 @@ class Source:
             busy = thread_time() if slow else 0.0
             began = perf_counter()
             item = next(iterator, self)
-            took = perf_counter() - began
-            self.wall += took
-            if slow:
-                self.cpu += thread_time() - busy
-            slow = took > _SLOW
+            took = spent = perf_counter() - began
             if item is self:
                 return
-            self.repeats.see(item)
+            if self.star or type(item) not in FIXED:
+                self.repeats.see(item)
+                spent = perf_counter() - began
+                self._swift = _NEVER
+            elif took > _SWIFT:
+                self._swift = 0
+            self._swift += 1
+            self.wall += spent
+            # One that gives at once has computed.
+            self.cpu += thread_time() - busy if slow else spent
+            slow = took > _SLOW
             if self._kept is not None:
                 self._kept.append(item)
             yield item
@@ -326,6 +343,27 @@ class InTurn:
 
     def __getitem__(self, cut: slice) -> list[Any]:
         return self._first[cut]
+
+    def parts(self, results: list[Any]) -> Iterator[Iterator[Any]]:
+        """Go through the inputs in parts; for each, `results` has grown by as many before the next is asked for.
+
+        To look at the clock after each input costs as much as a tiny call.
+        """
+        yield iter(self._first)
+        ended, size, before = False, 1, len(results)
+        try:
+            now = perf_counter()
+            while not ended and self._given < self._count and now <= self._until:
+                size = min(size, self._count - self._given)
+                yield islice(self._rest, size)
+                given, began, now = len(results) - before, now, perf_counter()
+                ended = given < size
+                self._given += given
+                before += given
+                # What takes its time is not taken on trust.
+                size = min(2 * size, _MOST_AT_ONCE) if now - began < _BRIEF else 1
+        finally:
+            self._passed(self._given - 1, ended=ended)
 
     def __iter__(self) -> Iterator[Any]:
         count, until = self._count, self._until

@@ -16,8 +16,8 @@ import os
 import time
 from _thread import get_native_id
 from time import perf_counter
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

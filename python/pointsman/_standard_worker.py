@@ -11,7 +11,7 @@ from _pickle import loads
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pointsman import _initialized, _outcome
+from pointsman import _initialized, _outcome, _rebuilding
 from pointsman._times import Times, Watch
 from pointsman._transport import dumps_anyway
 
@@ -68,7 +68,7 @@ def outcome(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's outcome
         return False, _outcome.pack_exception(error)
     try:
-        return True, dumps_anyway(value)
+        return True, dumps_anyway(_rebuilding.in_result(value))
     except BaseException as why:  # noqa: BLE001 - as above
         return False, _outcome.pack_exception(_outcome.unpackable_result(value, why))
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from operator import index
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _native
 from pointsman._errors import CallTimeoutError, InvalidArgumentError, InvalidTypeError
 from pointsman._retrying import Retrying
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
+# Seconds of the longest timeout: thirty years.
+_LONGEST = 1e9
 # Retries that fit the native counter; nobody means more.
 _MOST_RETRIES = 1_000_000
 # Whose workers may die under a call, and whose calls can be begun again, but not stopped.
@@ -107,7 +110,8 @@ def _seconds(value: Any) -> float | None:
     if not value > 0:
         message = f"timeout must be a positive number of seconds, not {value!r}"
         raise InvalidArgumentError(message)
-    return float(value)
+    # None of them is waited for; the largest are no floats.
+    return float(min(value, _LONGEST))
 
 
 def _count(value: Any) -> int:

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _native
 from pointsman._errors import InvalidArgumentError, InvalidTypeError
 from pointsman._forks import at_fork
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from pointsman._times import Times
 

@@ -12,10 +12,17 @@ from pointsman._naming import mentions_lost, notice
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
-def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | None = None) -> bytes:
+def dumps_by_value(
+    value: object,
+    buffer_callback: Callable[[object], object] | None = None,
+    found: Callable[[type], tuple[Any, ...] | None] | None = None,
+) -> bytes:
     """Pickles with cloudpickle: lambdas, closures, and what `__main__` defines travel by value.
+
+    Classes do not of which `found` says how the other side finds them.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def dumps_by_value(value: object, buffer_callback: Callable[[object], object] | 
     from pointsman import _by_value
 
     try:
-        return _by_value.dumps(value, buffer_callback)
+        return _by_value.dumps(value, buffer_callback, found)
     except (Exception, SystemExit) as why:
         from pointsman._errors import CannotTravelError
 
@@ -83,4 +90,14 @@ def dumps_with_buffers(value: object, *, by_value: bool = False) -> tuple[int, i
         size += view.raw().nbytes  # type: ignore[attr-defined]
 
     pickled = dumps_by_value(value, buffer) if by_value else dumps(value, 5, buffer_callback=buffer)
+    if not by_value and mentions_lost(pickled):
+        from pointsman import _defining
+
+        # Tried anew as it will be when it is sent: with its classes named, if that will do.
+        buffers: list[Any] = []
+        named = _defining.weighed.dumps(value, buffers)
+        size = 0
+        pickled = dumps_by_value(value, buffer) if named is None else named
+        for one in buffers:
+            buffer(one)
     return len(pickled), size

@@ -9,13 +9,14 @@ Does not know pools or workers.
 from __future__ import annotations
 
 import concurrent.futures
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from pointsman._errors import InvalidArgumentError
 from pointsman._naming import name_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, NoReturn
 
 # Options that only say how fast the results come, or how many at a time.
 _HINTS = frozenset(

@@ -15,7 +15,7 @@ import os
 import sys
 from _pickle import dumps, loads
 
-from pointsman import _native, _streams
+from pointsman import _introducing, _native, _streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,6 +218,7 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
     if config["warnings"] is not None:
         _set_warnings(config["warnings"])
     _native.watch_parent(parent)
+    _introducing.introduce(config["program"])
     lanes = _native.open_lanes(host, own)
     if config["initializer"] is not None:
         from pointsman import _initialized
@@ -246,7 +247,25 @@ def _serve(descriptors: tuple[int, list[int], int], config: dict[str, Any]) -> i
     closed = lanes[0].serve(config["most_calls"], config["most_memory"])
     for thread in others:
         thread.join()
+    if closed:
+        _finish()
     return 0 if closed else RECYCLED
+
+
+def _finish() -> None:
+    """Let end what the calls have left running, in the order in which an interpreter does that.
+
+    Processes that nobody has told to end are not waited for, as multiprocessing would: they may be those of a pool.
+    """
+    if (threading := sys.modules.get("threading")) is not None:
+        threading._shutdown()  # noqa: SLF001 - what the interpreter calls
+    if (util := sys.modules.get("multiprocessing.util")) is not None:
+        # Those with a priority, as the ends of pools, before their processes are gone.
+        util._run_finalizers(0)  # noqa: SLF001 - what multiprocessing calls
+        for child in sys.modules["multiprocessing.process"].active_children():
+            if child.daemon:
+                child.terminate()
+        util._run_finalizers()  # noqa: SLF001 - as above
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:

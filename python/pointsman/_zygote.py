@@ -11,13 +11,17 @@ Invariants:
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
+from _signal import SIGINT, SIGKILL  # type: ignore[import-not-found]
 from time import perf_counter, sleep
 
 from pointsman import _functions, _native
 from pointsman._records import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Finders that do not change what can be imported from `sys.path`; any other means that the site module set one up
 # (an editable install, for example), and then workers must run it too.
@@ -30,6 +34,7 @@ _PLAIN_FINDERS = frozenset(
         "DistutilsMetaFinder",
         "AssertionRewritingHook",
         "KeyGiver",
+        "Teller",
     }
 )
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib is dear to import
@@ -43,20 +48,25 @@ class _Zygote(NamedTuple):
     registrar: _native.ZygoteRegistrar
     has_site: bool
     began: float
+    # Where its output goes, and so that of its workers.
+    outputs: tuple[Any, ...]
 
 
 _lock = threading.Lock()
 _zygote: _Zygote | None = None
+# Whether a pool has asked for workers.
+_asked = False
 # Zygotes whose exit status has not been collected.
 _pids: set[int] = set()
 
 
 def connect() -> int:
     """Return a socket on which a pool can ask for workers; the zygote is started if there is none."""
-    global _zygote  # noqa: PLW0603 - one for the program
+    global _zygote, _asked  # noqa: PLW0603 - one for the program
     with _lock:
+        _asked = True
         site = _needs_site()
-        if _zygote is not None and (_zygote.has_site or not site):
+        if _zygote is not None and (_zygote.has_site or not site) and _zygote.outputs == outputs():
             try:
                 return _zygote.registrar.join()
             except OSError:
@@ -105,16 +115,39 @@ def end() -> None:
     """Let the zygote go, and collect its exit status."""
     global _zygote  # noqa: PLW0603 - one for the program
     with _lock:
+        if not _asked:
+            # Nothing hangs on it; and while it imports what calls would have needed, it hears of nothing.
+            _kill_idle()
         _zygote = None
         _collect(_BURIAL)
 
 
+def _kill_idle() -> None:
+    _collect()
+    # Those that are left are children of this process: no other has their numbers.
+    for pid in _pids:
+        os.kill(pid, SIGKILL)
+
+
 def forget() -> None:
     """In a forked child: the zygote belongs to the parent."""
-    global _lock, _zygote  # noqa: PLW0603 - one for the program
+    global _lock, _zygote, _asked  # noqa: PLW0603 - one for the program
     _lock = threading.Lock()
-    _zygote = None
+    _zygote, _asked = None, False
     _pids.clear()
+
+
+def outputs() -> tuple[Any, ...]:
+    """Say to which files or pipes this process's standard output and error go: it may turn them elsewhere."""
+    found: list[Any] = []
+    for descriptor in (1, 2):
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return tuple(found)
 
 
 def _needs_site() -> bool:
@@ -147,6 +180,8 @@ def _start(*, site: bool) -> _Zygote:
     if not site:
         command.append("-S")
     command += ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    # It imports what workers need, and not what programs do.
+    command += ["-X", "pointsman_worker"]
     command += ["-X", "utf8"] if sys.flags.utf8_mode else []
     # In a virtual environment it is the site module that sets these.
     prefixes = f"sys.prefix, sys.exec_prefix = {sys.prefix!r}, {sys.exec_prefix!r}"
@@ -159,11 +194,11 @@ def _start(*, site: bool) -> _Zygote:
         (os.POSIX_SPAWN_DUP2, theirs, 3),
         (os.POSIX_SPAWN_DUP2, parent, 4),
     ]
-    began = perf_counter()
+    began, goes_to = perf_counter(), outputs()
     try:
-        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=[signal.SIGINT])
+        pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsigmask=[SIGINT])
     finally:
         os.close(theirs)
         os.close(parent)
     _pids.add(pid)
-    return _Zygote(pid, _native.ZygoteRegistrar(ours), site, began)
+    return _Zygote(pid, _native.ZygoteRegistrar(ours), site, began, goes_to)

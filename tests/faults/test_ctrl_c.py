@@ -5,6 +5,7 @@ What it does not know: where in the library the signal arrives; chance decides, 
 
 import os
 import signal
+import time
 
 import psutil
 import pytest
@@ -141,3 +142,24 @@ with pointsman.Executor(1, backend="processes") as executor:
 
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.split() in (["KeyboardInterrupt", "True"], ["Failure", "True"])
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_a_ctrl_c_while_a_list_is_made_of_results_cancels_what_has_not_begun(backend):
+    begun = []
+
+    def interrupt(*_):
+        begun.append(executor.get_stats().completed_tasks)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pointsman.Executor(2, backend=backend) as executor:
+            executor.submit(functions.square, 1).result()
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                list(executor.map(time.sleep, [0.02] * 1000))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert executor.get_stats().completed_tasks < begun[0] + 200

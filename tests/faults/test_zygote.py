@@ -117,3 +117,21 @@ for _ in range(2):
         executor.submit(needy.loaded).result()
 """
     assert run_program(tmp_path, source) == "(False, False) (True, False)"
+
+
+def test_one_that_is_still_importing_ends_with_a_program_that_did_not_need_it(tmp_path):
+    (tmp_path / "slow_to_import.py").write_text("import time\n\ntime.sleep(60)\n")
+    source = """
+import sys, types
+# Here it is loaded already.
+sys.modules["slow_to_import"] = types.ModuleType("slow_to_import")
+sys.modules["slow_to_import"].__file__ = "slow_to_import.py"
+from pointsman import _functions, _pool
+_functions.needed.append("slow_to_import")
+import functions, psutil
+_pool.prepare(functions.square)
+print(*(child.pid for child in psutil.Process().children()), flush=True)
+"""
+    (zygote,) = run_program(tmp_path, source).split()
+
+    assert not psutil.pid_exists(int(zygote))

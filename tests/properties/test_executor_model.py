@@ -50,7 +50,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize(workers=st.integers(1, 3))
     def start(self, workers):
-        self.workers = workers
+        self.workers, self.threads = workers, threading.active_count()
         self.folder = TemporaryDirectory()
         self.executor = pointsman.Executor(workers, backend=self.place)
         self.futures, self.outcome, self.running, self.queued = {}, {}, [], []
@@ -191,7 +191,7 @@ class Model(RuleBasedStateMachine):
                 self._check(n)
             assert self.told[n] == [future]
         self.folder.cleanup()
-        assert threading.active_count() < 100
+        assert threading.active_count() < self.threads + 100
 
 
 class ProcessModel(Model):

@@ -7,8 +7,8 @@
 //! # Invariants
 //!
 //! - I1. The plain loop is always the first placement tried.
-//! - I2. A placement replaces the plain loop only if it is faster by [`MARGIN`] ([`MARGIN_OF_NESTED`]), and by the
-//!   machine's least gain and [`UNCERTAIN`] of its start-up.
+//! - I2. A placement replaces the plain loop only if it is faster by its margin ([`MARGIN`], [`MARGIN_OF_NESTED`],
+//!   [`MARGIN_OF_TINY`], [`MARGIN_OF_TINY_ON_THREADS`]), and by the machine's least gain and [`UNCERTAIN`] of its start-up.
 //! - I3. Of placements within [`TIE`] of the fastest the simplest is taken; threads are within it up to [`UNSURE`] or
 //!   [`UNSURE_OF_ONE`] where processes would have to be started.
 //! - I4. After one call that mostly waited, more threads than that are taken, up to [`GENEROUS`] times as many, unless
@@ -33,6 +33,18 @@ const MARGIN_OF_NESTED: f64 = 0.25;
 /// See [`MARGIN_OF_NESTED`]. Arbitrary between 0.1 and 0.5.
 const NESTED: f64 = 0.25;
 
+/// The same for worker processes and calls that are [`TINY`]: what it takes to carry one is as much as the
+/// call, and was seen to be up to twice what is predicted, with arguments of some kilobytes. Arbitrary between 0.15 and 0.4.
+const MARGIN_OF_TINY: f64 = 0.25;
+
+/// The same for threads that share a GIL, if such calls compute: to hand it over takes as long as they do, and whether they
+/// meet at it is seen by chance. Arbitrary between 0.4 and 0.6.
+const MARGIN_OF_TINY_ON_THREADS: f64 = 0.5;
+
+/// See [`MARGIN_OF_TINY`]: the share of the least chunk's work that a call is, 10 us as a rule. Arbitrary between half and
+/// double of that. A share, so that a slower clock changes no choice.
+const TINY: f64 = 0.05;
+
 /// The share of the start-up that must be gained besides: what a start costs is the least certain of all that is
 /// predicted. Arbitrary between 0.1 and 0.5. Not beside a call that still runs: others start on another core meanwhile,
 /// and nobody knows how long it will last.
@@ -52,6 +64,10 @@ const UNSURE_OF_ONE: f64 = 1.0;
 /// find done (imports, connections, caches), and a thread too few costs more than one too many. Arbitrary between 2
 /// and 16.
 const GENEROUS: u32 = 8;
+
+/// How many times the threads that keep the GIL busy, by what they hold it for, are of any use: more only wait for it, and
+/// each time that it is handed over costs. Arbitrary between 3 and 6, for what [`GENEROUS`] says.
+const IN_TURN: f64 = 4.0;
 
 /// How many of each backend's placements a plan shows, besides the fixed ones.
 const SHOWN: usize = 3;
@@ -94,7 +110,7 @@ impl Placement {
 pub fn decide(observation: &Observation, machine: &Machine, job: &Job) -> Plan {
     let model = Model::new(observation, machine, job);
     let placements = placements(&model, machine, job);
-    let chosen = generous(&placements, choose(&placements, machine, job, observation), observation);
+    let chosen = generous(&placements, choose(&placements, machine, job, observation), machine, observation);
     let taken = placements[chosen];
     let shown = shown(&placements, &taken, job);
     let position = shown.iter().position(|placement| placement.complexity() == taken.complexity()).unwrap_or(0);
@@ -239,9 +255,7 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
     let inline = placements[0].cost.seconds;
     let loops = job.objection(Backend::Inline).is_none();
     let open = Backend::ALL.map(|backend| job.objection(backend).is_none());
-    let seen = observation.completed();
-    let nested = seen.other_threads.get() > NESTED * seen.wall().get();
-    let margin = if nested { MARGIN_OF_NESTED } else { MARGIN };
+    let margin = margins(machine, observation);
     let uncertain = if observation.partial { 0.0 } else { UNCERTAIN };
     let better = |placement: &Placement| {
         let seconds = placement.cost.seconds;
@@ -249,7 +263,7 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
             && open[placement.backend as usize]
             && placement.fits
             && (!loops
-                || (seconds <= inline * (1.0 - margin)
+                || (seconds <= inline * (1.0 - margin(placement.backend))
                     && inline - seconds >= machine.least_gain.value() + uncertain * placement.cost.start_up))
     };
     let fastest = placements
@@ -285,16 +299,37 @@ fn choose(placements: &[Placement], machine: &Machine, job: &Job, observation: &
         .map_or(0, |(index, _)| index)
 }
 
+/// The share of the plain loop's time that a backend must gain (I2).
+pub(crate) fn margins(machine: &Machine, observation: &Observation) -> impl Fn(Backend) -> f64 + use<> {
+    let seen = observation.completed();
+    let nested = seen.other_threads.get() > NESTED * seen.wall().get();
+    let tiny = seen.wall().get() < TINY * machine.least_chunk.value();
+    let hands_over = machine.gil && seen.wait.get() < seen.cpu().get();
+    move |backend| {
+        if nested {
+            MARGIN_OF_NESTED
+        } else if tiny && matches!(backend, Backend::Processes | Backend::Interpreters) {
+            MARGIN_OF_TINY
+        } else if tiny && hands_over && backend == Backend::Threads {
+            MARGIN_OF_TINY_ON_THREADS
+        } else {
+            MARGIN
+        }
+    }
+}
+
 fn is_one_that_waited(observation: &Observation) -> bool {
     observation.calls <= 1 && observation.wait > observation.cpu()
 }
 
 /// More threads than the chosen placement has, if all that is known is one call that mostly waited (I4).
-fn generous(placements: &[Placement], chosen: usize, observation: &Observation) -> usize {
+fn generous(placements: &[Placement], chosen: usize, machine: &Machine, observation: &Observation) -> usize {
     let taken = placements[chosen];
     if taken.backend != Backend::Threads || !is_one_that_waited(observation) {
         return chosen;
     }
+    let seen = observation.completed();
+    let of_use = if machine.gil { IN_TURN * seen.wall().get() / seen.held.get() } else { f64::INFINITY };
     placements
         .iter()
         .enumerate()
@@ -302,6 +337,7 @@ fn generous(placements: &[Placement], chosen: usize, observation: &Observation) 
             placement.backend == Backend::Threads
                 && placement.workers >= taken.workers
                 && placement.workers <= taken.workers.saturating_mul(GENEROUS)
+                && f64::from(placement.workers) <= of_use.max(f64::from(taken.workers))
                 && placement.cost.seconds <= taken.cost.seconds * (1.0 + TIE)
         })
         .max_by_key(|(_, placement)| placement.workers)

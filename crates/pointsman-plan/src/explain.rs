@@ -9,7 +9,7 @@
 //! - I1. Every sentence states a figure, a name, or a limit that the user set.
 
 use crate::cost_model::{MEMORY_SHARE, Model};
-use crate::decide::Placement;
+use crate::decide::{Placement, margins};
 use crate::human::{human_bytes, human_seconds};
 use crate::job::{Backend, Job};
 use crate::machine::Machine;
@@ -209,7 +209,11 @@ impl Told<'_> {
         match taken.backend {
             Backend::Inline => {
                 let gain = human_seconds(self.machine.least_gain.value());
-                format!("inline: nothing that may be chosen is faster than {seconds} by 5 % and {gain}")
+                let others = self.placements.iter().filter(|placement| placement.backend != Backend::Inline);
+                let next = others.min_by(|one, other| one.cost.seconds.total_cmp(&other.cost.seconds));
+                let margin =
+                    100.0 * margins(self.machine, self.observation)(next.map_or(Backend::Inline, |next| next.backend));
+                format!("inline: nothing that may be chosen is faster than {seconds} by {margin:.0} % and {gain}")
             }
             Backend::Threads => {
                 format!(

@@ -109,6 +109,21 @@ fn computing_without_the_gil_gets_a_thread_per_core() {
 }
 
 #[test]
+fn calls_of_microseconds_must_gain_more_to_leave_the_plain_loop() {
+    // What it is said to take to pack one is as much as the call, and a fifth of all would be gained.
+    let packed = |held: f64| Observation { pack: Some(Seconds::new(1.2 * held)), ..call(held, 0.0, 0.0) };
+    let hashes = plan(&call(1.0 * US, 3.0 * US, 0.0), 200_000);
+
+    let (tiny, longer) = (plan(&packed(4.0 * US), 200_000), plan(&packed(40.0 * US), 20_000));
+
+    assert!(cheapest(&tiny, Backend::Processes).seconds < 0.9 * cheapest(&tiny, Backend::Inline).seconds);
+    assert_eq!(tiny.choice().backend, Backend::Inline);
+    assert!(tiny.reasons.iter().any(|reason| reason.contains("by 25 %")), "{:?}", tiny.reasons);
+    assert_eq!(longer.choice().backend, Backend::Processes);
+    assert_ne!(hashes.choice().backend, Backend::Threads);
+}
+
+#[test]
 fn a_build_without_a_gil_gets_threads_for_pure_python() {
     let machine = Machine { gil: false, ..Machine::default() };
 

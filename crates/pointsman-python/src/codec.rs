@@ -6,25 +6,28 @@
 //!
 //! # Invariants
 //!
-//! - C1. A tagged value is one whose exact type is a built-in scalar or a tuple of such: what comes
-//!   back is equal and of the same type.
+//! - C1. A tagged value is one whose exact type is a built-in scalar, a tuple of tagged values, or a container of them that
+//!   is there once (`writer`, T1): what comes back is equal and of the same type.
 //! - C2. Decoding never reads beyond the bytes it was given; bytes that make no sense are a `ValueError`.
 //! - C3. A block that a payload mentions is released when the value that was made from it is dropped. One that others read,
 //!   too, is copied, and stays its owner's.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use pointsman_shm::{BlockRef, View};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
-use crate::buffer::SharedBuffer;
+mod names;
+mod reader;
+mod writer;
+
+use crate::classes::Class;
 use crate::once::{Once, name};
-
-/// From this size (bytes) on a buffer travels in a block of its own instead of inside the payload.
-/// Arbitrary: between 8 KiB and 128 KiB the dispatch bench does not change.
-const BLOCK_FROM: usize = 32 * 1024;
-/// Tuples nested deeper than this are pickled.
-const MAX_DEPTH: u8 = 4;
+pub(crate) use reader::Reader;
+use writer::{BLOCK_FROM, Writer};
 
 const NONE: u8 = 0;
 const FALSE: u8 = 1;
@@ -38,6 +41,10 @@ const PICKLE: u8 = 8;
 const BYTES_BLOCK: u8 = 9;
 const STR_BLOCK: u8 = 10;
 const PICKLE_BLOCK: u8 = 11;
+const LIST: u8 = 12;
+const DICT: u8 = 13;
+/// Its number of attributes, what its class is found by, and the names and values of the attributes.
+const OBJECT: u8 = 14;
 
 const BUFFER_INLINE: u8 = 0;
 const BUFFER_BLOCK: u8 = 1;
@@ -50,6 +57,16 @@ pub(crate) trait Store {
     fn mark(&self) -> usize;
     /// Frees the blocks stored since `mark`: what mentioned them is not sent.
     fn roll_back(&mut self, mark: usize);
+    /// What pickles with classes named that the other side cannot import (`pointsman._defining`), if anything does.
+    fn naming<'py>(&self, _py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(None)
+    }
+    /// The class, if its objects are to be written as their attributes.
+    fn class(&mut self, _kind: &Bound<'_, PyType>) -> PyResult<Option<Arc<Class>>> {
+        Ok(None)
+    }
+    /// Code of the user's may run now, and change any class.
+    fn doubt(&mut self) {}
 }
 
 /// Where blocks are read from.
@@ -68,6 +85,14 @@ struct Pickling {
     loads: Py<PyAny>,
     /// What pickles have in them that mention a module which the other side cannot import; it grows as such are met.
     signs: Py<PyList>,
+}
+
+impl Pickling {
+    fn mention_lost(&self, pickled: &Bound<'_, PyBytes>) -> bool {
+        self.signs.bind(pickled.py()).iter().any(|sign| {
+            sign.cast::<PyBytes>().is_ok_and(|sign| memchr::memmem::find(pickled.as_bytes(), sign.as_bytes()).is_some())
+        })
+    }
 }
 
 static PICKLING: Once<Pickling> = Once::new();
@@ -112,82 +137,63 @@ fn write_block(out: &mut Vec<u8>, block: BlockRef) {
     out.extend_from_slice(&block.len.to_le_bytes());
 }
 
+/// Appends a scalar, or a tuple of such, in tagged form. False (and `out` as it was) when the value is none.
+pub(crate) fn encode_scalars(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<bool> {
+    attempt(out, store, |out, store| Writer::new(out, store, false).value(value, 0))
+}
+
 /// Appends `value` in tagged form. False (and `out` as it was) when the value is not a plain one.
-pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> bool {
-    let (mark, stored) = (out.len(), store.mark());
-    if encode_tagged(value, out, store, 0) {
-        return true;
-    }
-    out.truncate(mark);
-    store.roll_back(stored);
-    false
+pub(crate) fn encode_plain(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<bool> {
+    attempt(out, store, |out, store| Writer::new(out, store, true).value(value, 0))
 }
 
 /// As [`encode_plain`], of a tuple of these that nobody has made.
-pub(crate) fn encode_items(items: &[Bound<'_, PyAny>], out: &mut Vec<u8>, store: &mut dyn Store) -> bool {
+pub(crate) fn encode_items(items: &[Bound<'_, PyAny>], out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<bool> {
+    attempt(out, store, |out, store| Writer::new(out, store, true).items(items))
+}
+
+/// Leaves everything as it was if this comes to nothing.
+fn attempt(
+    out: &mut Vec<u8>,
+    store: &mut dyn Store,
+    write: impl FnOnce(&mut Vec<u8>, &mut dyn Store) -> PyResult<bool>,
+) -> PyResult<bool> {
     let (mark, stored) = (out.len(), store.mark());
-    out.push(TUPLE);
-    write_len(out, items.len());
-    if items.iter().all(|item| encode_tagged(item, out, store, 1)) {
-        return true;
+    let written = write(out, store);
+    if !matches!(written, Ok(true)) {
+        out.truncate(mark);
+        store.roll_back(stored);
     }
-    out.truncate(mark);
-    store.roll_back(stored);
-    false
+    written
 }
 
-fn encode_tagged(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store, depth: u8) -> bool {
-    let py = value.py();
-    if let Ok(int) = value.cast_exact::<PyInt>() {
-        let Ok(number) = int.extract::<i64>() else {
-            return false;
-        };
-        out.push(INT);
-        out.extend_from_slice(&number.to_le_bytes());
-    } else if let Ok(text) = value.cast_exact::<PyString>() {
-        // A string with lone surrogates has no UTF-8 form: pickle knows how to carry it.
-        let Ok(text) = text.to_str() else {
-            return false;
-        };
-        encode_bytes(py, text.as_bytes(), STR, STR_BLOCK, out, store);
-    } else if let Ok(float) = value.cast_exact::<PyFloat>() {
-        out.push(FLOAT);
-        out.extend_from_slice(&float.value().to_le_bytes());
-    } else if value.is_none() {
-        out.push(NONE);
-    } else if let Ok(truth) = value.cast_exact::<PyBool>() {
-        out.push(if truth.is_true() { TRUE } else { FALSE });
-    } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-        encode_bytes(py, bytes.as_bytes(), BYTES, BYTES_BLOCK, out, store);
-    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-        if depth == MAX_DEPTH {
-            return false;
-        }
-        out.push(TUPLE);
-        write_len(out, tuple.len());
-        return tuple.iter().all(|item| encode_tagged(&item, out, store, depth + 1));
-    } else {
-        return false;
+/// Puts nothing anywhere.
+struct Nowhere;
+
+impl Store for Nowhere {
+    fn store(&mut self, _py: Python<'_>, _bytes: &[u8]) -> Option<BlockRef> {
+        None
     }
-    true
+
+    fn mark(&self) -> usize {
+        0
+    }
+
+    fn roll_back(&mut self, _mark: usize) {}
 }
 
-fn encode_bytes(py: Python<'_>, bytes: &[u8], tag: u8, block_tag: u8, out: &mut Vec<u8>, store: &mut dyn Store) {
-    if bytes.len() >= BLOCK_FROM
-        && let Some(block) = store.store(py, bytes)
-    {
-        out.push(block_tag);
-        write_block(out, block);
-        return;
+/// A short plain value in tagged form.
+pub(crate) fn tagged(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if encode_scalars(value, &mut bytes, &mut Nowhere)? {
+        return Ok(bytes);
     }
-    out.push(tag);
-    write_len(out, bytes.len());
-    out.extend_from_slice(bytes);
+    Err(PyValueError::new_err("this is no plain value"))
 }
 
 /// Appends `value`, in tagged form if it is plain, else pickled.
 pub(crate) fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<()> {
-    if encode_plain(value, out, store) {
+    if encode_plain(value, out, store)? {
         return Ok(());
     }
     encode_pickled(value, out, store).map(drop)
@@ -212,7 +218,8 @@ pub(crate) struct Pickled {
 /// Appends `value` pickled with protocol 5, its large buffers beside it.
 pub(crate) fn encode_pickled(value: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn Store) -> PyResult<Pickled> {
     let py = value.py();
-    let (pickled, buffers, by_value) = dumps(value)?;
+    store.doubt();
+    let (pickled, buffers, by_value) = dumps(value, store)?;
     let bytes = pickled.as_bytes();
     let (mark, stored) = (out.len(), store.mark());
     if bytes.len() >= BLOCK_FROM
@@ -260,41 +267,88 @@ fn encode_buffer(buffer: &Bound<'_, PyAny>, out: &mut Vec<u8>, store: &mut dyn S
     Ok(bytes.len())
 }
 
-/// Pickles by reference where that will do, by value where the other side could not follow it; whether it was by value.
-fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyList>, bool)> {
+/// Types of values that had to be pickled with their classes named, by their addresses. A hint.
+static NAMED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+/// How many are kept. Arbitrary.
+const MOST_NAMED: usize = 256;
+
+/// Where the type of a value lies, or of the first in a tuple or list, or in one in that; if it is none of the built-in ones.
+fn leading_type(value: &Bound<'_, PyAny>) -> Option<usize> {
+    let mut first = value.clone();
+    for _ in 0..2 {
+        let inner = first.cast_exact::<PyTuple>().ok().and_then(|tuple| tuple.get_item(0).ok());
+        let inner = inner.or_else(|| first.cast_exact::<PyList>().ok().and_then(|list| list.get_item(0).ok()));
+        let Some(inner) = inner else { break };
+        first = inner;
+    }
+    let plain = first.is_none()
+        || first.is_exact_instance_of::<PyTuple>()
+        || first.is_exact_instance_of::<PyList>()
+        || first.is_exact_instance_of::<PyDict>()
+        || first.is_exact_instance_of::<PyString>()
+        || first.is_exact_instance_of::<PyBytes>()
+        || first.is_exact_instance_of::<PyInt>()
+        || first.is_exact_instance_of::<PyFloat>();
+    (!plain).then(|| first.get_type_ptr() as usize)
+}
+
+/// What was pickled, its large buffers, and whether something in it travels by value.
+type Dumped<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>, bool);
+
+/// Pickles with classes named that the other side cannot import; `None` where that will not do.
+fn dumps_named<'py>(value: &Bound<'py, PyAny>, store: &dyn Store) -> PyResult<Option<Dumped<'py>>> {
+    let py = value.py();
+    let Some(naming) = store.naming(py)? else { return Ok(None) };
+    let buffers = PyList::empty(py);
+    let named = naming.call_method1(name!(py, "dumps"), (value, &buffers))?;
+    Ok(named.cast_into::<PyBytes>().ok().map(|named| (named, buffers, false)))
+}
+
+/// Pickles by reference, large buffers aside; `None` if that will not do.
+pub(crate) fn dumps_by_name<'py>(
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyList>)>> {
     let py = value.py();
     let functions = pickling(py)?;
     let buffers = PyList::empty(py);
     let options = PyDict::new(py);
     options.set_item(name!(py, "buffer_callback"), buffers.getattr(name!(py, "append"))?)?;
-    let fast = functions.dumps.bind(py).call((value, 5), Some(&options));
-    if let Ok(pickled) = fast {
-        let pickled = pickled.cast_into::<PyBytes>()?;
-        // What `__main__` defines is not there on the other side, nor what other modules do that it cannot import.
-        // Their names in the bytes are the signs; data that merely contains one costs a second pickling, nothing else.
-        let lost = functions.signs.bind(py).iter().any(|sign| {
-            sign.cast::<PyBytes>().is_ok_and(|sign| memchr::memmem::find(pickled.as_bytes(), sign.as_bytes()).is_some())
-        });
-        if !lost {
+    let pickled = functions.dumps.bind(py).call((value, 5), Some(&options))?.cast_into::<PyBytes>()?;
+    // What `__main__` defines is not there on the other side, nor what other modules do that it cannot import.
+    // Their names in the bytes are the signs; data that merely contains one costs a second pickling, nothing else.
+    Ok((!functions.mention_lost(&pickled)).then_some((pickled, buffers)))
+}
+
+/// Pickles by reference where that will do, by value where the other side could not follow it.
+fn dumps<'py>(value: &Bound<'py, PyAny>, store: &dyn Store) -> PyResult<Dumped<'py>> {
+    let py = value.py();
+    let kind = leading_type(value);
+    let tried = kind.is_some_and(|kind| NAMED.lock().unwrap_or_else(PoisonError::into_inner).contains(&kind));
+    if tried && let Some(named) = dumps_named(value, store)? {
+        return Ok(named);
+    }
+    if let Ok(fast) = dumps_by_name(value) {
+        if let Some((pickled, buffers)) = fast {
             return Ok((pickled, buffers, false));
+        }
+        if !tried && let Some(named) = dumps_named(value, store)? {
+            if let Some(kind) = kind {
+                let mut types = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+                if types.len() < MOST_NAMED {
+                    types.insert(kind);
+                }
+            }
+            return Ok(named);
         }
     }
     let buffers = PyList::empty(py);
-    let pickled = py
-        .import("pointsman._transport")?
-        .getattr("dumps_by_value")?
-        .call1((value, buffers.getattr(name!(py, "append"))?))?;
+    let found = store.naming(py)?.map(|naming| naming.getattr(name!(py, "found"))).transpose()?;
+    let pickled = py.import("pointsman._transport")?.getattr("dumps_by_value")?.call1((
+        value,
+        buffers.getattr(name!(py, "append"))?,
+        found,
+    ))?;
     Ok((pickled.cast_into::<PyBytes>()?, buffers, true))
-}
-
-/// A buffer of these bytes that is nobody else's.
-fn copy<'py>(py: Python<'py>, bytes: &[u8], read_only: bool) -> Bound<'py, PyAny> {
-    if read_only { PyBytes::new(py, bytes).into_any() } else { PyByteArray::new(py, bytes).into_any() }
-}
-
-fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let text = std::str::from_utf8(bytes).map_err(|_| PyValueError::new_err("a text is not UTF-8"))?;
-    Ok(PyString::new(py, text).into_any())
 }
 
 /// Calls `found` with each block that encoded values refer to. Stops where the bytes make no sense (C2).
@@ -306,12 +360,12 @@ pub(crate) fn each_block(bytes: &[u8], found: &mut dyn FnMut(BlockRef)) {
     }
 }
 
-/// What comes after a value of this kind. The items of a tuple are left: they are values like any other.
+/// What comes after a value of this kind. The parts of a container are left: they are values like any other.
 fn skip_value<'a>(kind: u8, bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'a [u8]> {
     match kind {
         NONE | FALSE | TRUE => Some(bytes),
         INT | FLOAT => bytes.get(8..),
-        TUPLE => split_len(bytes).map(|(_, items)| items),
+        TUPLE | LIST | DICT | OBJECT => split_len(bytes).map(|(_, parts)| parts),
         STR | BYTES => skip_bytes(bytes),
         BYTES_BLOCK | STR_BLOCK => skip_block(bytes, found),
         PICKLE => skip_buffers(skip_bytes(bytes)?, found),
@@ -339,130 +393,4 @@ fn skip_block<'a>(bytes: &'a [u8], found: &mut dyn FnMut(BlockRef)) -> Option<&'
     let (len, rest) = rest.split_first_chunk::<8>()?;
     found(BlockRef { offset: u64::from_le_bytes(*offset), len: u64::from_le_bytes(*len) });
     Some(rest)
-}
-
-/// Reads values from the front of a byte slice.
-pub(crate) struct Reader<'a> {
-    bytes: &'a [u8],
-    load: &'a dyn Load,
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8], load: &'a dyn Load) -> Self {
-        Self { bytes, load }
-    }
-
-    /// Bytes that have not been read.
-    pub(crate) fn left(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn take(&mut self, len: usize) -> PyResult<&'a [u8]> {
-        if len > self.bytes.len() {
-            return Err(PyValueError::new_err("a frame ends in the middle of a value"));
-        }
-        let (front, rest) = self.bytes.split_at(len);
-        self.bytes = rest;
-        Ok(front)
-    }
-
-    pub(crate) fn byte(&mut self) -> PyResult<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn word(&mut self) -> PyResult<[u8; 8]> {
-        let mut word = [0; 8];
-        word.copy_from_slice(self.take(8)?);
-        Ok(word)
-    }
-
-    pub(crate) fn len(&mut self) -> PyResult<usize> {
-        let (len, rest) =
-            split_len(self.bytes).ok_or_else(|| PyValueError::new_err("a frame ends in the middle of a length"))?;
-        self.bytes = rest;
-        usize::try_from(len).map_err(|_| PyValueError::new_err("a length is out of range"))
-    }
-
-    fn block(&mut self) -> PyResult<View> {
-        let offset = u64::from_le_bytes(self.word()?);
-        let len = u64::from_le_bytes(self.word()?);
-        self.load
-            .load(BlockRef { offset, len })
-            .ok_or_else(|| PyValueError::new_err("a frame refers to memory outside of its segment"))
-    }
-
-    /// The next value.
-    pub(crate) fn value<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(match self.byte()? {
-            NONE => py.None().into_bound(py),
-            FALSE => PyBool::new(py, false).to_owned().into_any(),
-            TRUE => PyBool::new(py, true).to_owned().into_any(),
-            INT => i64::from_le_bytes(self.word()?).into_pyobject(py)?.into_any(),
-            FLOAT => PyFloat::new(py, f64::from_le_bytes(self.word()?)).into_any(),
-            STR => {
-                let len = self.len()?;
-                text(py, self.take(len)?)?
-            }
-            BYTES => {
-                let len = self.len()?;
-                PyBytes::new(py, self.take(len)?).into_any()
-            }
-            TUPLE => self.tuple(py)?.into_any(),
-            BYTES_BLOCK => PyBytes::new(py, self.block()?.as_slice()).into_any(),
-            STR_BLOCK => text(py, self.block()?.as_slice())?,
-            PICKLE => {
-                let len = self.len()?;
-                let pickled = PyBytes::new(py, self.take(len)?).into_any();
-                self.unpickle(&pickled)?
-            }
-            PICKLE_BLOCK => {
-                let pickled = Bound::new(py, SharedBuffer::new(self.block()?, true))?.into_any();
-                self.unpickle(&pickled)?
-            }
-            _ => {
-                return Err(PyValueError::new_err("a frame holds a value of no known kind"));
-            }
-        })
-    }
-
-    /// The items of a tuple, whose tag has been read.
-    fn tuple<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let len = self.len()?;
-        if len > self.bytes.len() {
-            return Err(PyValueError::new_err("a tuple is longer than its frame"));
-        }
-        let mut items = Vec::with_capacity(len);
-        for _ in 0..len {
-            items.push(self.value(py)?);
-        }
-        PyTuple::new(py, items)
-    }
-
-    fn unpickle<'py>(&mut self, pickled: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = pickled.py();
-        let count = self.len()?;
-        let loads = pickling(py)?.loads.bind(py);
-        if count == 0 {
-            return loads.call1((pickled,));
-        }
-        let buffers = PyList::empty(py);
-        for _ in 0..count {
-            let kind = self.byte()?;
-            let read_only = self.byte()? != 0;
-            if kind == BUFFER_BLOCK {
-                let view = self.block()?;
-                if self.load.is_shared() {
-                    buffers.append(copy(py, view.as_slice(), read_only))?;
-                } else {
-                    buffers.append(Bound::new(py, SharedBuffer::new(view, read_only))?)?;
-                }
-            } else {
-                let len = self.len()?;
-                buffers.append(copy(py, self.take(len)?, read_only))?;
-            }
-        }
-        let options = PyDict::new(py);
-        options.set_item(name!(py, "buffers"), buffers)?;
-        loads.call((pickled,), Some(&options))
-    }
 }

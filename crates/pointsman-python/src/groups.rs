@@ -77,7 +77,7 @@ pub(crate) fn encode(
     out.push(ITEMS | flag);
     let mut plain = true;
     for item in items {
-        if star && !item.is_exact_instance_of::<PyTuple>() || !codec::encode_plain(&item, out, store) {
+        if star && !item.is_exact_instance_of::<PyTuple>() || !codec::encode_scalars(&item, out, store)? {
             plain = false;
             break;
         }

@@ -13,13 +13,16 @@ mod buffer;
 mod calling;
 mod cell;
 mod chunk;
+mod classes;
 mod clock;
 mod codec;
 mod context;
 mod counters;
 mod courtesy;
 mod death;
+mod dependency;
 mod descriptor;
+mod digest;
 mod ending;
 mod executor;
 mod future;
@@ -31,8 +34,11 @@ mod home;
 mod host_store;
 mod inputs;
 mod instance;
+mod joining;
+mod known;
 mod lookout;
 mod map_job;
+mod naming;
 mod once;
 mod outcome;
 
@@ -85,6 +91,10 @@ mod _native {
     #[pymodule_export]
     use crate::buffer::SharedBuffer;
     #[pymodule_export]
+    use crate::dependency::{Watch, class_sent};
+    #[pymodule_export]
+    use crate::digest::digest;
+    #[pymodule_export]
     use crate::ending::interpreter_ends;
     #[pymodule_export]
     use crate::executor::ExecutorCore;
@@ -95,7 +105,11 @@ mod _native {
     #[pymodule_export]
     use crate::heap::keep_some_freed;
     #[pymodule_export]
+    use crate::joining::{move_over, roomy};
+    #[pymodule_export]
     use crate::map_job::{MapJob, MapResults};
+    #[pymodule_export]
+    use crate::naming::{Maker, begin_pickle};
     #[pymodule_export]
     use crate::planner::{Candidate, Decision, Machine, Observation, chunk_size, decide, human_bytes, human_seconds};
     #[pymodule_export]
@@ -123,7 +137,7 @@ mod _native {
     #[pymodule_export]
     use crate::trace::{Timed, Trace, trace_call, trace_forget, trace_now, trace_share, tracing};
     #[pymodule_export]
-    use crate::worker::{Lane, open_lanes};
+    use crate::worker::{Lane, forget_classes, open_lanes, shared_bytes};
     #[pymodule_export]
     use crate::zygote::{LaunchRequest, ZygoteRegistrar, ZygoteServer, watch_parent, zygote_descriptors};
 

@@ -417,6 +417,8 @@ pub(crate) struct MapResults {
 
 impl MapResults {
     fn wait(&self, py: Python<'_>, segment: &Segment, at: usize) -> PyResult<bool> {
+        // Who takes all in one go, as `list` does, runs no Python code that would hear of a Ctrl-C.
+        py.check_signals()?;
         let job = self.job.get();
         job.wait_for(segment.first + at);
         if depth() == 0 {

@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyFunction, PyModule, PyTuple, PyType};
 
 use crate::codec;
-use crate::host_store::HostStore;
-use crate::once::name;
+use crate::dependency::{Dependency, Reached, dependencies};
+use crate::host_store::{Definitions, HostStore};
 use crate::process_pool::{CALL_PICKLED, CALL_PLAIN, Workers};
 
 /// A function as the workers know it.
@@ -71,28 +71,15 @@ pub(crate) struct Packed {
     pub(crate) dependencies: Option<Vec<Dependency>>,
 }
 
-/// Something that a function which travels by value reaches, and what it was when the function was packed.
-pub(crate) struct Dependency {
-    holder: Py<PyAny>,
-    name: Option<Py<PyAny>>,
-    value: Py<PyAny>,
-}
-
-impl Dependency {
-    pub(crate) fn is_unchanged(&self, py: Python<'_>) -> bool {
-        let holder = self.holder.bind(py);
-        let now = match &self.name {
-            Some(name) => holder.cast_exact::<PyDict>().ok().and_then(|names| names.get_item(name).ok().flatten()),
-            None => holder.getattr(name!(py, "cell_contents")).ok(),
-        };
-        now.is_some_and(|now| now.is(&self.value))
-    }
-}
-
-type Reached = (Py<PyAny>, Option<Py<PyAny>>, Py<PyAny>);
-
-/// Packs a function. With `slim`, one that could be imported may travel by value instead, where that means the same.
-pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>, slim: bool) -> PyResult<Packed> {
+/// Packs a function. With `slim`, one that could be imported may travel by value instead, where that means the same. With
+/// `again` it was packed before, and nobody could say how long that would be good for.
+pub(crate) fn pack(
+    host: &Arc<Workers>,
+    definitions: &Definitions,
+    function: &Bound<'_, PyAny>,
+    slim: bool,
+    again: bool,
+) -> PyResult<Packed> {
     let py = function.py();
     // What is of a module that workers would not find is told by that name in what is pickled, from here on.
     py.import("pointsman._naming")?.call_method1("notice", (function,))?;
@@ -101,19 +88,24 @@ pub(crate) fn pack(host: &Workers, function: &Bound<'_, PyAny>, slim: bool) -> P
     let module = if by_name { "pointsman._slim" } else { "pointsman._functions" };
     if function.is_exact_instance_of::<PyFunction>() && (slim || !by_name) {
         let packed = py.import(module)?.call_method1("pack", (function,))?;
-        if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached>)>>()? {
+        if let Some((packed, reached)) = packed.extract::<Option<(Bound<'_, PyBytes>, Vec<Reached<'_>>)>>()? {
             codec::write_pickle(packed.as_bytes(), &mut bytes);
-            let dependency = |(holder, name, value)| Dependency { holder, name, value };
-            let dependencies = Some(reached.into_iter().map(dependency).collect());
-            return Ok(Packed { bytes, attached: Vec::new(), dependencies });
+            return Ok(Packed { bytes, attached: Vec::new(), dependencies: Some(dependencies(reached, true)?) });
         }
     }
-    let mut store = HostStore::new(host);
+    let rests_on = if by_name {
+        Some(Vec::new())
+    } else {
+        // First: what changes while it is packed has changed since.
+        let reached = py.import("pointsman._reach")?.call_method1("reached", (function, again))?;
+        reached.extract::<Option<Vec<Reached<'_>>>>()?.map(|reached| dependencies(reached, true)).transpose()?
+    };
+    let mut store = HostStore::new(host, definitions);
     codec::encode_pickled(function, &mut bytes, &mut store)?;
     if by_name {
         py.import("pointsman._functions")?.call_method1("note", (function.getattr("__module__")?,))?;
     }
-    Ok(Packed { bytes, attached: store.take(), dependencies: by_name.then(Vec::new) })
+    Ok(Packed { bytes, attached: store.take(), dependencies: rests_on })
 }
 
 /// Whether a callable is one that a worker can import by its name, and that has no state of its own.
@@ -147,13 +139,13 @@ fn travels_by_name(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// Packs plain arguments, of which no tuple has been made. False, and nothing packed, if they are not plain.
-pub(crate) fn encode_items(items: &[Bound<'_, PyAny>], out: &mut Vec<u8>, store: &mut HostStore<'_>) -> bool {
+pub(crate) fn encode_items(items: &[Bound<'_, PyAny>], out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<bool> {
     out.push(CALL_PLAIN);
-    let plain = codec::encode_items(items, out, store);
+    let plain = codec::encode_items(items, out, store)?;
     if !plain {
         out.clear();
     }
-    plain
+    Ok(plain)
 }
 
 /// Packs the arguments of one call.
@@ -166,7 +158,7 @@ pub(crate) fn encode_call(
     let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
     if kwargs.is_none() {
         out.push(CALL_PLAIN);
-        if codec::encode_plain(args.as_any(), out, store) {
+        if codec::encode_plain(args.as_any(), out, store)? {
             return Ok(());
         }
         out.clear();

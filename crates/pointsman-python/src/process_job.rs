@@ -99,7 +99,7 @@ impl ProcessJob {
         let mut payload = std::mem::take(&mut *self.packed());
         payload.clear();
         payload.reserve(16 + calls * 12);
-        let mut store = HostStore::new(host);
+        let mut store = HostStore::new(host, &self.pool.definitions);
         groups::encode(items, self.star, &mut payload, &mut store)?;
         let attached = store.take();
         let buffers: u64 = attached.iter().map(|block| block.len).sum();

@@ -426,13 +426,15 @@ impl ProcessMap {
     fn push_each(&self, py: Python<'_>, items: &Bound<'_, PyList>, explain: &Bound<'_, PyAny>) -> PyResult<()> {
         let (feed, pool) = (&self.0, &self.0.pool);
         let mut packed = Packed::default();
+        let mut store = HostStore::new(&pool.host, &pool.definitions);
         for item in items {
-            let mut store = HostStore::new(&pool.host);
             let start = packed.bytes.len();
             if let Err(why) = self.pack(&item, &mut packed.bytes, &mut store) {
                 packed.bytes.truncate(start);
+                store.roll_back(0);
                 self.add(&mut packed);
                 self.fail(py, why, explain)?;
+                store.doubt();
             } else if store.mark() > 0 {
                 // Large inputs travel by themselves, after all that came before them.
                 let mut payload = vec![feed.mode()];
@@ -442,12 +444,14 @@ impl ProcessMap {
                 let part = feed.append(&mut feed.lock(), 1);
                 feed.send(&part, &payload, store.take());
                 pool.wait_for_room(py)?;
+                store.doubt();
             } else {
                 packed.lengths.push(packed.bytes.len() - start);
                 if packed.bytes.len() > MOST_WAITING {
                     self.add(&mut packed);
                     feed.feed(true);
                     pool.wait_for_room(py)?;
+                    store.doubt();
                 } else if packed.lengths.len() == STRIDE {
                     // Workers need not wait for the last input.
                     self.add(&mut packed);

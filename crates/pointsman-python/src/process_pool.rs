@@ -12,9 +12,8 @@
 //!   one task which the function was packed for.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pointsman_shm::{Death, Host, HostConfig, Payload, Sink, TaskSpec};
@@ -27,9 +26,10 @@ use crate::cell::Outcome;
 use crate::ending::detached;
 use crate::future::{self, FutureCore};
 use crate::home::Home;
-use crate::host_store::HostStore;
+use crate::host_store::{Definitions, HostStore};
+use crate::known::KnownFunctions;
 pub(crate) use crate::packing::Function;
-use crate::packing::{self, Dependency, Packed, Price};
+use crate::packing::{self, Packed, Price};
 use crate::pressure::Pressure;
 use crate::process_call::{ProcessCall, Spent};
 use crate::process_common::Common;
@@ -41,9 +41,6 @@ use crate::waiting::{self, SLICE};
 /// How long a waiting caller spins before it sleeps. FEASIBILITY A: below 10 us a spin saves nothing, and one
 /// round trip between cores is 0.1 to 0.5 us; a sleeping core takes 12 to 20 us to wake.
 pub(crate) const SPIN: Duration = Duration::from_micros(50);
-/// Functions that a pool remembers; beyond it the ones not in use are forgotten.
-const MOST_FUNCTIONS: usize = 256;
-
 /// The rank of calls of which nobody says how urgent they are (`TaskPriority.NORMAL`).
 pub(crate) const NORMAL: u8 = 2;
 
@@ -58,14 +55,6 @@ pub(crate) const STAR: u8 = 0x10;
 /// The host, which tells each call or chunk of its own outcomes.
 pub(crate) type Workers = Host<dyn Sink>;
 
-struct Known {
-    /// Keeps the object's address from being used again.
-    _python: Py<PyAny>,
-    function: Arc<Function>,
-    /// None for most.
-    dependencies: Option<Arc<Vec<Dependency>>>,
-}
-
 /// The arguments of a call.
 #[derive(Clone, Copy)]
 enum Arguments<'a, 'py> {
@@ -77,7 +66,7 @@ enum Arguments<'a, 'py> {
 impl Arguments<'_, '_> {
     fn encode(self, py: Python<'_>, out: &mut Vec<u8>, store: &mut HostStore<'_>) -> PyResult<()> {
         match self {
-            Self::Items(items) if packing::encode_items(items, out, store) => Ok(()),
+            Self::Items(items) if packing::encode_items(items, out, store)? => Ok(()),
             Self::Items(items) => packing::encode_call(&PyTuple::new(py, items)?, None, out, store),
             Self::Packed(args, kwargs) => packing::encode_call(args, kwargs, out, store),
         }
@@ -96,8 +85,9 @@ pub(crate) struct Pool {
     pub(crate) common: Arc<Common>,
     pub(crate) pressure: Pressure,
     pub(crate) home: Home,
-    /// By the address of the function's object, and whether it may travel without its module.
-    known: Mutex<BTreeMap<(usize, bool), Known>>,
+    known: KnownFunctions,
+    /// The classes that the workers were told of.
+    pub(crate) definitions: Definitions,
     next_function: AtomicU64,
     start_collector: Py<PyAny>,
     connect: Py<PyAny>,
@@ -117,19 +107,6 @@ impl Pool {
             || PyRuntimeError::new_err("the pool is broken"),
             |error| PyErr::from_value(error.into_bound(py)),
         ))
-    }
-
-    /// The function as workers know it, if they do and it is as it was.
-    fn known(&self, function: &Bound<'_, PyAny>, slim: bool) -> Option<Arc<Function>> {
-        let py = function.py();
-        let (made, dependencies) = {
-            let table = self.lock_known();
-            let known = table.get(&(function.as_ptr() as usize, slim))?;
-            (known.function.clone(), known.dependencies.clone())
-        };
-        let unchanged =
-            dependencies.is_none_or(|dependencies| dependencies.iter().all(|dependency| dependency.is_unchanged(py)));
-        unchanged.then_some(made)
     }
 
     /// Waits while so much is on its way that more would fill the memory.
@@ -158,11 +135,12 @@ impl Pool {
     /// a callable with a state of its own is packed every time, since that may have changed meanwhile.
     pub(crate) fn function(&self, function: &Bound<'_, PyAny>, slim: bool) -> PyResult<Arc<Function>> {
         let slim = slim && self.common.initializer.get().is_none();
-        if let Some(known) = self.known(function, slim) {
+        if let Some(known) = self.known.get(function, slim) {
             return Ok(known);
         }
-        let key = (function.as_ptr() as usize, slim);
-        let Packed { bytes, attached, dependencies } = packing::pack(&self.host, function, slim)?;
+        let again = self.known.was_unsure(function);
+        let Packed { bytes, attached, dependencies } =
+            packing::pack(&self.host, &self.definitions, function, slim, again)?;
         let Some(mut block) = self.host.alloc(bytes.len()) else {
             for block in attached {
                 self.host.free(block);
@@ -182,16 +160,9 @@ impl Pool {
             price: Price::default(),
         });
         if let Some(dependencies) = dependencies {
-            let known = Known {
-                _python: function.clone().unbind(),
-                function: made.clone(),
-                dependencies: (!dependencies.is_empty()).then(|| Arc::new(dependencies)),
-            };
-            let mut table = self.lock_known();
-            let forgotten = if table.len() >= MOST_FUNCTIONS { std::mem::take(&mut *table) } else { BTreeMap::new() };
-            let replaced = table.insert(key, known);
-            drop(table);
-            drop((forgotten, replaced));
+            self.known.keep(function, slim, made.clone(), dependencies);
+        } else if !again {
+            self.known.note_unsure(function);
         }
         Ok(made)
     }
@@ -199,10 +170,6 @@ impl Pool {
     /// Somebody wants to be told of an outcome without waiting for it.
     pub(crate) fn start_collector(&self, py: Python<'_>) -> PyResult<()> {
         crate::ending::call(self.start_collector.bind(py)).map(|_| ())
-    }
-
-    fn lock_known(&self) -> MutexGuard<'_, BTreeMap<(usize, bool), Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits detached for `done`, draining meanwhile, and tells mirrored futures.
@@ -252,7 +219,7 @@ impl ProcessPool {
         function: &Bound<'py, PyAny>,
         items: &[Bound<'py, PyAny>],
     ) -> PyResult<Option<Bound<'py, FutureCore>>> {
-        let Some(known) = self.pool.known(function, false) else { return Ok(None) };
+        let Some(known) = self.pool.known.get(function, false) else { return Ok(None) };
         let py = function.py();
         self.pool.check(py, &|| known.name.clone())?;
         self.send(py, known, Arguments::Items(items), NORMAL, None, None).map(Some)
@@ -273,7 +240,7 @@ impl ProcessPool {
         let began = trace::posted();
         let mut payload = SCRATCH.take();
         payload.clear();
-        let mut store = HostStore::new(host);
+        let mut store = HostStore::new(host, &self.pool.definitions);
         arguments.encode(py, &mut payload, &mut store)?;
         let mut attached = store.take();
         // One that was packed for this call alone: what it carries ends with the call, and not with the future.
@@ -333,13 +300,15 @@ impl ProcessPool {
             None => HostConfig::default(),
         };
         let most_waiting = most_waiting.min(config.host_arena_bytes / 2);
+        let config_room = config.host_arena_bytes;
         let host = Arc::new(Host::new(config, common.clone())?);
         let pool = Pool {
             host,
             common,
             pressure: Pressure::default(),
             home: Home::here(),
-            known: Mutex::default(),
+            known: KnownFunctions::default(),
+            definitions: Definitions::new(config_room),
             next_function: AtomicU64::new(1),
             start_collector,
             connect,

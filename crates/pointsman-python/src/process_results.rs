@@ -68,6 +68,8 @@ impl ProcessResults {
             if self.map.left() == 0 {
                 return Ok(false);
             }
+            // Who takes all in one go, as `list` does, runs no Python code that would hear of a Ctrl-C.
+            py.check_signals()?;
             if !self.map.wait(py, self.deadline)? {
                 return Err(PyTimeoutError::new_err(()));
             }

@@ -10,13 +10,15 @@
 //! - W2. Waiting for work, and for room for a long reply, is done detached from the interpreter.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pointsman_shm::{BlockRef, Claim, ClaimOutcome, Guest, Timing};
-use pyo3::exceptions::{PyException, PyKeyboardInterrupt, PyOSError, PyValueError};
+use pointsman_shm::{BlockRef, Claim, ClaimOutcome, Guest, SharedMemory, Timing};
+use pyo3::exceptions::{PyBaseException, PyException, PyKeyboardInterrupt, PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
+use crate::classes::{Class, Classes};
 use crate::clock;
 use crate::codec::{self, Reader, Store};
 use crate::inputs::{Inputs, SharedLoad, unreadable};
@@ -34,6 +36,9 @@ pub(crate) const RECYCLED: i32 = 82;
 
 /// Replies up to this many bytes are sent without detaching, which would cost as much as a short call does.
 const SHORT: usize = 1024;
+
+/// What a single call must last for its CPU time to be asked for: that takes half a microsecond.
+const LASTING: Duration = Duration::from_millis(1);
 
 /// Puts large results into the lane's arena.
 struct LaneStore<'a> {
@@ -54,6 +59,14 @@ impl Store for LaneStore<'_> {
         self.stored.len()
     }
 
+    fn naming<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        RESULTS.import(py, "pointsman._defining", "results").map(|results| Some(results.clone()))
+    }
+
+    fn class(&mut self, kind: &Bound<'_, PyType>) -> PyResult<Option<Arc<Class>>> {
+        CLASSES.find(kind, false, || self.naming(kind.py()))
+    }
+
     fn roll_back(&mut self, mark: usize) {
         for block in self.stored.drain(mark..) {
             self.guest.free(block);
@@ -61,12 +74,32 @@ impl Store for LaneStore<'_> {
     }
 }
 
+/// The classes of results.
+static CLASSES: Classes = Classes::new();
+
+/// In a worker: classes may be others now.
+#[pyfunction]
+pub(crate) fn forget_classes() {
+    CLASSES.forget();
+}
+
 static PACK: Once<Py<PyAny>> = Once::new();
+static RESULTS: Once<Py<PyAny>> = Once::new();
 
 /// One thread of a worker process.
 #[pyclass(module = "pointsman._native", frozen)]
 pub(crate) struct Lane {
     guest: Mutex<Option<Guest>>,
+}
+
+/// The memory that the pool shares with this worker process.
+static SHARED: OnceLock<Arc<SharedMemory>> = OnceLock::new();
+
+/// The bytes of a block that stays the pool's; None in a process that is no worker, or if there is no such block.
+#[pyfunction]
+pub(crate) fn shared_bytes(py: Python<'_>, offset: u64, len: u64) -> Option<Bound<'_, PyBytes>> {
+    let view = SHARED.get()?.view_shared(BlockRef { offset, len })?;
+    Some(PyBytes::new(py, view.as_slice()))
 }
 
 /// Opens the shared memory of this worker process: one lane for each of `lanes`.
@@ -75,6 +108,9 @@ pub(crate) fn open_lanes(host: i32, lanes: Vec<i32>) -> PyResult<Vec<Lane>> {
     let lanes = lanes.into_iter().map(crate::descriptor::own).collect::<PyResult<Vec<_>>>()?;
     let guests =
         Guest::open(crate::descriptor::own(host)?, lanes).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    if let Some(guest) = guests.first() {
+        let _ = SHARED.set(guest.host_memory());
+    }
     Ok(guests.into_iter().map(|guest| Lane { guest: Mutex::new(Some(guest)) }).collect())
 }
 
@@ -95,8 +131,7 @@ impl Lane {
         let Some(mut guest) = guest else {
             return Err(PyValueError::new_err("the lane is being served"));
         };
-        let mut functions = Functions::default();
-        let mut scratch = Vec::new();
+        let (mut functions, mut scratch, mut meter) = (Functions::default(), Vec::new(), CpuMeter::started());
         let mut served = 0;
         while most.is_none_or(|most| served < most) && memory.is_none_or(|memory| served == 0 || !grows_beyond(memory))
         {
@@ -110,7 +145,7 @@ impl Lane {
             // first call that runs Python code again.
             py.check_signals()?;
             served += u64::from(claim.calls);
-            run(py, &mut guest, claim, &mut functions, &mut scratch)?;
+            run(py, &mut guest, claim, &mut functions, &mut scratch, &mut meter)?;
         }
         Ok(false)
     }
@@ -140,14 +175,48 @@ struct Functions {
 }
 
 impl Functions {
-    fn keep(&mut self, number: u64, function: Py<PyAny>, bytes: u64) {
+    fn keep(&mut self, number: u64, function: &Bound<'_, PyAny>, bytes: u64) {
         self.bytes += bytes;
         if self.known.len() >= MOST_FUNCTIONS || self.bytes > MOST_BYTES {
+            let large = self.bytes > MOST_BYTES;
             self.bytes = bytes;
             // What goes with them may run code of the user's.
             drop(std::mem::take(&mut self.known));
+            if large && let Err(error) = collect_garbage(function.py()) {
+                error.write_unraisable(function.py(), None);
+            }
         }
-        self.known.insert(number, function);
+        self.known.insert(number, function.clone().unbind());
+    }
+}
+
+/// Frees functions that refer to themselves, and what they hold: the interpreter looks at how many objects there are, not at
+/// how large they are.
+fn collect_garbage(py: Python<'_>) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    if gc.call_method0("isenabled")?.is_truthy()? {
+        gc.call_method0("collect")?;
+    }
+    Ok(())
+}
+
+/// Tells what CPU time calls have used. That clock is a system call.
+struct CpuMeter {
+    /// What it said when it was read last.
+    read: f64,
+}
+
+impl CpuMeter {
+    fn started() -> Self {
+        Self { read: clock::thread_cpu() }
+    }
+
+    /// What was used since the last reading, `wall` at most.
+    fn used(&mut self, wall: Duration) -> Duration {
+        let now = clock::thread_cpu();
+        let used = Duration::try_from_secs_f64((now - self.read).max(0.0)).unwrap_or_default();
+        self.read = now;
+        used.min(wall)
     }
 }
 
@@ -158,11 +227,13 @@ fn run(
     claim: Claim,
     functions: &mut Functions,
     scratch: &mut Vec<u8>,
+    meter: &mut CpuMeter,
 ) -> PyResult<()> {
-    // Of a single call nobody asks what CPU time it took, and that clock is a system call.
-    let clocked = claim.calls > 1;
-    let last = |began| (!clocked).then_some(began);
-    let (began, cpu_began) = (Instant::now(), if clocked { clock::thread_cpu() } else { 0.0 });
+    let alone = claim.calls == 1;
+    if !alone {
+        *meter = CpuMeter::started();
+    }
+    let began = Instant::now();
     let (first, calls, timed) = (claim.first, claim.calls - claim.first, claim.timed);
     let mut ready = if timed { trace::now() } else { 0 };
     if timed {
@@ -184,7 +255,8 @@ fn run(
                     Timing { ready, began: span.began, ended: span.ended, packed: 0, cpu: span.cpu, held: span.held }
                 });
                 let result = result.and_then(|value| refuse_coroutine(&value, &function).map(|()| value));
-                ready = match reply(py, guest, result, scratch, timing, last(began))? {
+                let last = alone.then_some((began, &mut *meter));
+                ready = match reply(py, guest, result, scratch, timing, last)? {
                     // Its input could not be read, so there was no call to be timed.
                     0 if timed => trace::now(),
                     packed => packed,
@@ -193,13 +265,14 @@ fn run(
         }
         Err(error) => {
             for _ in 0..calls {
-                reply(py, guest, Err(error.clone_ref(py)), scratch, None, last(began))?;
+                let last = alone.then_some((began, &mut *meter));
+                reply(py, guest, Err(error.clone_ref(py)), scratch, None, last)?;
             }
         }
     }
-    if clocked {
-        let cpu = Duration::try_from_secs_f64((clock::thread_cpu() - cpu_began).max(0.0)).unwrap_or_default();
-        guest.end(nanoseconds(began.elapsed()), nanoseconds(cpu));
+    if !alone {
+        let wall = began.elapsed();
+        guest.end(nanoseconds(wall), nanoseconds(meter.used(wall)));
     }
     Ok(())
 }
@@ -224,7 +297,7 @@ fn function_of<'py>(
     let function = Reader::new(view.as_slice(), &loader).value(py)?;
     let mut bytes = claim.function_block.len;
     codec::each_block(view.as_slice(), &mut |block| bytes = bytes.saturating_add(block.len));
-    functions.keep(claim.function, function.clone().unbind(), bytes);
+    functions.keep(claim.function, &function, bytes);
     Ok(function)
 }
 
@@ -240,10 +313,11 @@ fn reply(
     result: PyResult<Bound<'_, PyAny>>,
     scratch: &mut Vec<u8>,
     timing: Option<Timing>,
-    began: Option<Instant>,
+    last: Option<(Instant, &mut CpuMeter)>,
 ) -> PyResult<u64> {
     scratch.clear();
     let result = result.and_then(|value| {
+        let value = if holds_exception(&value, DEEPEST) { rebuildable(&value)? } else { value };
         let mut store = LaneStore { guest, stored: Vec::new() };
         codec::encode(&value, scratch, &mut store).map_err(|error| unpackable(py, &value, error))
     });
@@ -263,13 +337,47 @@ fn reply(
         guest.tell_timing(Timing { packed, ..timing });
     }
     let (guest, bytes) = (&mut *guest, &*scratch);
-    let mut commit = || match began {
-        Some(began) => guest.reply_last(tag, bytes, nanoseconds(began.elapsed())),
-        None => guest.reply(tag, bytes),
+    let commit = || {
+        let Some((began, meter)) = last else { return guest.reply(tag, bytes) };
+        let wall = began.elapsed();
+        if wall < LASTING {
+            return guest.reply_last(tag, bytes, nanoseconds(wall));
+        }
+        guest.reply(tag, bytes)?;
+        guest.end(nanoseconds(wall), nanoseconds(meter.used(wall)));
+        Ok(())
     };
     // If the ring is full, this waits attached for a short one; the host's own thread drains it within a millisecond or so.
     let sent = if bytes.len() <= SHORT { commit() } else { py.detach(commit) };
     sent.map(|()| packed).map_err(|error| PyOSError::new_err(error.to_string()))
+}
+
+/// How deep in lists, tuples and dictionaries exceptions are looked for that a call has given back, and in how many items of
+/// each. Arbitrary: who keeps errors keeps them beside what they are of.
+const DEEPEST: usize = 2;
+const MOST_ITEMS: usize = 1024;
+
+/// Whether a result is an exception, or has one in it, not too deep.
+fn holds_exception(value: &Bound<'_, PyAny>, depth: usize) -> bool {
+    if value.is_instance_of::<PyBaseException>() {
+        return true;
+    }
+    if depth == 0 {
+        return false;
+    }
+    let holds = |item: Bound<'_, PyAny>| holds_exception(&item, depth - 1);
+    if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        return tuple.iter().take(MOST_ITEMS).any(holds);
+    }
+    if let Ok(list) = value.cast_exact::<PyList>() {
+        return list.iter().take(MOST_ITEMS).any(holds);
+    }
+    value.cast_exact::<PyDict>().is_ok_and(|dict| dict.len() <= MOST_ITEMS && dict.values().iter().any(holds))
+}
+
+/// The same result with exceptions that can be made again on the other side.
+fn rebuildable<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    value.py().import("pointsman._rebuilding")?.call_method1("in_result", (value,))
 }
 
 /// What a call raised, ready to be sent. A Ctrl-C that comes while it is made ready is what the call has raised.

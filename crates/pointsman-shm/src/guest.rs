@@ -277,6 +277,11 @@ impl Guest {
         self.host.view(block)
     }
 
+    /// The memory that the host shares with all of its workers.
+    pub fn host_memory(&self) -> Arc<SharedMemory> {
+        self.host.clone()
+    }
+
     /// A view of a block that stays the host's, such as a function's.
     pub fn view_shared(&self, block: BlockRef) -> Option<View> {
         self.host.view_shared(block)

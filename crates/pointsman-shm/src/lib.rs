@@ -62,7 +62,7 @@ pub use crate::guest::{Claim, ClaimOutcome, ClaimedPayload, Guest, watch_parent}
 #[cfg(not(loom))]
 pub use crate::host::{Host, HostConfig, ProcessInfo, ProcessState};
 #[cfg(not(loom))]
-pub use crate::os::{OwnedFd, fork_generation, free_a_block_of, give_back, keep_freed};
+pub use crate::os::{OwnedFd, fork_generation, free_a_block_of, give_back, keep_freed, use_large_pages};
 
 pub use crate::memory::{LaneMemory, SharedMemory, View};
 #[cfg(not(loom))]

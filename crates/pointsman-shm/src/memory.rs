@@ -130,7 +130,7 @@ impl SharedMemory {
     }
 
     /// A view of a block that stays its owner's: dropping the view releases nothing.
-    pub(crate) fn view_shared(self: &Arc<Self>, block: BlockRef) -> Option<View> {
+    pub fn view_shared(self: &Arc<Self>, block: BlockRef) -> Option<View> {
         let (start, _) = self.block(block)?;
         Some(View { memory: self.clone(), block, start, counted: false })
     }

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import weakref
 from types import MethodType
-from typing import TYPE_CHECKING
 
 from ._alone import are_held, reentrant
-from ._entry import Judgement
 from ._frames import still_holds
+from ._kinds import is_a
 from ._names import name_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -99,7 +99,7 @@ class Verdict:
         return f"Verdict(reasons={self.reasons!r}, hints={self.hints!r}, alone={self.alone!r})"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Verdict):
+        if not is_a(other, Verdict):
             return NotImplemented
         return (self.reasons, self.hints, self.alone) == (other.reasons, other.hints, other.alone)
 
@@ -119,7 +119,7 @@ def judge(func: Callable[..., Any], samples: tuple[object, ...] = ()) -> Verdict
     """
     try:
         kinds = tuple(map(type, samples))
-        owners = (func.__self__, func.__func__) if isinstance(func, MethodType) else (func,)
+        owners = (func.__self__, func.__func__) if is_a(func, MethodType) else (func,)
         key = tuple(map(id, owners))
         if _PLAIN.issuperset(kinds):
             verdict = _recall(key, owners, kinds)
@@ -142,6 +142,9 @@ def judge_all(func: Callable[..., Any], samples: list[tuple[object, ...]]) -> Ve
 
 
 def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest]]:
+    # A third of what this package takes to load, and small jobs are not read.
+    from ._entry import Judgement
+
     walk = Judgement(samples)
     walk.judge(func)
     # Where a lock is taken, it guards what is read and set (`_alone` I1).

@@ -10,12 +10,12 @@ I2. Every instruction that writes to a part of a thing notes the write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._decode import COMPARE_SHIFT, COMPARISONS, INPLACE_FIRST, SUBSCRIPT, VERSION
 from ._instructions import on
+from ._kinds import is_a
 from ._values import EMPTY, FULL_SLICE, ITEM, NULL, SLICE, Value, step_value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._read import Reader
 
@@ -71,7 +71,9 @@ def _load_special(reader: Reader, argument: int) -> None:
 @on("STORE_ATTR")
 def _store_attr(reader: Reader, argument: int) -> None:
     content, container = reader.take(2)
-    reader.write(f"sets `{reader.code.co_names[argument]}` of", container, content)
+    name = reader.code.co_names[argument]
+    reader.write(f"sets `{name}` of", container, content)
+    reader.facts.sets[name, container] = reader.facts.sets.get((name, container), EMPTY) | content
 
 
 @on("DELETE_ATTR")
@@ -87,7 +89,7 @@ def _subscript(reader: Reader, _argument: int) -> None:
     constant = reader.constant(before)
     if reader.instructions[before][0] == "BUILD_SLICE":
         reader.load(step_value(container, _slice_step(reader, before)))
-    elif isinstance(constant, slice):
+    elif is_a(constant, slice):
         reader.load(step_value(container, FULL_SLICE if constant == slice(None) else SLICE))
     else:
         reader.load(step_value(container, ITEM))
@@ -108,6 +110,7 @@ def _slice(reader: Reader, _argument: int) -> None:
 @on("STORE_SUBSCR")
 def _store_subscript(reader: Reader, _argument: int) -> None:
     content, container, _key = reader.take(3)
+    reader.holders[reader.index] = reader.holders.get(reader.index, EMPTY) | container
     reader.write("stores into", container, content)
 
 

@@ -10,12 +10,12 @@ I2. What is put into a thing made here can be found again through it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._decode import VERSION
 from ._instructions import on
+from ._kinds import is_a
 from ._values import EMPTY, ITEM, NULL, Value, step_value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._read import Reader
 
@@ -116,7 +116,7 @@ def _set_function_attribute(reader: Reader, flag: int) -> None:
     held = reader.stack.pop(-2)
     if flag in {_DEFAULTS, _KEYWORD_DEFAULTS}:
         for _kind, site, _steps in reader.stack[-1]:
-            if isinstance(site, int):
+            if is_a(site, int):
                 before = reader.facts.defaults.get(site, EMPTY)
                 reader.facts.defaults[site] = before | step_value(held, ITEM)
 
@@ -170,12 +170,21 @@ def _star_call(reader: Reader, flags: int) -> None:
     reader.call(second if VERSION <= (3, 12) else first, [], {}, star)
 
 
-@on("BEFORE_WITH", "BEFORE_ASYNC_WITH")
+@on("BEFORE_WITH")
 def _before_with(reader: Reader, _argument: int) -> None:
+    _enters(reader, ".__enter__", ".__exit__")
+
+
+@on("BEFORE_ASYNC_WITH")
+def _before_async_with(reader: Reader, _argument: int) -> None:
+    _enters(reader, ".__aenter__", ".__aexit__")
+
+
+def _enters(reader: Reader, enter: str, leave: str) -> None:
     manager = reader.stack.pop()
     # Offsets are even, so the odd one beside it is free for the second call made here.
-    reader.call(step_value(manager, ".__exit__"), [], {}, EMPTY, extra=1)
-    reader.call(step_value(manager, ".__enter__"), [], {}, EMPTY)
+    reader.call(step_value(manager, leave), [], {}, EMPTY, extra=1)
+    reader.call(step_value(manager, enter), [], {}, EMPTY)
 
 
 @on("GET_ANEXT")

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from itertools import islice
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING
 
 from pointsman._naming import is_importable
 
+from ._kinds import is_a
 from ._library import Library
 from ._origins import (
     INPUT,
@@ -35,6 +35,7 @@ from ._origins import (
     parts_of,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -124,7 +125,7 @@ class Comparing(Library):
         found = []
         for origin in origins:
             found.append(origin)
-            if isinstance(origin.obj, Holder | Made):
+            if is_a(origin.obj, Holder | Made):
                 found += self.items(origin)
             elif type(origin.obj) is tuple:
                 found += [Origin(part, origin.intro, origin.expression) for part in origin.obj]
@@ -133,7 +134,7 @@ class Comparing(Library):
 
 def _is_told_apart(obj: object, cls: type, *, by_equality: bool) -> bool:
     """Whether a comparison tells an object from its copy."""
-    if isinstance(obj, FunctionType):
+    if is_a(obj, FunctionType):
         return not is_importable(obj)
     if is_plain(obj) or issubclass(cls, _EVERYWHERE):
         return False
@@ -144,7 +145,7 @@ def _is_told_apart(obj: object, cls: type, *, by_equality: bool) -> bool:
         return False
     # What makes its own objects, or says how they travel, may see to it that there is one of each.
     for name in ("__new__", "__reduce__", "__reduce_ex__"):
-        if isinstance(class_attribute(cls, name), FunctionType | staticmethod):
+        if is_a(class_attribute(cls, name), FunctionType | staticmethod):
             return False
     own = class_attribute(cls, "__eq__")
     return not by_equality or own is UNKNOWN or own is object.__dict__["__eq__"]

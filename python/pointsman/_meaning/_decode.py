@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import opcode
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -30,7 +30,6 @@ SIMPLE: dict[str, tuple[int, int]] = {
     "PRECALL": (0, 0),
     "MAKE_CELL": (0, 0),
     "COPY_FREE_VARS": (0, 0),
-    "SETUP_ANNOTATIONS": (0, 0),
     "ANNOTATIONS_PLACEHOLDER": (0, 0),
     "DELETE_NAME": (0, 0),
     "ASYNC_GEN_WRAP": (0, 0),
@@ -42,7 +41,6 @@ SIMPLE: dict[str, tuple[int, int]] = {
     "POP_EXCEPT": (1, 0),
     "PRINT_EXPR": (1, 0),
     "IMPORT_STAR": (1, 0),
-    "STORE_NAME": (1, 0),
     "END_ASYNC_FOR": (2, 0),
     "UNARY_POSITIVE": (1, 1),
     "UNARY_NEGATIVE": (1, 1),
@@ -59,7 +57,6 @@ SIMPLE: dict[str, tuple[int, int]] = {
     "LOAD_LOCALS": (0, 1),
     "LOAD_ASSERTION_ERROR": (0, 1),
     "LOAD_COMMON_CONSTANT": (0, 1),
-    "LOAD_BUILD_CLASS": (0, 1),
     "LOAD_SMALL_INT": (0, 1),
     "RETURN_GENERATOR": (0, 1),
     "GET_LEN": (0, 1),

@@ -13,10 +13,10 @@ from __future__ import annotations
 import sys
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING
 
 from ._comparing import ID
 from ._follow import ASYNC_GENERATOR, COROUTINE, GENERATOR, STANDARD, Walk, package_of
+from ._kinds import is_a
 from ._names import name_of
 from ._origins import (
     FRESH,
@@ -36,6 +36,7 @@ from ._tables import METHOD_WRITES
 from ._types import HINT_MODULES
 from ._writes import inputs_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -63,35 +64,31 @@ class Judgement(Walk):
         kwargs: Keywords = {}
         target = func
         self.names.append(name_of(func))
-        while isinstance(target, partial | MethodType):
-            if isinstance(target, partial):
+        while is_a(target, partial | MethodType):
+            if is_a(target, partial):
                 args = [*(self._bound(value, "argument") for value in target.args), *args]
                 kwargs = {**{name: self._bound(value, name) for name, value in target.keywords.items()}, **kwargs}
                 target = target.func
             else:
                 args = [self._bound(target.__self__, "self"), *args]
                 target = target.__func__
-        if isinstance(target, FunctionType):
+        if is_a(target, FunctionType):
             for origins, name in zip(args, target.__code__.co_varnames, strict=False):
                 origins[0].expression = name
         self.bound = len(args)
         inside = target
         # What a library wraps is judged by what is inside; an object of the project's by its own `__call__`.
-        while (
-            not isinstance(inside, FunctionType)
-            and "__wrapped__" in instance_dict(inside)
-            and not self.is_called(inside)
-        ):
+        while not is_a(inside, FunctionType) and "__wrapped__" in instance_dict(inside) and not self.is_called(inside):
             inside = instance_dict(inside)["__wrapped__"]
-        if isinstance(inside, FunctionType) and self._judge_function(inside, args, kwargs, of=func):
-            return
-        self._judge_other(inside, args, kwargs)
+        if not (is_a(inside, FunctionType) and self._judge_function(inside, args, kwargs, of=func)):
+            self._judge_other(inside, args, kwargs)
+        self.unguarded.update(dict.fromkeys(self.stashed()))
 
     def _judge_function(self, inside: FunctionType, args: Arguments, kwargs: Keywords, *, of: object) -> bool:
         """Follow a function of the project; false for one that is taken at its name."""
         self._kind(inside)
         by_name = trusted(inside)
-        self.only_bound = by_name and isinstance(of, MethodType)
+        self.only_bound = by_name and is_a(of, MethodType)
         if self.only_bound and inside.__name__ in METHOD_WRITES:
             self.strike("changes its argument")
         if by_name and not self.only_bound:
@@ -104,7 +101,7 @@ class Judgement(Walk):
 
     def _judge_other(self, inside: object, args: Arguments, kwargs: Keywords) -> None:
         """Judge a class, a callable object, or a function that is taken at its name."""
-        if isinstance(inside, type) and inside.__module__ in sys.modules:
+        if is_a(inside, type) and inside.__module__ in sys.modules:
             file = str(getattr(sys.modules[inside.__module__], "__file__", None) or STANDARD)
             self.package = "" if file.startswith(STANDARD) else inside.__module__.partition(".")[0]
         self.hint(Origin(inside))
@@ -123,13 +120,13 @@ class Judgement(Walk):
         """What the judged function gives back has to travel, as far as it is known."""
         for origin in origins:
             obj = origin.obj
-            cls = obj.cls if isinstance(obj, Instance) else None
-            word = "a generator" if isinstance(obj, Stream) else word_for_class(cls) if cls is not None else None
+            cls = obj.cls if is_a(obj, Instance) else None
+            word = "a generator" if is_a(obj, Stream) else word_for_class(cls) if cls is not None else None
             if word and not origin.shared:
                 self.strike(f"returns {word}, which cannot travel", self.names[0])
             elif origin.intro == ID or (origin.shared and self.is_told_apart(obj)):
                 self.strike(f"gives back {origin} itself, and from another process comes a copy", self.names[0])
-            elif deep and isinstance(obj, Holder | Made):
+            elif deep and is_a(obj, Holder | Made):
                 self._returns(self.items(origin), deep - 1)
 
     def _bound(self, value: object, name: str) -> Origins:
@@ -189,12 +186,12 @@ def trusted(function: FunctionType) -> bool:
 def _annotation(function: FunctionType, name: str) -> type | None:
     """The class that an argument is annotated with, if it is one plain name, or that of a class in a module."""
     hint = _hints(function).get(name)
-    if isinstance(hint, str):
+    if is_a(hint, str):
         first, *others = hint.split(".")
         hint = function.__globals__.get(first, _BUILTIN_HINTS.get(first))
         for other in others:
-            hint = hint.__dict__.get(other) if isinstance(hint, ModuleType) else None
-    return hint if isinstance(hint, type) else None
+            hint = hint.__dict__.get(other) if is_a(hint, ModuleType) else None
+    return hint if is_a(hint, type) else None
 
 
 def _hints(function: FunctionType) -> Mapping[str, object]:

@@ -17,14 +17,14 @@ import os
 from collections import defaultdict
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
-from typing import TYPE_CHECKING
 
 from pointsman._naming import is_lost
 
-from ._alone import LOCKS, SERVES_ONE
-from ._comparing import Comparing
+from ._alone import LOCKS, SERVES_ONE, name_of_holder
+from ._callers import dispatched, members
 from ._frames import Frame, bind, captured_values
 from ._generators import draws
+from ._kinds import is_a
 from ._library import is_bound, is_readable, qualified_name
 from ._origins import (
     FRESH,
@@ -41,7 +41,6 @@ from ._origins import (
     cannot_travel,
     class_attribute,
     class_of,
-    full_name,
     instance_dict,
     is_plain,
     parts_of,
@@ -49,12 +48,14 @@ from ._origins import (
 )
 from ._read import read
 from ._rebinding import is_as_imported, module_of, setters_of
-from ._resolve import CHANGEABLE, is_namespace, super_attribute
-from ._tables import MUTATORS, SPECIAL, SPECIAL_OF_OWN
+from ._resolve import CHANGEABLE, instance_of, is_namespace, kept_as, super_attribute
+from ._stashing import Stashing
+from ._tables import CALLED_LATER, MUTATORS, RESULT, SPECIAL, SPECIAL_OF_OWN
 from ._types import INSTALLED
 from ._values import EMPTY, ITEM, TRUE, Call, Value
-from ._writes import is_hook, may_call
+from ._writes import may_call
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._frames import Arguments, Keywords
     from ._values import Facts, Ref
@@ -71,17 +72,15 @@ _OPERATORS = "add and floordiv lshift matmul mul mod or pow rshift sub truediv x
 _INPLACE = tuple(f"__i{name}__" for name in _OPERATORS)
 
 
-class Walk(Comparing):
+class Walk(Stashing):
     """One walk, from one function over all that it calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.top: FunctionType | None = None
-        self.package = ""
         self.entered: dict[object, Origins] = {}
         self.setters: dict[str, dict[str, str]] = {}
         self.made_classes: dict[int, type] = {}
-        self.hooked: dict[tuple[int, bool], type] = {}
         self.called_back: dict[int, object] = {}
         self.work = 0
 
@@ -104,8 +103,8 @@ class Walk(Comparing):
     def is_called(self, obj: object) -> bool:
         """Whether a call of `obj` ends in a function of the project that its class has."""
         call = class_attribute(class_of(obj) or object, "__call__")
-        function = call.__func__ if isinstance(call, staticmethod | classmethod) else call
-        return isinstance(function, FunctionType) and self.is_project(function)
+        function = call.__func__ if is_a(call, staticmethod | classmethod) else call
+        return is_a(function, FunctionType) and self.is_project(function)
 
     def enter(self, function: FunctionType, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
         """Follow a call of a function of the project; returns what it hands back."""
@@ -148,10 +147,13 @@ class Walk(Comparing):
             self.strike("calls more functions than can be followed", frame.name)
             return ()
         self.names.append(frame.name)
+        self.within.append(frame.facts.code)
+        self.frames.append(frame)
         try:
             found = self._effects(frame)
         finally:
             self.names.pop()
+            self.within.pop()
         self.entered[key] = found
         return found
 
@@ -162,14 +164,14 @@ class Walk(Comparing):
         while waiting:
             origin = waiting.pop()
             obj = origin.obj
-            if isinstance(obj, Made | Holder):
+            if is_a(obj, Made | Holder):
                 # How deep a thing lies in containers made here makes no difference.
-                mark = (id(obj.frame), obj.site) if isinstance(obj, Made) else obj.identity
+                mark = (id(obj.frame), obj.site) if is_a(obj, Made) else obj.identity
                 if mark not in seen:
                     seen.add(mark)
                     marks.add("holds")
                     waiting += self.items(origin)
-            elif isinstance(obj, Inner):
+            elif is_a(obj, Inner):
                 marks.add((id(obj.code), id(obj.frame)))
             elif origin is not FRESH and not is_plain(obj):
                 marks.add(origin.identity)
@@ -178,6 +180,7 @@ class Walk(Comparing):
     def _effects(self, frame: Frame) -> Origins:
         facts = frame.facts
         self._assignments(frame)
+        self.keep(frame)
         by_value = is_lost(frame.function.__globals__.get("__name__"))
         for ref in facts.loads:
             deep = 2 if ref[0] == "free" or (by_value and ref[0] == "global") else 0
@@ -203,15 +206,17 @@ class Walk(Comparing):
         for name in facts.global_writes:
             self.strike(f"assigns the global variable `{name}`")
             self._tears(facts, name, f"the global variable `{name}`")
+            self.stash(frame, name, None, f"the global variable `{name}`")
         for name in facts.free_writes:
             if frame.owner(name) is None:
                 self.strike(f"assigns the captured variable `{name}`")
                 self._tears(facts, name, f"the captured variable `{name}`")
+                self.stash(frame, name, None, f"the captured variable `{name}`")
         for verb, value in facts.writes:
             for origin in self.resolve(frame, value):
                 self.write(verb, origin)
                 if origin.shared:
-                    self._tears_part(facts, verb, value, origin)
+                    self._tears_part(frame, verb, value, origin)
                 self._setter(verb, origin)
         for operator, value in facts.inplace:
             for ref in value - facts.scalars:
@@ -224,13 +229,16 @@ class Walk(Comparing):
                 None
             )
 
-    def _tears_part(self, facts: Facts, verb: str, value: Value, origin: Origin) -> None:
+    def _tears_part(self, frame: Frame, verb: str, value: Value, origin: Origin) -> None:
+        facts = frame.facts
         if verb.startswith("sets"):
-            self._tears(facts, "." + verb.split("`")[1], f"{verb.removeprefix('sets ')} {origin}")
+            name, what = "." + verb.split("`")[1], f"{verb.removeprefix('sets ')} {origin}"
+            self._tears(facts, name, what)
+            self.stash(frame, name, origin, what)
         elif verb == "stores into":
-            for kind, root, steps in value:
-                name = steps[-1] if steps else str(root) if kind in {"global", "free"} else ""
-                self._tears(facts, name + "[]", f"what {origin} holds")
+            for ref in value:
+                self._tears(facts, name_of_holder(ref), f"what {origin} holds")
+                self.stash_entry(frame, name_of_holder(ref), origin)
 
     def _reads(self, frame: Frame, ref: Ref) -> None:
         """A global of a module is read: workers import it anew, and have not what a function set since."""
@@ -244,7 +252,7 @@ class Walk(Comparing):
 
     def _read_global(self, module: ModuleType | None, name: str) -> None:
         value = module.__dict__.get(name, UNKNOWN) if module is not None else UNKNOWN
-        if module is None or value is UNKNOWN or isinstance(value, FunctionType | type | ModuleType):
+        if module is None or value is UNKNOWN or is_a(value, FunctionType | type | ModuleType):
             return
         setters = self.setters.get(module.__name__)
         if setters is None:
@@ -294,7 +302,7 @@ class Walk(Comparing):
                     found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
             else:
                 for origin in self.resolve_ref(frame, ref):
-                    by_name = self._called_by_name(frame, origin, args)
+                    by_name = self.called_by_name(frame, origin, args)
                     found += by_name or self.call(origin, args, kwargs, star)
         self._results_go(kwargs.get("out", ()))
         frame.results[site] = unique(found) or (FRESH,)
@@ -303,15 +311,16 @@ class Walk(Comparing):
     def _results_go(self, out: Origins) -> None:
         """`out=array`, or a tuple of such."""
         for origin in out:
-            for each in (origin, *(self.items(origin) if isinstance(origin.obj, Holder | Made) else ())):
-                self.write("writes its result to", each)
+            for each in (origin, *(self.items(origin) if is_a(origin.obj, Holder | Made) else ())):
+                self.write(RESULT, each)
+                self.overwrites(each)
 
     def _passed_methods(self, frame: Frame, call: Call, args: Arguments) -> None:
         """A method that changes its object, handed to somebody else, is taken as called."""
         for origins in args:
             for origin in origins:
-                if isinstance(origin.obj, Instance):
-                    self._made_method_caller(frame, origin, args)
+                if is_a(origin.obj, Instance):
+                    self.made_method_caller(frame, origin, args)
         values: list[Value] = [*call.args, *call.kwargs.values(), call.star]
         for value in values:
             for kind, root, steps in value:
@@ -327,34 +336,34 @@ class Walk(Comparing):
     ) -> Origins:
         """Follow a call of `origin` itself."""
         obj = origin.obj
-        if isinstance(obj, FunctionType) and self.is_project(obj):
+        if is_a(obj, FunctionType) and self.is_project(obj):
             return self.enter(obj, args, kwargs, star)
-        if isinstance(obj, Bound):
+        if is_a(obj, Bound):
             return self.method(obj.receiver, obj.name, args, kwargs, star)
-        if isinstance(obj, Inner):
+        if is_a(obj, Inner):
             return self.enter_inner(obj, args, kwargs, star)
-        if isinstance(obj, MethodType):
+        if is_a(obj, MethodType):
             return self._bound_method(obj, origin, args, kwargs, star)
-        if isinstance(obj, staticmethod | classmethod):
+        if is_a(obj, staticmethod | classmethod):
             return self.call(Origin(obj.__func__), args, kwargs, star)
-        if isinstance(obj, type):
+        if is_a(obj, type):
             return self.construct(obj, args, kwargs, star)
-        if isinstance(obj, partial):
+        if is_a(obj, partial):
             given: Arguments = [(Origin(value, "a bound argument of", origin.expression),) for value in obj.args]
             return self.call(Origin(obj.func, origin.intro, origin.expression), [*given, *args], kwargs, star)
         if self.is_called(obj):
             self.rest_on_attribute(obj, "__call__")
             call = class_attribute(class_of(obj) or object, "__call__")
-            first: Arguments = [] if isinstance(call, staticmethod) else [(origin,)]
+            first: Arguments = [] if is_a(call, staticmethod) else [(origin,)]
             return self.call(Origin(call), [*first, *args], kwargs, star)
-        if isinstance(obj, MethodWrapperType) or (isinstance(obj, BuiltinFunctionType) and is_bound(obj)):
+        if is_a(obj, MethodWrapperType) or (is_a(obj, BuiltinFunctionType) and is_bound(obj)):
             receiver = Origin(obj.__self__, origin.intro or "the object", origin.expression)
             if origin.intro == "the object":
                 receiver = Origin(obj.__self__, f"its bound {type(obj.__self__).__name__}")
             self.touch(receiver, deep=0)
             return self.method(receiver, obj.__name__, args, kwargs, star)
-        if qualified_name(obj) == "operator.methodcaller":
-            return self._method_caller(obj, args)
+        if (handed := self.taken(obj, args)) is not None:
+            return handed
         self.callbacks(args, kwargs, star, (), qualified_name(obj))
         self.lends(qualified_name(obj), *args, *kwargs.values(), star)
         return unique([*self._wrapped(origin, args, kwargs, star), *self.library(origin, args, kwargs, star)])
@@ -366,8 +375,8 @@ class Walk(Comparing):
         expression = f"{origin.expression or method.__name__}.__self__"
         bound = Origin(method.__self__, origin.intro or "the object of", expression)
         # The functions that Cython makes have a name that is a slot, as those of Python do.
-        named = isinstance(function, FunctionType) or type(function).__name__ == "cython_function_or_method"
-        if named and not (isinstance(function, FunctionType) and self.is_project(function)):
+        named = is_a(function, FunctionType) or type(function).__name__ == "cython_function_or_method"
+        if named and not (is_a(function, FunctionType) and self.is_project(function)):
             self.callbacks(args, kwargs, star, self.items(bound), f".{function.__name__}")
             self.lends(function.__name__, *args, *kwargs.values(), star)
             return self.method_by_name(bound, function.__name__, args, star)
@@ -388,46 +397,18 @@ class Walk(Comparing):
             self.strike(f"calls {origin}, which cannot be read")
         return tuple(handed)
 
-    def _made_method_caller(self, frame: Frame, caller: Origin, args: Arguments) -> None:
-        """A `methodcaller` made here calls a method by a name that is among the constants of the code."""
-        if not isinstance(caller.obj, Instance) or full_name(caller.obj.cls) != "operator.methodcaller":
-            return
-        names = [name for name in frame.facts.code.co_consts if isinstance(name, str) and name in MUTATORS]
-        given = [origin for origins in args for origin in origins if origin is not caller]
-        for name in names:
-            for receiver in (*given, *(item for origin in given for item in self.items(origin))):
-                self.method(receiver, name, [], {}, ())
-
-    def _called_by_name(self, frame: Frame, origin: Origin, args: Arguments) -> Origins:
-        """What is called has no call: `getattr` took a method of it, by a name that a constant of the code begins."""
-        if isinstance(origin.obj, FunctionType | BuiltinFunctionType | type | ModuleType):
-            return ()
-        self._made_method_caller(frame, origin, args)
-        cls = class_of(origin.obj)
-        if cls is None or is_plain(origin.obj) or class_attribute(cls, "__call__") is not UNKNOWN:
-            return ()
-        begins = tuple(name for name in frame.facts.code.co_consts if isinstance(name, str) and len(name) > 1)
-        names = {name for base in cls.__mro__ for name in base.__dict__ if begins and name.startswith(begins)}
-        for name in sorted(names):
-            self.method(origin, name, args, {}, ())
-        # Without any that is followed it stays what it is: a call of something unknown.
-        return (FRESH,) if any(isinstance(class_attribute(cls, name), FunctionType) for name in names) else ()
-
-    def _method_caller(self, obj: object, args: Arguments) -> Origins:
-        name = obj.__reduce__()[1][0]
-        found = [handed for origin in args[0] for handed in self.method(origin, str(name), [], {}, ())] if args else []
-        return tuple(found)
-
     def construct(self, cls: type, args: Arguments, kwargs: Keywords, star: Origins) -> Origins:
         """Follow the making of an object."""
-        made = Origin(Instance(cls))
+        if known := members(cls):
+            return known
+        made = Origin(instance_of(cls, args, kwargs))
         followed = False
         for name in ("__new__", "__init__"):
             self.rest_on_attribute(cls, name)
             function = class_attribute(cls, name)
             first = (Origin(cls, "the class", cls.__name__),) if name == "__new__" else (made,)
-            function = function.__func__ if isinstance(function, staticmethod) else function
-            if isinstance(function, FunctionType) and self.is_project(function):
+            function = function.__func__ if is_a(function, staticmethod) else function
+            if is_a(function, FunctionType) and self.is_project(function):
                 self.enter(function, [first, *args], kwargs, star)
                 followed = True
         self.callbacks(args, kwargs, star, (), "" if followed else qualified_name(cls))
@@ -441,11 +422,17 @@ class Walk(Comparing):
         obj = receiver.obj
         if name == "__hash__":
             self.hashes((receiver,))
-        if isinstance(obj, Super):
+        if name == "__call__" and is_a(obj, FunctionType | Inner | MethodType | partial):
+            return self.call(receiver, args, kwargs, star)
+        if is_a(obj, Super):
             found = super_attribute(obj, name)
-            if isinstance(found, FunctionType) and self.is_project(found):
+            if is_a(found, FunctionType) and self.is_project(found):
                 return self.enter(found, [(obj.instance,), *args], kwargs, star)
             return self.method_by_name(obj.instance, name, args, star)
+        if kept := kept_as(receiver, name):
+            return unique(each for origin in kept for each in self.call(origin, args, kwargs, star))
+        for each in dispatched(receiver, name):
+            self.call(Origin(each), [(receiver,), *args], kwargs, star)
         found = self.find_method(receiver, name)
         if found is None:
             others = self.items(receiver)
@@ -453,28 +440,15 @@ class Walk(Comparing):
             self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         function, with_self = found
-        if isinstance(function.obj, FunctionType) and self.is_project(function.obj):
+        if is_a(function.obj, FunctionType) and self.is_project(function.obj):
             first: Arguments = [(with_self,)] if with_self is not None else []
             return self.enter(function.obj, [*first, *args], kwargs, star)
         if with_self is not None:
-            self._hooks(receiver)
+            self.hooks(receiver)
             self.callbacks(args, kwargs, star, self.items(receiver), f".{name}")
             self.lends(name, *args, *kwargs.values(), star)
             return self.method_by_name(receiver, name, args, star)
         return self.call(function, args, kwargs, star)
-
-    def _hooks(self, receiver: Origin) -> None:
-        """A library's method calls those of its methods that a class of the project has in their place."""
-        cls, key = class_of(receiver.obj), (id(class_of(receiver.obj)), receiver.shared)
-        if cls is None or not cls.__flags__ & CHANGEABLE or key in self.hooked:
-            return
-        self.hooked[key] = cls
-        for place, base in enumerate(cls.__mro__, 1):
-            for name, function in list(base.__dict__.items()):
-                hook = isinstance(function, FunctionType) and is_hook(name, cls.__mro__[place:])
-                if hook and self.is_project(function):
-                    self.rest_on_attribute(cls, name)
-                    self.enter(function, [(receiver,)], {}, ())
 
     def getter(self, function: FunctionType, *args: Origin) -> Origins | None:
         """Follow a property of the project."""
@@ -487,6 +461,9 @@ class Walk(Comparing):
         callables: list[Origin] = []
         if may_call(by):
             callables = [origin for origins in given for origin in origins if self.is_callable(origin.obj)]
+        if may_call(by) or by in CALLED_LATER:
+            for origin in (each for origins in given for each in origins):
+                self.hooks(origin)
         if not functions and not callables:
             return
         rest = [origin for origins in given for origin in origins if not self.may_be_followed(origin.obj)]
@@ -502,20 +479,20 @@ class Walk(Comparing):
 
     def may_be_followed(self, obj: object) -> bool:
         """Whether `obj` is a function of the project, or a method of one."""
-        if isinstance(obj, MethodType):
+        if is_a(obj, MethodType):
             obj = obj.__func__
-        return isinstance(obj, Inner) or (isinstance(obj, FunctionType) and self.is_project(obj))
+        return is_a(obj, Inner) or (is_a(obj, FunctionType) and self.is_project(obj))
 
     def is_callable(self, obj: object) -> bool:
         """Whether calling `obj`, which is no function, ends in a function of the project."""
         if obj is UNKNOWN or is_plain(obj):
             return False
-        if isinstance(obj, type):
+        if is_a(obj, type):
             makers = [class_attribute(obj, name) for name in ("__new__", "__init__")]
-            return any(isinstance(maker, FunctionType) and self.is_project(maker) for maker in makers)
-        if isinstance(obj, BuiltinFunctionType):
+            return any(is_a(maker, FunctionType) and self.is_project(maker) for maker in makers)
+        if is_a(obj, BuiltinFunctionType):
             return is_bound(obj) and obj.__name__ in MUTATORS
-        if isinstance(obj, partial | Bound):
+        if is_a(obj, partial | Bound):
             return True
         if self.may_be_followed(obj):
             return False
@@ -545,7 +522,7 @@ class Walk(Comparing):
         self.made_classes[id(cls)] = cls
         self._specials(made, SPECIAL_OF_OWN)
         call = class_attribute(type(cls), "__call__")
-        if isinstance(call, FunctionType) and self.is_project(call):
+        if is_a(call, FunctionType) and self.is_project(call):
             self.enter(call, [(Origin(cls, "the class", cls.__name__),), *args], kwargs, ())
 
     def _setter(self, verb: str, origin: Origin) -> None:
@@ -555,31 +532,31 @@ class Walk(Comparing):
             return
         name, deletes = verb.split("`")[1], verb.startswith("deletes")
         found = class_attribute(cls, name)
-        if isinstance(found, property):
+        if is_a(found, property):
             function: object = found.fdel if deletes else found.fset
             args: Arguments = [(origin,)]
         else:
             function = class_attribute(class_of(found) or object, "__delete__" if deletes else "__set__")
             args = [(Origin(found, "the class attribute", f"{cls.__name__}.{name}"),), (origin,)]
-        if isinstance(function, FunctionType) and self.is_project(function):
+        if is_a(function, FunctionType) and self.is_project(function):
             self.rest_on_attribute(cls, name)
             self.enter(function, args, {}, ())
 
     def _specials(self, origin: Origin, names: tuple[str, ...] = SPECIAL) -> None:
         """Follow what operators and built-in functions may call of an object of the project, wherever they do."""
         cls = class_of(origin.obj)
-        if cls is None or isinstance(origin.obj, type) or not cls.__flags__ & CHANGEABLE:
+        if cls is None or is_a(origin.obj, type) or not cls.__flags__ & CHANGEABLE:
             return
         for name in names:
             function = class_attribute(cls, name)
-            if isinstance(function, FunctionType) and self.is_project(function):
+            if is_a(function, FunctionType) and self.is_project(function):
                 self.rest_on_attribute(cls, name)
                 self.enter(function, [(origin,)], {}, ())
 
 
 def _values_of(mapping: object) -> list[object]:
     """The first values of a dict, or of a view of one: a registry of functions, perhaps."""
-    if isinstance(mapping, MappingProxyType):
+    if is_a(mapping, MappingProxyType):
         mapping = next(iter(gc.get_referents(mapping)), None)
     return parts_of(mapping)
 

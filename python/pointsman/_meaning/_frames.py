@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import weakref
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
 
+from ._kinds import is_a
 from ._origins import FRESH, UNKNOWN, Holder, Origin, Origins, attribute, unique
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._values import Facts, Ref
 
 Arguments = list[Origins]
@@ -79,16 +82,16 @@ def bind(code: CodeType, args: Arguments, kwargs: Keywords, star: Origins, defau
 
 def token(obj: object) -> object:
     """Something that tells later whether the same thing is still there, without keeping it alive."""
-    if isinstance(obj, FunctionType | type | CodeType):
+    if is_a(obj, FunctionType | type | CodeType):
         return weakref.ref(obj)
     return type(obj), id(obj)
 
 
 def same(obj: object, mark: object) -> bool:
     """Whether `obj` is what `token` was made from."""
-    if isinstance(mark, weakref.ref):
+    if is_a(mark, weakref.ref):
         return mark() is obj
-    return isinstance(mark, tuple) and type(obj) is mark[0] and id(obj) == mark[1]
+    return is_a(mark, tuple) and type(obj) is mark[0] and id(obj) == mark[1]
 
 
 def captured_by(function: FunctionType, name: str) -> object:
@@ -112,7 +115,7 @@ def still_holds(rest: Rest) -> bool:
         return False
     if kind == "attribute":
         return same(attribute(obj, name), mark)
-    if not isinstance(obj, FunctionType):
+    if not is_a(obj, FunctionType):
         return False
     if kind == "global":
         return same(obj.__globals__.get(name, UNKNOWN), mark)
@@ -123,6 +126,6 @@ def still_holds(rest: Rest) -> bool:
 
 def captured_values(obj: object) -> list[object]:
     """All that a function has captured."""
-    if not isinstance(obj, FunctionType):
+    if not is_a(obj, FunctionType):
         return []
     return [captured_by(obj, name) for name in obj.__code__.co_freevars]

@@ -58,6 +58,16 @@ def draws(obj: object, method: str) -> bool:
     return not (method.startswith("__") or method in _READING) and is_own_generator(obj)
 
 
+def seeds(obj: object, method: str) -> bool:
+    """Whether a method of this name sets where a generator begins that is not of the call's own making."""
+    return method == "seed" and (is_own_generator(obj) or is_process_generator(obj))
+
+
+def is_seed_of_numpy(obj: object) -> bool:
+    """Whether it is `numpy.random.seed`, which is no method."""
+    return getattr(sys.modules.get("numpy.random"), "seed", None) is obj
+
+
 def is_kept(name: str) -> bool:
     """Whether the library's function or method of this name leaves a generator that it is given as it is."""
     module, dot, _name = name.partition(".")

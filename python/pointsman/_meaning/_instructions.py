@@ -10,11 +10,10 @@ I2. A thing that an action cannot follow becomes EMPTY only when it is made ther
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._decode import VERSION
 from ._values import EMPTY, NULL, TRUE, Value, step_value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -131,7 +130,28 @@ def _load_global(reader: Reader, argument: int) -> None:
 
 @on("LOAD_NAME")
 def _load_name(reader: Reader, argument: int) -> None:
-    reader.load(frozenset({("global", reader.code.co_names[argument], ())}))
+    name = reader.code.co_names[argument]
+    if name in reader.names:
+        # The body of a class has made it, above.
+        reader.stack.append(reader.names[name])
+    else:
+        reader.load(frozenset({("global", name, ())}))
+
+
+@on("STORE_NAME")
+def _store_name(reader: Reader, argument: int) -> None:
+    name = reader.code.co_names[argument]
+    reader.names[name] = reader.names.get(name, EMPTY) | reader.stack.pop()
+
+
+@on("LOAD_BUILD_CLASS")
+def _load_build_class(reader: Reader, _argument: int) -> None:
+    reader.stack.append(frozenset({("global", "__build_class__", ())}))
+
+
+@on("SETUP_ANNOTATIONS")
+def _set_annotations_up(reader: Reader, _argument: int) -> None:
+    reader.names["__annotations__"] = EMPTY
 
 
 @on("LOAD_FROM_DICT_OR_GLOBALS")

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import builtins
 import sys
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from functools import partialmethod
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
 from . import _hashes
 from ._alone import STATE, SWAPS, is_of_the_process
-from ._generators import draws, is_kept, is_own_generator, is_process_generator
+from ._generators import draws, is_kept, is_own_generator, is_process_generator, is_seed_of_numpy, seeds
+from ._kinds import is_a
 from ._origins import (
     FRESH,
+    INPUT,
     UNKNOWN,
     Bound,
     Copied,
@@ -48,36 +51,45 @@ from ._tables import (
     METHOD_OUT_PLACES,
     METHOD_WRITES,
     MUTATORS,
+    OVERWRITING,
+    OVERWRITING_METHODS,
     PROCESS_STATE,
+    RESULT,
     SHARED_RESULT,
     VERBS,
     WITH_DESCRIPTOR,
 )
 from ._types import HARMLESS_EVEN_SO, HARMLESS_TYPES, HINT_MODULES, HINT_NAMES
-from ._writes import changed_arguments, is_writing, numpy_name
+from ._writes import changed_arguments, is_search, is_writing, numpy_name
 
+_SEEDS = "seeds a generator that all calls draw from"
 _MOST_REASONS = 12
 _SOME_LOGGER = "a logger"
 _LOGGERS = frozenset(("logging.Logger", "logging.RootLogger", "logging.LoggerAdapter"))
 _NUMBERS = frozenset((int, float, bool, complex))
+# Functions and methods that copy their object, but none of its parts.
+_SHALLOW = frozenset(
+    ("copy.copy", "copy.replace", "dataclasses.replace", "attr.evolve", "attr._make.evolve", "attr._funcs.evolve")
+)
+_SHALLOW_METHODS = frozenset(("_replace", "__replace__", "__copy__", "model_copy"))
 _HASHING = frozenset(("hash", "__hash__", "id"))
 _CHANGES_STATE = {name: why for why, names in PROCESS_STATE.items() for name in names}
 
 
 def is_bound(obj: BuiltinFunctionType) -> bool:
     """Whether a built-in callable is a method of an object, and not a function of a module."""
-    return obj.__self__ is not None and not isinstance(obj.__self__, ModuleType)
+    return obj.__self__ is not None and not is_a(obj.__self__, ModuleType)
 
 
 def qualified_name(obj: object) -> str:
     """The name that a library's function or class is known by, without what tells its C or Python half (`_py_`)."""
-    if isinstance(obj, Named):
+    if is_a(obj, Named):
         return obj.name
-    if isinstance(obj, FunctionType | type | BuiltinFunctionType):
+    if is_a(obj, FunctionType | type | BuiltinFunctionType):
         module, name = obj.__module__, obj.__qualname__
-        if module is None and isinstance(obj, BuiltinFunctionType):
+        if module is None and is_a(obj, BuiltinFunctionType):
             module = type(obj.__self__).__module__
-    elif obj is UNKNOWN or isinstance(obj, Instance | Holder | Made | Bound):
+    elif obj is UNKNOWN or is_a(obj, Instance | Holder | Made | Bound):
         return ""
     else:
         module, name = type(obj).__module__, type(obj).__qualname__
@@ -99,6 +111,8 @@ class Library(Resolver):
         self.unguarded: dict[str, None] = {}
         self.locks: list[object] = []
         self.names: list[str] = []
+        # The functions that are being followed, each called by the one before.
+        self.within: list[CodeType] = []
         self.only_bound = False
         """Set while a library's own method is judged: only what it does to its object counts."""
 
@@ -129,7 +143,7 @@ class Library(Resolver):
 
     def hint(self, origin: Origin) -> None:
         """Note what kind of work the name of `origin` promises."""
-        if isinstance(origin.obj, ModuleType):
+        if is_a(origin.obj, ModuleType):
             return
         name = qualified_name(origin.obj)
         hint = HINT_NAMES.get(name) or HINT_MODULES.get(name.partition(".")[0])
@@ -145,31 +159,48 @@ class Library(Resolver):
         given = (*args, *kwargs.values(), star)
         why = _CHANGES_STATE.get(name)
         own_names = name.startswith("builtins.e") and len(args) > 1 and not any(origin.shared for origin in args[1])
+        if name.startswith("warnings.") and any("catch_warnings" in code.co_names for code in self.within):
+            # What is set there is for a while only, which keeps the calls on one thread.
+            why = None
         if why and not own_names:
             self.strike(f"calls `{name.removeprefix('builtins.')}`, which {why}")
             if why == STATE:
                 self.keep_alone(f"calls `{name}`, which {why}")
         elif name in SWAPS:
             self.keep_alone(f"calls `{name}`, which is there for one thread")
-        self._uses_descriptor(name, args[0] if args else star)
-        self._speaks(function.obj, name, kwargs)
-        if name == "builtins.hash":
-            self.hashes(args[0] if args else star)
-        for verb, origin in changed_arguments(function.obj, name, args, kwargs, star):
-            self.write(verb, origin)
+        self._effects_by_name(function.obj, name, args, kwargs, star)
         shared = _shared_result(name, args[0] if args else ())
         if shared:
             return shared
         if name in ALIAS_RESULT or (name == "numpy.array" and "copy" in kwargs):
             all_given = [origin for origins in given for origin in origins]
             # What `next` and `min` give back came out of a generator, and is none.
-            own = [origin for origin in all_given if name == "builtins.iter" or not isinstance(origin.obj, Stream)]
+            own = [origin for origin in all_given if name == "builtins.iter" or not is_a(origin.obj, Stream)]
             return unique([*own, *(item for origin in all_given for item in self.items(origin))])
-        if name == "copy.copy" and args:
+        if name in _SHALLOW and args:
             return (Origin(Copied(args[0], self.parts(given))),)
         if name in HOLDS_RESULT:
             return (Origin(Holder(self.parts(given))),)
         return (FRESH,)
+
+    def _effects_by_name(
+        self, obj: object, name: str, args: list[Origins], kwargs: dict[str, Origins], star: Origins
+    ) -> None:
+        if is_seed_of_numpy(obj):
+            self.keep_alone(_SEEDS)
+        self._uses_descriptor(name, args[0] if args else star)
+        self._speaks(obj, name, kwargs)
+        if name == "builtins.hash":
+            self.hashes(args[0] if args else star)
+        for verb, origin in changed_arguments(obj, name, args, kwargs, star):
+            self.write(verb, origin)
+            if verb == RESULT or name in OVERWRITING:
+                self.overwrites(origin)
+
+    def overwrites(self, origin: Origin) -> None:
+        """All of a thing is written anew, which calls beside each other would do at one time."""
+        if origin.shared and origin.intro != INPUT and "[" not in origin.expression and not is_plain(origin.obj):
+            self.unguarded[f"`{self.name}` writes all of {origin} anew, as other calls do"] = None
 
     def _uses_descriptor(self, name: str, origins: Origins) -> None:
         for origin in origins if name in WITH_DESCRIPTOR else ():
@@ -196,7 +227,7 @@ class Library(Resolver):
         # Which one `getLogger` hands out is not known.
         loggers = every_logger() if logger.intro == _SOME_LOGGER else [logger.obj]
         if any(logs_elsewhere(each, name) for each in loggers):
-            self.strike(f"logs with {logger}, whose handlers are this program's")
+            self.strike(f"logs with {logger}, whose handlers or filters are this program's")
         self.rest("never", type(self), "", None)
 
     def hashes(self, origins: Origins) -> None:
@@ -217,7 +248,7 @@ class Library(Resolver):
                 obj = origin.obj
                 if obj is UNKNOWN:
                     continue
-                if isinstance(obj, BuiltinFunctionType | MethodType):
+                if is_a(obj, BuiltinFunctionType | MethodType):
                     if origin.shared and draws(obj.__self__, obj.__name__):
                         self.write("draws with", origin)
                     if obj is hash:
@@ -250,27 +281,28 @@ class Library(Resolver):
     def find_method(self, receiver: Origin, name: str) -> tuple[Origin, Origin | None] | None:
         """The function that a method call ends in, and the object it gets; None if only the name is known."""
         obj = receiver.obj
-        if isinstance(obj, ModuleType | Named):
+        if is_a(obj, ModuleType | Named):
             found = attribute(obj, name)
-            if found is UNKNOWN and isinstance(obj, ModuleType):
+            if found is UNKNOWN and is_a(obj, ModuleType):
                 found = Named(f"{obj.__name__}.{name}")
             return receiver.part(f".{name}", found), None
-        cls = obj if isinstance(obj, type) else class_of(obj)
+        cls = obj if is_a(obj, type) else class_of(obj)
         if cls is None:
             return None
         self.rest_on_attribute(obj, name)
         if cls is not obj and name in instance_dict(obj):
             return receiver.part(f".{name}", instance_dict(obj)[name]), None
         found = class_attribute(cls, name)
-        if isinstance(found, classmethod):
+        if is_a(found, classmethod):
             return Origin(found.__func__), Origin(cls, "the class", cls.__name__)
-        if isinstance(found, staticmethod):
+        if is_a(found, staticmethod):
             return Origin(found.__func__), None
-        wrapped = instance_dict(found).get("__wrapped__") if not isinstance(found, type) else None
-        function = found if isinstance(found, FunctionType) else wrapped
-        if isinstance(function, FunctionType):
+        wrapped = instance_dict(found).get("__wrapped__") if not is_a(found, type) else None
+        # What a partial method is given besides comes in between: it is no object that others see.
+        function = found if is_a(found, FunctionType) else found.func if is_a(found, partialmethod) else wrapped
+        if is_a(function, FunctionType):
             return Origin(function), None if cls is obj else receiver
-        if isinstance(found, type):
+        if is_a(found, type):
             return Origin(found), None
         return None
 
@@ -280,17 +312,22 @@ class Library(Resolver):
         if full_name(class_of(obj) or object) in _LOGGERS:
             self._logs(receiver, name)
         # `list.append(seen, 1)`, `random.shuffle(cards)` and `numpy.add.at(array, ...)` change their first argument.
-        of_class = isinstance(obj, type) and name in MUTATORS
+        of_class = is_a(obj, type) and name in MUTATORS
         if of_class or name in METHOD_WRITES or (name == "at" and type(obj).__name__ == "ufunc"):
             for origin in args[0] if args else star:
                 self.write(VERBS.get(name, f"calls `{name}` on"), origin)
         elif (name in MUTATORS and _changes(obj, name)) or is_writing(obj, name):
             self.write(VERBS.get(name, f"calls `{name}` on"), receiver)
+            if name in OVERWRITING_METHODS:
+                self.overwrites(receiver)
         for origins in args[METHOD_OUT_PLACES.get(name, len(args)) :]:
             for origin in origins:
-                self.write("writes its result to", origin)
+                self.write(RESULT, origin)
+                self.overwrites(origin)
         if receiver.shared and draws(obj, name):
             self.write("draws from", receiver)
+        if seeds(obj, name) and (receiver.shared or is_process_generator(obj)):
+            self.keep_alone(_SEEDS)
         return self._handed_out(receiver, name)
 
     def _handed_out(self, receiver: Origin, name: str) -> Origins:
@@ -298,11 +335,16 @@ class Library(Resolver):
         obj = receiver.obj
         if is_plain(obj):
             return (FRESH,)
+        if name in _SHALLOW_METHODS and receiver.shared:
+            return (Origin(Copied((receiver,), self.items(receiver))),)
+        if is_search(obj, name):
+            part = receiver.part("[...]", Instance(class_of(obj) or object))
+            return (part, Origin(Holder((part,))))
         if name in METHOD_ALIAS:
             return (receiver,) if name in {"__enter__", "__iter__"} else self.items(receiver)
         if name == "items":
             return (Origin(Holder((Origin(Row((FRESH,), self.items(receiver))),))),)
-        if name in METHOD_HOLDS or receiver.shared or isinstance(obj, Made | Holder):
+        if name in METHOD_HOLDS or receiver.shared or is_a(obj, Made | Holder):
             return (Origin(Holder(self.items(receiver))),)
         return (FRESH,)
 
@@ -333,7 +375,7 @@ def _changes(obj: object, name: str) -> bool:
 def _hashes_alike(cls: type | None) -> bool:
     """Whether objects of a class are numbers, or have a hash of their own that is made of no other."""
     own = class_attribute(cls or object, "__hash__")
-    return cls in _NUMBERS or (isinstance(own, FunctionType) and _HASHING.isdisjoint(own.__code__.co_names))
+    return cls in _NUMBERS or (is_a(own, FunctionType) and _HASHING.isdisjoint(own.__code__.co_names))
 
 
 def _is_harmless(cls: type | None) -> bool:
@@ -343,7 +385,7 @@ def _is_harmless(cls: type | None) -> bool:
 def is_readable(obj: object) -> bool:
     """Whether a callable that is not followed is of a kind whose name says what it does, and no unknown wrapper."""
     cls = class_of(obj)
-    if cls is None or isinstance(obj, FunctionType | BuiltinFunctionType):
+    if cls is None or is_a(obj, FunctionType | BuiltinFunctionType):
         return True
     first = cls.__module__.partition(".")[0]
     return first in sys.stdlib_module_names or first in HINT_MODULES or "cython" in cls.__name__

@@ -20,6 +20,8 @@ from types import (
     WrapperDescriptorType,
 )
 
+from ._kinds import is_a
+
 _NAMED = (
     FunctionType,
     BuiltinFunctionType,
@@ -33,7 +35,7 @@ _NAMED = (
 
 def name_of(func: object) -> str:
     """The name of a function or a class, or of the class of any other object."""
-    while isinstance(func, partial | MethodType):
-        func = func.func if isinstance(func, partial) else func.__func__
-    found = func if isinstance(func, _NAMED) else type(func)
+    while is_a(func, partial | MethodType):
+        func = func.func if is_a(func, partial) else func.__func__
+    found = func if is_a(func, _NAMED) else type(func)
     return str(found.__qualname__).rpartition("<locals>.")[2]

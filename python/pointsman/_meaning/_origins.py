@@ -11,14 +11,17 @@ I2. An origin without a label was made by the function itself; writing to it is 
 from __future__ import annotations
 
 import sys
+from _collections import _tuplegetter  # type: ignore[import-not-found]
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType, ModuleType
-from typing import TYPE_CHECKING
 
+from ._kinds import is_a
 from ._types import NO_TRAVEL
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import CodeType
+    from typing import Any
 
     from ._frames import Frame
 
@@ -35,12 +38,26 @@ UNKNOWN = _Unknown()
 
 
 class Instance:
-    """An object of which only the class is known."""
+    """An object of which only the class is known, and what that others can see it was given to keep, by attribute."""
 
-    __slots__ = ("cls",)
+    __slots__ = ("cls", "held")
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
+        self.held: dict[str, Origins] = {}
+
+    def mark(self, depth: int = 3) -> frozenset[object]:
+        """What tells it from others of its class."""
+        return frozenset((name, _mark_of(each, depth)) for name, kept in self.held.items() for each in kept)
+
+
+def _mark_of(origin: Origin, depth: int) -> object:
+    obj = origin.obj
+    if is_a(obj, Inner):
+        return id(obj.code), id(obj.frame)
+    if is_a(obj, Instance):
+        return obj.cls, obj.mark(depth - 1) if depth else None
+    return origin.identity
 
 
 class Named:
@@ -151,15 +168,17 @@ class Origin:
         obj = self.obj
         if obj is UNKNOWN:
             return (self.intro, self.expression.partition(".")[0].partition("[")[0])
-        if isinstance(obj, Holder):
+        if is_a(obj, Holder):
             return (None, obj.identity)
-        if isinstance(obj, Bound):
+        if is_a(obj, Bound):
             return (obj.name, *obj.receiver.identity)
-        if isinstance(obj, MethodType):
+        if is_a(obj, MethodType):
             # Bound anew each time that it is met.
             return (self.intro, id(obj.__func__), id(obj.__self__))
         cls = class_of(obj)
-        return (self.intro, cls) if cls in _PLAIN or isinstance(obj, Instance) else (self.intro, id(obj))
+        if is_a(obj, Instance):
+            return (self.intro, cls, obj.mark()) if obj.held else (self.intro, cls)
+        return (self.intro, cls) if cls in _PLAIN else (self.intro, id(obj))
 
     def part(self, step: str, obj: object) -> Origin:
         """A part of this thing, named after it."""
@@ -192,18 +211,18 @@ _PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None), range, sl
 
 def type_word(obj: object) -> str:
     """A word for what `obj` is, with a space behind it."""
-    if obj is UNKNOWN or isinstance(obj, Instance | Named | Holder | Made | Inner | Bound):
+    if obj is UNKNOWN or is_a(obj, Instance | Named | Holder | Made | Inner | Bound):
         return "variable "
-    if isinstance(obj, type):
+    if is_a(obj, type):
         return "class "
     return type(obj).__name__ + " "
 
 
 def class_of(obj: object) -> type | None:
     """The class of what `obj` stands for, if known."""
-    if isinstance(obj, Instance):
+    if is_a(obj, Instance):
         return obj.cls
-    if obj is UNKNOWN or isinstance(obj, Named | Holder | Made | Inner | Bound | Super):
+    if obj is UNKNOWN or is_a(obj, Named | Holder | Made | Inner | Bound | Super):
         return None
     return type(obj)
 
@@ -240,27 +259,35 @@ def instance_dict(obj: object) -> dict[str, object]:
 
 def attribute(obj: object, name: str) -> object:
     """What `obj.name` is, as far as that is known without running code (I1)."""
-    if isinstance(obj, ModuleType):
+    if is_a(obj, ModuleType):
         found = obj.__dict__.get(name, UNKNOWN)
         return sys.modules.get(f"{obj.__name__}.{name}", UNKNOWN) if found is UNKNOWN else found
-    if isinstance(obj, Named):
+    if is_a(obj, Named):
         return sys.modules.get(f"{obj.name}.{name}") or Named(f"{obj.name}.{name}")
-    if isinstance(obj, type):
+    if is_a(obj, type):
         return class_attribute(obj, name)
     cls = class_of(obj)
     if cls is None:
         return UNKNOWN
-    if isinstance(obj, MethodType):
+    if is_a(obj, MethodType):
         return {"__func__": obj.__func__, "__self__": obj.__self__}.get(name, UNKNOWN)
+    return _of_instance(obj, cls, name)
+
+
+def _of_instance(obj: object, cls: type, name: str) -> object:
     found = class_attribute(cls, name)
-    if isinstance(obj, Instance) or isinstance(found, property):
+    if type(found) is _tuplegetter:
+        # The field of a named tuple.
+        place: Any = found.__reduce__()[1][0]
+        return tuple.__getitem__(obj, place) if is_a(obj, tuple) else UNKNOWN
+    if is_a(obj, Instance) or is_a(found, property):
         return found
-    if isinstance(found, MemberDescriptorType):
+    if is_a(found, MemberDescriptorType):
         try:
             return found.__get__(obj, cls)
         except AttributeError:
             return UNKNOWN
-    if isinstance(found, GetSetDescriptorType) and not isinstance(obj, FunctionType):
+    if is_a(found, GetSetDescriptorType) and not is_a(obj, FunctionType):
         return UNKNOWN
     own = instance_dict(obj)
     return own.get(name, found)
@@ -293,25 +320,44 @@ _MANY, _FEW = 256, 16
 def cannot_travel(obj: object, depth: int = 0) -> str | None:
     """What `obj` is, if it cannot go to another process; looks `depth` levels into containers and objects."""
     cls = type(obj)
-    if cls in _PLAIN or isinstance(obj, _Unknown | Instance | Named | Holder | Made | Inner | Bound | Super):
+    if cls in _PLAIN or is_a(obj, _Unknown | Instance | Named | Holder | Made | Inner | Bound | Super):
         return None
     if any(obj is stream or obj is getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr)):
         return None
     if cls is object:
         return "an object that is known by its identity"
-    if not isinstance(obj, type):
-        word = word_for_class(cls)
-        if word:
-            return word
-        if "__next__" in cls.__dict__ and not isinstance(obj, ModuleType):
-            return "an iterator"
-    if depth and not isinstance(obj, type | ModuleType | FunctionType):
+    if not is_a(obj, type) and (word := _word_for_object(obj, cls)):
+        return word
+    if depth and not is_a(obj, type | ModuleType | FunctionType):
         held = parts_of(obj) if cls in {list, tuple, set, dict} else _own_parts(obj)
         for part in held:
             word = cannot_travel(part, depth - 1)
             if word:
                 return f"{word}, inside an object of type {cls.__name__},"
     return None
+
+
+def _word_for_object(obj: object, cls: type) -> str | None:
+    word = word_for_class(cls)
+    if not word and "__next__" in cls.__dict__ and not is_a(obj, ModuleType):
+        word = "an iterator"
+    return word or ("an object that pickle cannot make again" if _needs_arguments(cls) else None)
+
+
+def _needs_arguments(cls: type) -> bool:
+    """Whether a class makes objects of arguments, which pickle does not give it: then it fails on the other side."""
+    new = class_attribute(cls, "__new__")
+    new = new.__func__ if is_a(new, staticmethod) else new
+    if not is_a(new, FunctionType) or any(class_attribute(cls, name) is not UNKNOWN for name in _GIVING):
+        return False
+    if any(class_attribute(cls, name) is not object.__dict__[name] for name in ("__reduce__", "__reduce_ex__")):
+        return False
+    code, optional = new.__code__, len(new.__defaults__ or ())
+    return code.co_argcount - optional > 1 or code.co_kwonlyargcount > len(new.__kwdefaults__ or ())
+
+
+# What says which arguments those are.
+_GIVING = ("__getnewargs__", "__getnewargs_ex__")
 
 
 def _own_parts(obj: object) -> list[object]:

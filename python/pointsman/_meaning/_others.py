@@ -9,8 +9,9 @@ I1. Doubt makes a method a writing one: where nothing is known of a library, its
 
 from __future__ import annotations
 
-import re
 import sys
+
+from ._kinds import is_a
 
 
 def _words(text: str) -> frozenset[str]:
@@ -57,7 +58,6 @@ _DRAWING = _words(
     """arrowedLine circle drawChessboardCorners drawContours drawFrameAxes drawKeypoints drawMarker ellipse
     fillConvexPoly fillPoly floodFill line polylines putText rectangle"""
 )
-_WORD = re.compile("[a-z]+")
 
 
 def method_writes(cls: type, method: str) -> bool:
@@ -88,10 +88,11 @@ def function_writes(module: object, name: str, keywords: frozenset[str]) -> bool
 
 def _library(module: object) -> str | None:
     """The library that a module belongs to, if it is one that is not Python's own."""
-    first = module.partition(".")[0] if isinstance(module, str) else ""
+    first = module.partition(".")[0] if is_a(module, str) else ""
     return None if not first or first in sys.stdlib_module_names or first == "__main__" else first
 
 
 def _first_word(name: str) -> str:
-    found = _WORD.match(name.lstrip("_"))
-    return found.group() if found else ""
+    name = name.lstrip("_")
+    length = next((place for place, letter in enumerate(name) if not "a" <= letter <= "z"), len(name))
+    return name[:length]

@@ -20,15 +20,16 @@ import builtins
 import sys
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, ModuleType
-from typing import TYPE_CHECKING
 
 from ._decode import READABLE, VERSION, decode
 from ._follow import STANDARD
 from ._frames import captured_by
+from ._kinds import is_a
 from ._origins import UNKNOWN
 from ._quiet_tables import ATTRIBUTES, CLASS_NAMES, DTYPES, LOUD_ATTRIBUTES, PERMITTED, REFUSED
 from ._tables import MUTATORS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TypeGuard
@@ -81,10 +82,13 @@ def _permitted() -> dict[int, object]:
             if obj is not UNKNOWN and _is_librarys(obj):
                 found[id(obj)] = obj
     for obj in builtins.__dict__.values():
-        if isinstance(obj, type) and issubclass(obj, Exception) and _is_librarys(obj):
+        if is_a(obj, type) and issubclass(obj, Exception) and _is_librarys(obj):
             found[id(obj)] = obj
     found[id(NotImplemented)] = NotImplemented
     return found
+
+
+_LIBRARIES = frozenset(name.partition(".")[0] for name in PERMITTED)
 
 
 def _is_class(obj: object) -> TypeGuard[type]:
@@ -101,7 +105,7 @@ def _is_librarys(obj: object) -> bool:
         return True
     module = obj.__module__ if _is_class(obj) else type(obj).__module__
     first = str(module).partition(".")[0].lstrip("_")
-    return first in {name.partition(".")[0] for name in PERMITTED}
+    return first in _LIBRARIES
 
 
 class _Look:
@@ -202,7 +206,7 @@ class _Look:
         if code.co_flags & 0x80 or code.co_flags & 0x200:
             raise _Loud
         for constant in code.co_consts:
-            if isinstance(constant, CodeType):
+            if is_a(constant, CodeType):
                 self._code(constant, function, fixed=fixed, first=False)
         instructions, _index_at, _targets = decode(code)
         own = code.co_varnames

@@ -10,7 +10,6 @@ I1. Nothing named here prints, writes, reads a file, a clock or random numbers, 
 
 from __future__ import annotations
 
-import re
 from collections import Counter, OrderedDict, defaultdict, deque
 
 # By the module that has them.
@@ -82,15 +81,19 @@ PERMITTED: dict[str, frozenset[str]] = {
 DTYPES = "biufcSUmM"
 _TYPES: tuple[type, ...] = (
     int, float, complex, bool, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, slice,
-    deque, Counter, OrderedDict, defaultdict, re.Pattern, re.Match,
+    deque, Counter, OrderedDict, defaultdict,
 )  # fmt: skip
 _OTHERS = """T accumulate args argmax argmin argsort astype block_size clip cumprod cumsum diagonal digest digest_size
 dot dtype flat flatten from_iterable hexdigest item itemsize max mean min ndim nonzero outer prod ravel reduce repeat
 reshape round searchsorted shape size squeeze std sum swapaxes take tobytes tolist trace transpose var view"""
+# Of patterns and their matches: the `re` module takes milliseconds to load.
+PATTERNS = """end endpos expand findall finditer flags fullmatch group groupdict groupindex groups lastgroup lastindex
+match pattern pos re regs scanner search span split start string sub subn"""
 # Attributes of objects of those types and of what the functions above give.
 ATTRIBUTES: frozenset[str] = frozenset(
     [name for cls in _TYPES for name in dir(cls) if not name.startswith("_")]
     + _OTHERS.split()
+    + PATTERNS.split()
     + ["__init__", "__name__"]
 )
 # Those that reach outside where objects have them, so that a class of the program cannot make their names allowed.

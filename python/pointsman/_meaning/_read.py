@@ -14,15 +14,15 @@ I2. Values only grow where paths meet, so the run ends (`_values` I1).
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
 
 from . import _access, _building  # noqa: F401 - these register their instructions in SPECIAL
-from ._alone import torn
+from ._alone import stashed, torn
 from ._decode import ENDS, READABLE, SIMPLE, VERSION, decode, handlers
 from ._instructions import SPECIAL
 from ._tables import MUTATORS
 from ._values import EMPTY, ITEM, TRUE, Call, Facts, Unreadable, Value, step_value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -78,9 +78,13 @@ class Reader:
         self.cells = frozenset(code.co_cellvars)
         self.stack: list[Value] = []
         self.locals: list[Value] = []
+        self.names: dict[str, Value] = {}
+        """What the body of a class has made so far, on whatever path."""
         self.states: dict[int, tuple[list[Value], list[Value]]] = {}
         self.pending: set[int] = set()
         self.keywords: tuple[str, ...] = ()
+        self.holders: dict[int, Value] = {}
+        """The containers into which the instructions store that set entries."""
         self.index = 0
         self.displays: set[int] = set()
         """Where lists, sets and dicts are written out, as opposed to being the result of an operator."""
@@ -107,7 +111,9 @@ class Reader:
                 message = "more paths than it is worth following"
                 raise Unreadable(message)
         self.facts.settle()
-        self.facts.torn = torn(self.instructions, self.code.co_names, self.slots)
+        names, constants = self.code.co_names, self.code.co_consts
+        self.facts.torn = torn(self.instructions, names, self.slots, constants, self.holders)
+        self.facts.stashed = stashed(self.instructions, names, self.slots, self.holders)
         return self.facts
 
     def _path(self, index: int) -> int:  # noqa: C901,PLR0912 - the inner loop: calls would double its time

@@ -18,13 +18,14 @@ import sys
 import weakref
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING
 
 from pointsman._naming import is_lost
 
 from ._decode import decode
+from ._kinds import is_a
 from ._origins import instance_dict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,7 +53,7 @@ def setters_of(module: ModuleType) -> dict[str, str]:
         return kept[1]
     found: dict[str, str] = {}
     for value in values:
-        held = list(value.__dict__.values()) if isinstance(value, type) and _is_of(value, module) else [value]
+        held = list(value.__dict__.values()) if is_a(value, type) and _is_of(value, module) else [value]
         for each in held:
             function = _function(each)
             if function is not None and function.__globals__ is module.__dict__:
@@ -69,13 +70,13 @@ def _is_of(cls: type, module: ModuleType) -> bool:
 def _function(obj: object) -> FunctionType | None:
     """The function that `obj` is, or that it has around it."""
     for _ in range(8):
-        if isinstance(obj, FunctionType):
+        if is_a(obj, FunctionType):
             inside = obj.__dict__.get("__wrapped__")
             if inside is None:
                 return obj
-        elif isinstance(obj, staticmethod | classmethod):
+        elif is_a(obj, staticmethod | classmethod):
             inside = obj.__func__
-        elif isinstance(obj, property):
+        elif is_a(obj, property):
             inside = obj.fset
         else:
             inside = instance_dict(obj).get("__wrapped__")
@@ -88,7 +89,7 @@ def _function(obj: object) -> FunctionType | None:
 def _nested(code: CodeType) -> Iterator[CodeType]:
     yield code
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
+        if is_a(constant, CodeType):
             yield from _nested(constant)
 
 

@@ -58,14 +58,16 @@ def _named_loggers() -> dict[str, object]:
 
 
 def logs_elsewhere(logger: object, method: str) -> bool:
-    """Whether a call of a logger's method may reach handlers, which workers do not have."""
+    """Whether a call of a logger's method may reach handlers or filters, which workers do not have."""
     if method not in _LOGS:
         return False
     own = instance_dict(logger)
     if "handlers" not in own:
         # An adapter, which has the logger that it speaks through.
         own = instance_dict(own.get("logger"))
-    level, threshold, handled = _LEVELS.get(method, 50), 0, False
+    level, threshold = _LEVELS.get(method, 50), 0
+    # Its own filters are asked, those of the loggers above it are not.
+    handled = bool(own.get("filters"))
     for _ in range(_DEEPEST):
         if not threshold:
             found = own.get("level", 0)

@@ -151,6 +151,19 @@ WRITING_METHODS = {
     }.items()
     for name in names.split()
 }
+# Methods of these classes that hand out parts of their object, which can be written to.
+SEARCHING_METHODS = {
+    name: frozenset(methods.split())
+    for name, methods in {
+        "xml.etree.ElementTree.Element": "find findall iter iterfind",
+        "xml.etree.ElementTree.ElementTree": "find findall iter iterfind getroot",
+        "lxml.etree._Element": "find findall iter iterfind getparent getnext getprevious iterchildren xpath cssselect",
+        "lxml.etree._ElementTree": "find findall iter iterfind getroot xpath",
+        "xml.dom.minidom.Node": "getElementsByTagName getElementById getAttributeNode",
+        "bs4.element.Tag": "find find_all select select_one find_parent find_next",
+        "email.message.Message": "walk get_payload iter_parts iter_attachments get_body",
+    }.items()
+}
 # Functions that change an argument: position of the one changed.
 FUNCTION_WRITES = {
     "builtins.setattr": 0,
@@ -205,10 +218,18 @@ WITH_DESCRIPTOR = frozenset(
         *("pwritev", "ftruncate", "sendfile", "dup", "fdopen", "fstat", "lockf", "copy_file_range", "splice"),
     )
 ) | {"fcntl.flock", "fcntl.lockf", "fcntl.ioctl", "fcntl.fcntl"}
+# Methods that keep what they are given, to call it later.
+CALLED_LATER = frozenset((".add_argument",))
+# Functions and methods that write all of what they change anew.
+OVERWRITING = frozenset(("numpy.copyto",))
+OVERWRITING_METHODS = frozenset(("clear", "fill", "fit", "fit_transform", "fit_predict", "set_params"))
 # Functions that write their result to what they are given at this place; ufuncs say themselves where.
 OUT_PLACES = dict.fromkeys(("numpy.clip", "numpy.sum", "numpy.prod", "numpy.mean", "numpy.take", "numpy.cumsum"), 3) | (
     dict.fromkeys(("numpy.dot", "numpy.concatenate", "numpy.stack", "numpy.round", "numpy.around", "numpy.choose"), 2)
 )
+
+# What is done to those.
+RESULT = "writes its result to"
 
 # The same of methods, of arrays and of random generators.
 METHOD_OUT_PLACES = dict.fromkeys(("clip", "cumsum", "cumprod", "sum", "mean", "take"), 2) | {
@@ -423,7 +444,8 @@ _READING = (
     "len iter contains getitem missing bool hash str repr format bytes int float index complex round abs neg pos "
     "invert eq ne lt le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor "
     "radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor "
-    "getattr getattribute reversed length_hint call"
+    "getattr getattribute reversed length_hint call floor ceil trunc fspath dir copy deepcopy array "
+    "instancecheck subclasscheck subclasshook class_getitem set_name"
 )
 SPECIAL = tuple(f"__{name}__" for name in _READING.split())
 # And those that write to their object, which is nobody else's business while the object is the function's own.

@@ -14,8 +14,9 @@ I2. `Facts` are a pure function of one code object: they never depend on globals
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ._kinds import is_a
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -85,7 +86,7 @@ class Facts:
 
     __slots__ = (
         "calls", "cells", "code", "compared", "defaults", "free_writes", "global_writes", "holds", "inner", "inplace",
-        "loads", "made", "returns", "scalars", "torn", "writes", "yields",
+        "loads", "made", "returns", "scalars", "sets", "stashed", "torn", "writes", "yields",
     )  # fmt: skip
 
     def __init__(self, code: CodeType) -> None:
@@ -105,7 +106,10 @@ class Facts:
         self.returns: Value = EMPTY
         self.yields: Value = EMPTY
         self.scalars: set[Ref] = set()
+        # What attributes are set to, of which things.
+        self.sets: dict[tuple[str, Value], Value] = {}
         self.torn: set[str] = set()
+        self.stashed: frozenset[str] = frozenset()
 
     def hold(self, container: Value, content: Value) -> None:
         """Remember that containers made or received here now hold `content`."""
@@ -129,7 +133,7 @@ class Facts:
 
     def _places(self, root: str | int, steps: tuple[str, ...], seen: frozenset[Ref] = frozenset()) -> set[int]:
         """The containers that a path through containers ends in; one is invented where none is known."""
-        if not isinstance(root, int):
+        if not is_a(root, int):
             return set()
         places = {root}
         for depth, step in enumerate(steps):

@@ -11,13 +11,24 @@ from __future__ import annotations
 
 import sys
 from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING
 
+from ._kinds import is_a
 from ._origins import class_of, full_name, is_plain
 from ._others import function_writes, method_writes
 from ._resolve import CHANGEABLE
-from ._tables import FUNCTION_WRITES, METHOD_ALIAS, METHOD_HOLDS, MUTATORS, OUT_PLACES, VERBS, WRITING_METHODS
+from ._tables import (
+    FUNCTION_WRITES,
+    METHOD_ALIAS,
+    METHOD_HOLDS,
+    MUTATORS,
+    OUT_PLACES,
+    RESULT,
+    SEARCHING_METHODS,
+    VERBS,
+    WRITING_METHODS,
+)
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,7 +76,7 @@ def changed_arguments(
     if out is not None:
         for origins in args[out:]:
             for origin in origins:
-                yield "writes its result to", origin
+                yield RESULT, origin
     yield from _changed_by_method(obj, name, args, star)
     yield from _changed_by_others(obj, args, kwargs, star)
     cls = type(obj)
@@ -76,7 +87,7 @@ def changed_arguments(
 
 def _changed_by_others(obj: object, args: Arguments, kwargs: Keywords, star: Origins) -> Iterator[tuple[str, Origin]]:
     """A function of a library outside of the standard one may write to what it is given first, by its name."""
-    if not isinstance(obj, FunctionType | BuiltinFunctionType):
+    if not is_a(obj, FunctionType | BuiltinFunctionType):
         return
     if function_writes(obj.__module__, obj.__name__, frozenset(kwargs)):
         for origin in args[0] if args else star:
@@ -111,6 +122,12 @@ def is_writing(obj: object, method: str) -> bool:
     )
 
 
+def is_search(obj: object, method: str) -> bool:
+    """Whether a method hands out parts of its object that can be written to: of a document, for one."""
+    cls = class_of(obj)
+    return cls is not None and any(method in SEARCHING_METHODS.get(full_name(base), ()) for base in cls.__mro__)
+
+
 def may_call(name: str) -> bool:
     """Whether a library's function, or a method (with a dot before its name), may call an object that it is given."""
     module, _dot, last = name.rpartition(".")
@@ -123,6 +140,6 @@ def may_call(name: str) -> bool:
 
 def is_hook(name: str, behind: tuple[type, ...]) -> bool:
     """Whether a method stands in the place of one of the classes behind it, or has a name that those look for."""
-    return not name.startswith("__") and (
+    return (not name.startswith("__") or name == "__call__") and (
         name.startswith(_LOOKED_FOR) or any(name in other.__dict__ for other in behind)
     )

@@ -5,17 +5,18 @@ Does not know other backends. A batch is one list comprehension or one C call: w
 
 from __future__ import annotations
 
-from types import CoroutineType, FunctionType
-from typing import TYPE_CHECKING, Any
+from types import CoroutineType, FunctionType, MethodType
 
 from pointsman._naming import name_of
 from pointsman._outcome import refuse_coroutine
+from pointsman._source import InTurn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from pointsman._job import Job
-    from pointsman._source import InTurn
 
 # Seconds of work between two looks at the clock: long enough that looking costs nothing, short enough to change course.
 _BATCH_SECONDS = 0.01
@@ -23,9 +24,8 @@ _BATCH_SECONDS = 0.01
 LATE = 5 * _BATCH_SECONDS
 # Seconds of work in a batch of a lazy map, whose consumer may stop at any result.
 _LAZY_BATCH_SECONDS = 0.001
-# Results are touched twice, when they are made and when they are handed on: the second time they should still be in the
-# core's cache. Each batch costs some 20 us. Between 30,000 and 130,000 benches/decision.py shows no difference (tiny).
-_MOST_PER_BATCH = 32768
+# Calls in a batch: until it is over nobody looks whether calls still cost what they did. Each batch costs some 20 us.
+_MOST_PER_BATCH = 131072
 # Calls that a lazy map runs at a time, if nothing else is said: each is one that its consumer may never ask for.
 MOST_LAZY = 64
 # The same for calls that take microseconds, so that a batch of them is over in a millisecond: each batch costs as
@@ -52,29 +52,49 @@ def run_batch(
     try:
         if keep_going:
             _go_on(function, iterator, results, star=star)
+        elif whole:
+            results = _run_whole(function, items, iterator, star=star)
         elif star:
-            if whole:
-                results = [function(*item) for item in iterator]
-            else:
-                results.extend(function(*item) for item in iterator)
-        elif whole and type(function) is FunctionType:
-            # The interpreter inlines Python calls here, but not those that come from C.
-            results = [function(item) for item in iterator]
+            results.extend(function(*item) for item in iterator)
         else:
-            if whole:
-                results = list(map(function, iterator))
-            else:
-                # `extend` keeps what came before an exception.
-                results.extend(map(function, iterator))
-            if len(results) < len(items):
-                # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
-                raise RuntimeError(_stopped(function)) from StopIteration()
+            # `extend` keeps what came before an exception.
+            results.extend(map(function, iterator))
+            _check_all(results, items, function)
     except StopIteration as why:
         # In the generators that this passes through on its way it would lose its name.
         raise RuntimeError(_stopped(function)) from why
     if results and type(results[0]) is CoroutineType:
         _refuse(function, results)
     return results
+
+
+def _run_whole(
+    function: Callable[..., Any], items: list[Any] | range | InTurn, iterator: Iterator[Any], *, star: bool
+) -> list[Any]:
+    __tracebackhide__ = True
+    if isinstance(items, InTurn):
+        results: list[Any] = []
+        for part in items.parts(results):
+            results += [function(*item) for item in part] if star else [function(item) for item in part]
+        return results
+    if star:
+        return [function(*item) for item in iterator]
+    if _is_inlined(function):
+        return [function(item) for item in iterator]
+    results = list(map(function, iterator))
+    _check_all(results, items, function)
+    return results
+
+
+def _check_all(results: list[Any], items: list[Any] | range | InTurn, function: Callable[..., Any]) -> None:
+    if len(results) < len(items):
+        # To `map` a StopIteration is the end of its input; in a plain loop it is an exception like any other.
+        raise RuntimeError(_stopped(function)) from StopIteration()
+
+
+def _is_inlined(function: object) -> bool:
+    """Whether the interpreter has a faster way to call it from a comprehension than `map` has, which calls from C."""
+    return type(function) in (FunctionType, MethodType) or function is str
 
 
 def _refuse(function: Callable[..., Any], results: list[Any]) -> None:
@@ -105,9 +125,7 @@ def _stopped(function: Callable[..., Any]) -> str:
 
 def goes_through_anything(job: Job) -> bool:
     """Whether `run_batch` makes no difference between a list and a range that may be cut short."""
-    return (
-        type(job.function) is FunctionType and job.here is None and not (job.lazy or job.keep_going or job.source.star)
-    )
+    return _is_inlined(job.function) and job.here is None and not (job.lazy or job.keep_going or job.source.star)
 
 
 def first_count(job: Job, mean: float | None) -> int:

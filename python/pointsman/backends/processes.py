@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 from pointsman import _default, _machine, _native, _pilot, _plain, _pool
 from pointsman._ending import stay_if_daemon
@@ -15,8 +14,10 @@ from pointsman._errors import CannotTravelError
 from pointsman._locks import fork_safe_lock
 from pointsman.backends.inline import run_batch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pointsman._job import Job
     from pointsman._plan import Plan
@@ -40,6 +41,9 @@ _GRACE = 0.1
 _AT_THE_HELM = 0.01
 # Calls in the first chunks while nothing is known of their cost.
 _FIRST_CHUNK = 1
+# Workers that a job gets by itself at most, and bytes of the memory there is for each. Arbitrary: as many threads as
+# `concurrent.futures.ThreadPoolExecutor` gives by itself; twice what a worker with a few imports takes.
+_MOST_WORKERS, _MEMORY_EACH = 32, 64 << 20
 
 
 class ProcessRun:
@@ -69,6 +73,8 @@ class ProcessRun:
         # A pool with more workers than this job may use gets no more at a time than these are to run.
         depth = _CHUNKS_PER_LANE if pool.size <= processes else 1
         self.take_up(job, native, plan, mean, base, lanes=processes * plan.threads_per_worker, depth=depth)
+        # Calls that must not have threads, which cannot be stopped, share the cores as threads would.
+        self._widens = job.backend == "auto" and job.terms.needs_process and job.max_workers is None
 
     def take_up(
         self, job: Job, native: Any, plan: Plan, mean: float | None, base: int, *, lanes: int, depth: int
@@ -97,6 +103,8 @@ class ProcessRun:
         self._stuck = False
         # What the inputs have raised: it comes after the results of those before it.
         self._inputs_raised: Exception | None = None
+        self._plan = plan
+        self._widens = False
 
     def start(self) -> None:
         """Send the first chunks."""
@@ -152,7 +160,9 @@ class ProcessRun:
             with self._sending:
                 fed = self.feed()
             values, raised = self.native.take()
-            if values:
+            # Who gets the list may empty it.
+            news = bool(values)
+            if news:
                 yield values
             if raised is not None:
                 # It may be that the pool has been ended, with the program.
@@ -164,11 +174,29 @@ class ProcessRun:
                 if self._inputs_raised is not None:
                     raise self._inputs_raised
                 return
+            if self._widens:
+                self._widen(unfinished)
             if self.shares and self.run_some():
                 continue
-            if not fed and not values:
+            if not fed and not news:
                 # With the source at its end only results are news; else a free place in the rings is, too.
                 self.native.wait(None, 0 if ended else max(0, unfinished - 1))
+
+    def _widen(self, unfinished: int) -> None:
+        """Have as many workers as keep the cores busy, by what calls have waited so far.
+
+        That is cores x (1 + wait / compute): B. Goetz, Java Concurrency in Practice, section 8.2.
+        """
+        calls, wall, cpu = self.native.observed()
+        if calls < self.lanes:
+            return
+        facts = _machine.facts()
+        most = min(_MOST_WORKERS, facts.memory_limit // _MEMORY_EACH, unfinished + (self.source.left() or 1 << 20))
+        wanted = min(most, int(facts.cores * wall / max(cpu, 1e-9)))
+        # Less than twice as many is what a machine looks like whose cores others share.
+        if wanted >= 2 * self.lanes:
+            self.pool.grow(wanted)
+            self.lanes = self._plan.max_workers = self._plan.processes = wanted
 
     def feed(self, *, helps: bool = True) -> bool:
         """Send chunks until the workers have enough; whether any was sent.

@@ -10,16 +10,17 @@ import os
 import threading
 import weakref
 from time import perf_counter, process_time, sleep
-from typing import TYPE_CHECKING, Any
 
-from pointsman import _default, _machine, _native
+from pointsman import _convoy, _default, _machine, _native
 from pointsman._ending import is_ending, is_waited_for, stay_if_daemon
 from pointsman._errors import PoolBrokenError
 from pointsman._forks import at_fork
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextvars import Context
+    from typing import Any
 
     from pointsman._job import Job
     from pointsman._plan import Plan
@@ -276,14 +277,17 @@ class ThreadRun:
         if expected is not None:
             self._shared.watch(expected, _ENOUGH * _machine.facts().cores)
 
+    def watch_for_convoy(self, mean: float, struck: dict[str, str]) -> None:
+        """Leave the rest, and say why, if these threads get in each other's way; a call takes `mean` seconds alone."""
+        if self._shares and self._eager and mean >= _convoy.LEAST:
+            self.review = _convoy.Convoy(self, mean, struck).review
+
     def _room(self) -> int:
         """Inputs to take now."""
         if self._eager:
             # What says its length may be wrong: only the end of it is the end.
             return self._source.left() or 1
-        if not self._source.sized:
-            return min(self._window - self._shared.figures()[2], 1)
-        if self._widens:
+        if self._widens and self._source.sized:
             calls, wall, _cpu, _longest = self._shared.observed()
             if calls:
                 useful = int(_WINDOW_SECONDS * (self._wanted + 1) * calls / max(wall, 1e-9))
@@ -311,9 +315,17 @@ class ThreadRun:
                 raise
             self._helpers += 1
 
+    def _pulls(self) -> bool:
+        """Whether this thread is to get more inputs, which no other can, and to leave the calls to the others.
+
+        An iterator that takes its time has given fewer than there is room for.
+        """
+        return not self._eager and not self._closed and self._inputs_raised is None and self._room() > 0
+
     def _take(self, count: int) -> list[Any]:
         try:
-            return self._source.take(count)
+            # What an iterator that takes its time has given need not wait for what follows.
+            return self._source.take(count, brief=not self._eager)
         except Exception as why:  # noqa: BLE001 - it takes its turn behind the results
             self._inputs_raised = why
             return []
@@ -384,33 +396,40 @@ class ThreadRun:
         try:
             while True:
                 self.start()
+                pulls = self._pulls()
                 if self._shares:
-                    # While threads are still to be added, a look after each of its own calls.
-                    shared.run(0.0 if self._adapts or not self._eager or self.review else None)
-                    self._adapt()
-                    if not self._closed_early and (shared.turned or self._is_to_be_planned_anew()):
-                        self._closed_early = True
-                        self._source.put_back(self.give_back())
+                    self._take_part(pulls)
                 self._wait_a_little()
                 # Asked before the results are taken: what is finished then has none that could still come.
                 finished = shared.figures()[3]
                 values, raised = shared.take()
-                if values:
+                # Who gets the list may empty it.
+                news = bool(values)
+                if news:
                     yield values
                 if raised is not None:
                     raise raised
                 unclaimed, _running, left, _finished = shared.figures()
                 if finished and not left:
                     break
-                if finished and not values:
+                if finished and not news:
                     self._end_with_the_program()
                 full = self._closed or left >= self._window
-                if not values and (full or not unclaimed):
+                if not news and not pulls and (full or not unclaimed):
                     shared.wait(None if full else 0.001)
         finally:
             self.stop()
         if self._inputs_raised is not None:
             raise self._inputs_raised
+
+    def _take_part(self, pulls: bool) -> None:
+        if not pulls:
+            # While threads are still to be added, a look after each of its own calls.
+            self._shared.run(0.0 if self._adapts or not self._eager or self.review else None)
+        self._adapt()
+        if not self._closed_early and (self._shared.turned or self._is_to_be_planned_anew()):
+            self._closed_early = True
+            self._source.put_back(self.give_back())
 
     def _end_with_the_program(self) -> None:
         if self._daemon:

@@ -29,6 +29,11 @@ def find_function(context: click.Context, parameter: click.Parameter, value: str
     if not (module_name and path):
         message = f"{value!r} is not of the form MODULE:FUNCTION, such as math:factorial"
         raise click.BadParameter(message, context, parameter)
+    if module_name.startswith(".") or "/" in module_name or "\\" in module_name:
+        message = (
+            f"{module_name!r} is a path: give the module's name, as in an import, such as {Path(module_name).stem!r}"
+        )
+        raise click.BadParameter(message, context, parameter)
     here = str(Path.cwd())
     if not {"", here} & set(sys.path):
         sys.path.insert(0, here)

@@ -62,15 +62,23 @@ class Comparison:
         return min(self.fixed, key=lambda choice: choice.actual)
 
 
+def _number(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if value != value:  # noqa: PLR0124 - what is not a number is within any range, and unlike itself
+        message = f"{value} is not a number"
+        raise click.BadParameter(message)
+    return value
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @trace_option
 @click.option("--only", type=click.Choice(NAMES), multiple=True, help="Run this workload only; may be repeated.")
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=1000),
     default=1.0,
     show_default=True,
+    callback=_number,
     help="How many calls, as a share of the usual number.",
 )
 def demo(as_json: bool, only: tuple[str, ...], scale: float) -> None:

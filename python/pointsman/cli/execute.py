@@ -8,6 +8,7 @@ Invariants:
 """
 
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -42,13 +43,17 @@ def execute(
         results, plan = pointsman.execute(
             function, data, progress_callback=report, return_optimization_result=True, **chosen
         )
+    # The calls are over, so this is for what is printed only: nothing that they gave shall be lost for its form.
+    sys.set_int_max_str_digits(0)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if output == "json":
         seconds = plan.actual.seconds if plan.actual is not None else None
         answer = {"results": results, "seconds": seconds, "plan": json.loads(plan.to_json())}
         click.echo(json.dumps(answer, default=repr))
         return
     for result in results:
-        click.echo(result)
+        click.echo("None" if result is None else result)
     if not quiet:
         click.echo(str(plan), err=True)
 

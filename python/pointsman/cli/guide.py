@@ -44,6 +44,13 @@ def advise(kind: str, calls: int, length: str, *, shares: bool, killable: bool) 
             "pointsman.run(function) runs one to its end; blocking calls beside it can be awaited by pointsman.submit",
             "await asyncio.gather(*(function(item) for item in data))",
         )
+    if killable and shares:
+        return Advice(
+            "threads, or processes once the function returns what it now writes",
+            "only a process can be stopped from outside, and there the calls would write to copies of what they share",
+            "a call that is late fails for whoever waits, and goes on unheard; execute() with timeout= would refuse it",
+            "pointsman.options(timeout=10).submit(function, item)",
+        )
     if killable:
         return Advice(
             "processes",
@@ -115,11 +122,12 @@ def guide(kind: str | None, calls: int | None, length: str | None, shares: bool 
         killable = _confirm("Must a call that hangs be stopped?", "--killable or --no-killable")
     if kind != "async" and not killable and calls is None:
         calls = _count("How many calls are there, about?", "--calls")
-    if kind == "python" and not killable and (calls or 0) > 1:
-        if shares is None:
-            shares = _confirm("Do calls write to what other code reads?", "--shares or --no-shares")
-        if not shares and length is None:
-            length = _choose("How long does one call take?", "--length", LENGTHS)
+    # Whoever gives the answers as options need not give one that nearly always is no.
+    matters = sys.stdin.isatty() if killable else kind == "python" and (calls or 0) > 1
+    if kind != "async" and shares is None and matters:
+        shares = _confirm("Do calls write to what other code reads?", "--shares or --no-shares")
+    if kind == "python" and not killable and (calls or 0) > 1 and not shares and length is None:
+        length = _choose("How long does one call take?", "--length", LENGTHS)
     advice = advise(kind, calls or 1, length or "medium", shares=bool(shares), killable=bool(killable))
     click.echo(f"use        {advice.choice}")
     click.echo(f"because    {advice.why}")

@@ -21,7 +21,7 @@ use super::overflow::Overflow;
 use super::process::{Doomed, PATIENCE, PATIENCE_PROVEN, Process};
 use super::table::{Entry, Place, Stored, Table};
 use crate::arena::Arena;
-use crate::death::{Cause, Death, KillReason};
+use crate::death::{Cause, Death};
 use crate::lanes::{ORDER_END, ORDER_RUN};
 use crate::layout::{HostWords, LANES};
 use crate::memory::{LaneMemory, SharedMemory};
@@ -477,9 +477,7 @@ impl<S: Sink + ?Sized> Core<S> {
         if kill {
             self.close(env);
             self.give_up_unbegun(env, None);
-            for process in self.processes.values_mut() {
-                process.kill(KillReason::Shutdown);
-            }
+            self.kill_all(env);
         } else if self.table.len() == 0 {
             self.close(env);
         } else if self.stage == Stage::Open {

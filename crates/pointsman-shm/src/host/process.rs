@@ -131,13 +131,14 @@ impl Process {
         self.strike();
     }
 
-    /// Kills it for a call, with what the call has started; what is left to be done without the lock for it (P4).
-    fn doom(&mut self, reason: KillReason, target: TaskId) -> Option<Doomed> {
+    /// Kills it amid a call, with what that has started; what is left to be done without the lock for it (P4). `target` is
+    /// the call that it is killed for, if it is for one.
+    fn doom(&mut self, reason: KillReason, target: Option<TaskId>) -> Option<Doomed> {
         if self.killed.is_some() {
             // Somebody is at it, or it will be struck when it turns out to be alive.
             return None;
         }
-        self.killed = Some((reason, Some(target)));
+        self.killed = Some((reason, target));
         let Some(handle) = &self.handle else {
             self.strike();
             return None;
@@ -319,10 +320,24 @@ impl<S: Sink + ?Sized> Core<S> {
             if !runs {
                 LANES.command(&*env.memory, lane, self.order_for(process));
             } else if let Some(process) = self.processes.get_mut(&process) {
-                self.doomed.extend(process.doom(reason, id));
+                self.doomed.extend(process.doom(reason, Some(id)));
             }
         }
         Some(runs)
+    }
+
+    /// Kills all processes, and what calls have started that run now.
+    pub(super) fn kill_all(&mut self, env: &Env) {
+        self.drain(env);
+        let busy: Vec<ProcessId> =
+            self.lanes.iter().flatten().filter_map(|lane| lane.current.map(|_| lane.process)).collect();
+        for (id, process) in &mut self.processes {
+            if busy.contains(id) {
+                self.doomed.extend(process.doom(KillReason::Shutdown, None));
+            } else {
+                process.kill(KillReason::Shutdown);
+            }
+        }
     }
 
     /// Dooms processes with a call that has run longer than it may.
@@ -492,8 +507,8 @@ mod tests {
             let mut core = host.shared.lock();
             let process = core.processes.get_mut(&id).unwrap();
             process.live(pid, handle);
-            let doomed = process.doom(KillReason::Timeout(Duration::ZERO), TaskId(1)).unwrap();
-            assert!(process.doom(KillReason::Timeout(Duration::ZERO), TaskId(1)).is_none(), "once is enough");
+            let doomed = process.doom(KillReason::Timeout(Duration::ZERO), Some(TaskId(1))).unwrap();
+            assert!(process.doom(KillReason::Timeout(Duration::ZERO), Some(TaskId(1))).is_none(), "once is enough");
             doomed
         };
         assert!(shell.try_wait().unwrap().is_none(), "it is only stopped");

@@ -36,8 +36,8 @@ pub(crate) use descriptors::{Event, high, poll, receive, send, seqpacket};
 #[cfg(target_os = "linux")]
 pub(crate) use family::end_children;
 #[cfg(target_os = "linux")]
-pub use heap::{free_a_block_of, give_back, keep_freed};
+pub use heap::{free_a_block_of, give_back, keep_freed, use_large_pages};
 pub use imp::fork_generation;
 pub(crate) use imp::*;
 #[cfg(not(target_os = "linux"))]
-pub use imp::{free_a_block_of, give_back, keep_freed};
+pub use imp::{free_a_block_of, give_back, keep_freed, use_large_pages};

@@ -153,3 +153,6 @@ pub fn free_a_block_of(_bytes: usize) {}
 
 /// Nothing was kept.
 pub fn give_back() {}
+
+/// Nobody is asked.
+pub fn use_large_pages(_memory: &mut [std::mem::MaybeUninit<u8>]) {}
