@@ -10,6 +10,7 @@ import pytest
 
 import functions
 import pointsman
+from pointsman._source import Source
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -190,3 +191,17 @@ def test_a_plan_says_that_inputs_are_filled_anew():
 
 
 SAME = [1, 2, 3]
+
+
+def test_what_an_iterator_waited_for_is_not_taken_for_its_computing():
+    def slow():
+        for number in range(4):
+            functions.nap(number)
+            yield number
+
+    source = Source((slow(),))
+    taken = list(source.in_turn(4, 10.0, timed=True))
+
+    assert taken == list(range(4))
+    assert source.wall > 3 * 4e-3
+    assert source.cpu < source.wall / 8

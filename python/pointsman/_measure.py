@@ -304,7 +304,8 @@ class Meter:
 
     def _add(self, sample: _native.Sample, calls: int, away: float) -> None:
         # Waiting for a core is not waiting: it would be no shorter on another thread. Nor is waiting for our own looks.
-        cpu = max(0.0, sample.cpu - self.inputs[1])
+        # What an iterator computed is not always known: what it may have is not the calls' beyond their time.
+        cpu = max(0.0, min(sample.cpu - self.inputs[1], sample.wall - self.inputs[0]))
         wall = max(cpu, sample.wall - away - self.lost - self.inputs[0])
         if self._awake or (self.disturbed and wall - cpu < _SEEMS * wall):
             wall = cpu

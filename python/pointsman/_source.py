@@ -156,9 +156,13 @@ class Source:
                 self._swift = 0
             self._swift += 1
             self.wall += spent
-            # One that gives at once has computed.
-            self.cpu += thread_time() - busy if slow else spent
-            slow = took > _SLOW
+            lasted = took > _SLOW
+            if slow:
+                self.cpu += thread_time() - busy
+            elif not lasted:
+                # One that gives at once has computed; one that suddenly does not may have done either.
+                self.cpu += spent
+            slow = lasted
             if self._kept is not None:
                 self._kept.append(item)
             yield item
