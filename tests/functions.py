@@ -123,6 +123,10 @@ def spin(x: int) -> int:
     return x + total - total
 
 
+def sum_up_to(count: int) -> int:
+    return sum(number for number in range(count))
+
+
 def note(path: str, text: Any) -> Any:
     """Append a line to a file (F1)."""
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

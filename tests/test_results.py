@@ -7,10 +7,12 @@ import gc
 import weakref
 from itertools import chain
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman import _results
+import functions
+import pointsman
 from pointsman._results import Results
 
 
@@ -43,9 +45,9 @@ def test_results_are_all_parts_in_order_whatever_was_expected(sizes, total, gil)
 
 
 def test_each_result_goes_when_its_list_does():
-    results, gone = Results(10 * _results._MANY), []
+    results, gone = Results(20_000), []
     for _part in range(10):
-        values = [Thing() for _ in range(_results._MANY)]
+        values = [Thing() for _ in range(2_000)]
         gone += [weakref.ref(value) for value in values]
         results.add(values)
         del values
@@ -56,3 +58,12 @@ def test_each_result_goes_when_its_list_does():
     del whole, results
     gc.collect()
     assert all(ref() is None for ref in gone)
+
+
+@pytest.mark.parametrize("where", ["auto", "inline", "threads", "processes"])
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_no_result_is_lost_whichever_way_the_calls_of_a_list_go(where, share):
+    # Cheap, then dear, so that calls are made ahead, and given out between the others, where nobody chose.
+    steps = [400] * int(4000 * (1 - share)) + [800] * int(4000 * share)
+
+    assert pointsman.execute(functions.sum_up_to, steps, backend=where) == [sum(range(count)) for count in steps]

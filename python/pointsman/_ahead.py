@@ -110,12 +110,13 @@ class Ahead:
             end = len(values)
             if waiting:
                 end = min(end, start + max(0, waiting[0][0] - delivered))
-            # A copy costs a good part of a tiny call. Who gets the list itself may change it.
+            # A copy costs a good part of a tiny call.
             part = values[start:end] if waiting or start else values
+            # Who gets a list may empty it.
+            delivered += end - start
+            start = end
             if part:
                 yield part
-            start += len(part)
-            delivered += len(part)
             if not waiting or waiting[0][0] != delivered:
                 return
             _place, value, raised = waiting.popleft()
