@@ -19,9 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pointsman.backends.threads import ThreadRun
 
-# Seconds of a call from which on a look after each is nothing, seconds of the run after which it tells, and after which
-# nobody asks any more. Arbitrary.
-LEAST = 1e-4
+# Seconds of a call from which on a convoy costs no more than calls do, seconds from one look to the next, of the run after
+# which it tells, and after which nobody asks any more. Arbitrary.
+LEAST, PAUSE = 1e-5, 1e-3
 _TELLING, _LONGEST = 0.02, 0.25
 # Calls that tell.
 _FEW = 8

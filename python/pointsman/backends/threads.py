@@ -425,7 +425,8 @@ class ThreadRun:
     def _take_part(self, pulls: bool) -> None:
         if not pulls:
             # While threads are still to be added, a look after each of its own calls.
-            self._shared.run(0.0 if self._adapts or not self._eager or self.review else None)
+            seconds = 0.0 if self._adapts or not self._eager else _convoy.PAUSE if self.review else None
+            self._shared.run(seconds)
         self._adapt()
         if not self._closed_early and (self._shared.turned or self._is_to_be_planned_anew()):
             self._closed_early = True
