@@ -5,7 +5,7 @@ Does not know how calls are measured, or when it is time to ask.
 
 from __future__ import annotations
 
-from pointsman import _advice, _clusters, _default, _planner
+from pointsman import _advice, _clusters, _default, _planner, _slim
 from pointsman._drawing import choice
 from pointsman._ending import is_ending, is_waited_for, starts_no_thread
 from pointsman._errors import InvalidArgumentError
@@ -240,9 +240,6 @@ def _start_up(job: Job, seen: _native.Observation, left: int | None, struck: dic
 def _needs(job: Job) -> set[str] | None:
     """Which modules workers need where the function may travel without its own; None if it may not. Found out once."""
     if job.needs is None:
-        # It reads code, which takes a few milliseconds to load, and small jobs are not asked about.
-        from pointsman import _slim
-
         job.needs = (_slim.needs(job.function, job.example) if job.backend == "auto" else None,)
     return job.needs[0]
 

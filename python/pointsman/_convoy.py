@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pointsman.backends.threads import ThreadRun
 
-# Seconds of a call from which on a convoy costs no more than calls do, seconds from one look to the next, of the run after
-# which it tells, and after which nobody asks any more. Arbitrary.
+# Seconds of a call from which on a convoy may cost no more than calls do, seconds from one look to the next, of the run
+# after which it tells, and after which nobody asks any more. Arbitrary.
 LEAST, PAUSE = 1e-5, 1e-3
 _TELLING, _LONGEST = 0.02, 0.25
 # Calls that tell.

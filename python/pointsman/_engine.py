@@ -16,6 +16,7 @@ from pointsman._brief import MOST, is_brief
 from pointsman._errors import CannotTravelError
 from pointsman._locks import fork_safe_lock, held_in_the_end
 from pointsman._looking import AWAY, BUSY, Looking
+from pointsman._meaning import Verdict, judge_all
 from pointsman._measure import Meter, carried
 from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pointsman._job import Job
-    from pointsman._meaning import Verdict
     from pointsman._plan import Sample
     from pointsman.backends.processes import ProcessRun
 
@@ -544,8 +544,6 @@ class Run(Looking):
             self._struck.setdefault(away, why)
 
     def _judge(self) -> Verdict:
-        from pointsman._meaning import judge_all
-
         # One input of each kind says more of what is done to it than the code does.
         sample = self._arguments[0] if self._arguments and self.job.source.star else self._arguments[:1]
         kinds = self.job.source.kinds(1 + int(_A_LOOK / max(self._mean() or 1.0, 1e-9)))

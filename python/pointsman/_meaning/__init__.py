@@ -24,6 +24,7 @@ import weakref
 from types import MethodType
 
 from ._alone import are_held, reentrant
+from ._entry import Judgement
 from ._frames import still_holds
 from ._kinds import is_a
 from ._names import name_of
@@ -142,9 +143,6 @@ def judge_all(func: Callable[..., Any], samples: list[tuple[object, ...]]) -> Ve
 
 
 def _look(func: object, samples: tuple[object, ...]) -> tuple[Verdict, list[Rest]]:
-    # A third of what this package takes to load, and small jobs are not read.
-    from ._entry import Judgement
-
     walk = Judgement(samples)
     walk.judge(func)
     # Where a lock is taken, it guards what is read and set (`_alone` I1).
