@@ -12,6 +12,7 @@ from pointsman._errors import InvalidArgumentError
 from pointsman._job import CLUSTERS, check_backend, is_async
 from pointsman._learning import check_travels
 from pointsman._machine import has_gil
+from pointsman._nested import imports_for_a_call
 from pointsman._plan import Plan
 from pointsman.backends import inline
 
@@ -47,6 +48,10 @@ def fixed(job: Job) -> Plan | None:
     if job.lent is not None:
         plan = said(job, job.backend, job.lent.workers)
         plan.executor, plan.reasons = job.lent.kind, (f"backend= is an executor of the caller's, a {job.backend}",)
+        return plan
+    if job.backend in ("auto", *APART) and imports_for_a_call():
+        plan = said(job, "inline", 1)
+        plan.reasons = ("this worker imports a module, which those that it started would import, too",)
         return plan
     if job.backend == "auto" and job.terms.needs_process:
         _check_stoppable(job)

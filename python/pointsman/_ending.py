@@ -28,6 +28,11 @@ def _is_over() -> bool:
     return sys.meta_path is None
 
 
+def was_interrupted() -> bool:
+    """Whether a Ctrl-C has brought the program to its end."""
+    return issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+
+
 def starts_no_thread() -> bool:
     """Whether no thread of Python's can be started any more: from 3.12 on none can once the program ends.
 
@@ -60,3 +65,19 @@ def stay_if_daemon() -> None:
         me = current_thread()
         if me.daemon and not me.name.startswith(_OURS):
             Event().wait()
+
+
+def leave() -> None:
+    """End the process here and now, as a Ctrl-C does a program that does not listen."""
+    import os
+    import signal
+
+    for stream in (sys.stdout, sys.stderr):
+        try:  # noqa: SIM105 - contextlib is dear to import
+            stream.flush()
+        except Exception:  # noqa: BLE001, S110 - nobody reads it, or it is closed; the program ends anyway
+            pass
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    # Where a signal ends no process by itself.
+    os._exit(130)

@@ -14,7 +14,7 @@ from pointsman import _advice, _ahead, _asking, _clusters, _default, _learning, 
 from pointsman import _pilot as pilots
 from pointsman._brief import MOST, is_brief
 from pointsman._errors import CannotTravelError
-from pointsman._locks import fork_safe_lock, held_in_the_end
+from pointsman._locks import fork_safe_rlock, in_the_end
 from pointsman._looking import AWAY, BUSY, Looking
 from pointsman._meaning import Verdict, judge_all
 from pointsman._measure import Meter, carried
@@ -90,7 +90,7 @@ class Run(Looking):
         self._arguments: list[Any] = []
         self._results: list[Any] = []
         # Between this thread and the pilot's: what runs now, and the run that the pilot has begun beside it.
-        self._lock = fork_safe_lock()
+        self._lock = fork_safe_rlock()
         self._context = copy_context()
         self._daemon = threading.current_thread().daemon
         self._caller = threading.get_ident()
@@ -225,6 +225,7 @@ class Run(Looking):
     def _hurry(self) -> Iterator[list[Any]]:
         """Run calls that cannot last as the plain loop would, for as long as the clock agrees."""
         job, source = self.job, self.job.source
+        __tracebackhide__ = True
         count, calls, spent = 16, 0, 0.0
         while items := source.take(count):
             results: list[Any] = []
@@ -413,8 +414,10 @@ class Run(Looking):
             self._meter.stop()
         pilots.looking.land(self)
         # A look that is under way is let finish, also if a Ctrl-C comes meanwhile: what it begins would go on for ever.
-        with held_in_the_end(self._lock):
-            self._running = None
+        in_the_end(self._lock, self._end_of_batch)
+
+    def _end_of_batch(self) -> None:
+        self._running = None
 
     def _follow(self) -> Iterator[list[Any]]:
         """Run what is left as planned; a plain loop ends early when another look is due."""

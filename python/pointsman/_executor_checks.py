@@ -18,6 +18,7 @@ from pointsman._errors import (
     broken_pool_of,
 )
 from pointsman._job import CLUSTERS, check_callback, check_count, check_switch, check_workers, name_of, what_it_is
+from pointsman._nested import imports_for_a_call
 from pointsman._scheduling import WorkStealingScheduler
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
         if scheduler is not None:
             message = "scheduler is for threads; idle worker processes take calls from each other anyway"
             raise InvalidArgumentError(message)
-        return "processes"
+        # Its workers would import the same module, and start workers of their own.
+        return "threads" if imports_for_a_call() else "processes"
     if mp_context is not None:
         message = "mp_context is for worker processes: leave it out, or pass backend='processes'"
         raise InvalidArgumentError(message)
@@ -63,7 +65,7 @@ def check_choices(backend: str, on_worker_death: str, scheduler: Any, mp_context
         message = "on_worker_death is for worker processes: pass backend='processes', too"
         raise InvalidArgumentError(message)
     # Calls travel to interpreters as they do to processes.
-    return "processes" if backend == "interpreters" else "threads"
+    return "processes" if backend == "interpreters" and not imports_for_a_call() else "threads"
 
 
 def check_second(prefix: Any, mp_context: Any) -> tuple[str, Any]:

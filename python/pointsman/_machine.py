@@ -455,16 +455,18 @@ def _from_json(text: str) -> Any:
     except (AttributeError, ImportError, StopIteration, SystemError, ValueError):
         # Up to CPython 3.11 an error within has no type until the package is loaded.
         pass
-    import json
+    from json import JSONDecoder
 
-    return json.loads(text)
+    return JSONDecoder().decode(text)
 
 
 def _write(path: str, entries: Mapping[str, Constant]) -> None:
     """Replace a cache file (M2)."""
-    import json
+    from json import JSONEncoder
 
-    text = json.dumps({"version": _VERSION, "constants": {name: entry._asdict() for name, entry in entries.items()}})
+    # Programs put another in the place of `json.dumps`.
+    constants = {name: entry._asdict() for name, entry in entries.items()}
+    text = JSONEncoder().encode({"version": _VERSION, "constants": constants})
     temporary = f"{path}.{os.getpid()}.{time.monotonic_ns()}.tmp"
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

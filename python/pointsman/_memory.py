@@ -104,7 +104,8 @@ class Memory:
 
     def _merge(self, new: dict[str, Entry]) -> str | None:
         """Replace the file; returns what was wrong with the one before."""
-        import json
+        # Programs put another in the place of `json.dumps`.
+        from json import JSONEncoder
 
         machines, complaint = self._read()
         entries = machines.setdefault(_machine.fingerprint(), {})
@@ -115,7 +116,7 @@ class Memory:
         temporary = f"{self.path}.{os.getpid()}.{threading.get_ident()}.tmp"
         try:
             with io.open(temporary, "w", encoding="utf-8", opener=_private) as file:
-                json.dump({"version": _VERSION, "machines": machines}, file)
+                file.write(JSONEncoder().encode({"version": _VERSION, "machines": machines}))
             os.replace(temporary, self.path)
         except OSError:
             if os.path.exists(temporary):
@@ -125,7 +126,7 @@ class Memory:
 
     def _read(self) -> tuple[dict[str, dict[str, Entry]], str | None]:
         """The entries of all machines (R2, R4), and what is wrong with the file."""
-        import json
+        from json import JSONDecoder
 
         try:
             with io.open(self.path, "rb") as file:
@@ -135,7 +136,7 @@ class Memory:
         except OSError as why:
             return {}, f"what was learnt could not be read from {self.path}: {why}"
         try:
-            found = json.loads(data)
+            found = JSONDecoder().decode(data.decode("utf-8"))
             if found["version"] != _VERSION:
                 return {}, None
             machines = found["machines"]

@@ -75,10 +75,14 @@ def is_importable(value: object) -> bool:
 def is_lost(name: object) -> bool:
     """Whether a module is here, and workers would not find it: what it defines travels by value, as the program's own.
 
-    One that was made by the program, or loaded from a file that is not on the path; and the main module.
+    One that was made by the program, or loaded from a file that is not on the path; the main module; and one that is
+    being imported, whose import would begin in each worker what it is amid here.
     """
     if type(name) is not str or name in _MAINS:
         return type(name) is str
+    if _is_amid_import(name):
+        _sign_of_lost(name)
+        return True
     # What is in a package is there as soon as that is, often by the package's own hand.
     root = name.partition(".")[0]
     module = modules.get(root)
@@ -93,9 +97,25 @@ def is_lost(name: object) -> bool:
         except Exception:  # noqa: BLE001 - whoever was asked, an import will tell
             lost = False
         _known[root] = spec, list(sys.path), lost
-    if lost and (sign := _sign(name)) not in signs:
-        signs.append(sign)
+    if lost:
+        _sign_of_lost(name)
     return lost
+
+
+def _sign_of_lost(name: str) -> None:
+    if (sign := _sign(name)) not in signs:
+        signs.append(sign)
+
+
+def _is_amid_import(name: str) -> bool:
+    """Whether a module's own code runs, or that of a package that it is in."""
+    while name:
+        module = modules.get(name)
+        spec = vars(module).get("__spec__") if type(module) is ModuleType else None
+        if spec is not None and getattr(spec, "_initializing", False):
+            return True
+        name = name.rpartition(".")[0]
+    return False
 
 
 def place_of(kind: type) -> str | None:

@@ -64,10 +64,9 @@ class Pilot:
                     try:
                         threading.Thread(target=self._look, args=(alarm,), name=self._name, daemon=True).start()
                     except RuntimeError as why:
-                        if "shutdown" not in str(why):
-                            raise
-                        # Nobody looks at the end of the program.
-                        cannot_start()
+                        # Nobody looks at the end of the program, or where no more threads are to be had.
+                        if "shutdown" in str(why):
+                            cannot_start()
                         return alarm
                     self._alarm = alarm
         return self._alarm

@@ -15,7 +15,7 @@ from _pickle import dumps
 from io import TextIOWrapper
 
 from pointsman import _authkey, _functions, _machine, _native, _zygote
-from pointsman._ending import is_waited_for
+from pointsman._ending import is_waited_for, was_interrupted
 from pointsman._errors import InvalidArgumentError, PoolBrokenError
 from pointsman._forks import at_fork
 from pointsman._job import check_count, name_of
@@ -66,7 +66,14 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
         from pointsman._standard import StandardProcesses
 
         return StandardProcesses(processes, threads, **options)
-    return Processes(processes, threads, **options)
+    try:
+        return Processes(processes, threads, **options)
+    except (OSError, MemoryError) as why:
+        message = (
+            f"{processes} worker processes cannot be started: {why}; ask for fewer with max_workers=, or raise what "
+            "the system allows this program (`ulimit -a` shows that)"
+        )
+        raise PoolBrokenError(message) from why
 
 
 def prepare(function: object, slim: set[str] | None = None) -> None:
@@ -202,12 +209,13 @@ class Processes:
         if initializer is not None:
             self.native.set_initializer(name_of(initializer))
         _register_hooks()
+        # Before there are workers: not all may come to be.
+        self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient, patient=patient)
+        self._finalizer.atexit = False
         _alive.add(self)
         self._prepared = time.perf_counter() - began
         _flush()
         self.grow(processes)
-        self._finalizer = weakref.finalize(self, _let_go, self.native, kill=not patient, patient=patient)
-        self._finalizer.atexit = False
 
     @property
     def workers(self) -> int:
@@ -263,8 +271,7 @@ class Processes:
             # A start on a loaded machine tells of the load.
             _machine.record("process_first", min(_SLOWEST * usual, self._head_start + self._prepared + start_up))
         # After a Ctrl-C nobody waits for the calls that are queued.
-        interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
-        self._stop(wait=True, cancel=False, kill=interrupted or not self._patient)
+        self._stop(wait=True, cancel=False, kill=was_interrupted() or not self._patient)
 
     def shutdown(self, *, wait: bool = True, cancel: bool = False, kill: bool = False) -> None:
         """End the workers after the queued calls; with `cancel` these are cancelled, with `kill` all end now."""

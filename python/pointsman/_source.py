@@ -45,6 +45,14 @@ _GONE_THROUGH: tuple[type, ...] = (
 )
 
 
+def _count_of(data: Iterable[Any]) -> int | None:
+    """How many there are; None if that cannot be said, or no index of C's reaches the last of them."""
+    try:
+        return len(data) if isinstance(data, Sized) else None
+    except OverflowError:
+        return None
+
+
 class Source:
     """Inputs still to be run, in order.
 
@@ -77,17 +85,16 @@ class Source:
         self._lists: tuple[Any, ...] = iterables if all(type(data) in (list, tuple) for data in iterables) else ()
         if self.star:
             self._iterator = zip(*iterables, strict=False)
-            lengths = [len(data) for data in iterables if isinstance(data, Sized)]
+            lengths = [length for data in iterables if (length := _count_of(data)) is not None]
             if lengths and len(lengths) == len(iterables):
                 self._length = min(lengths)
         else:
             data = iterables[0]
-            if type(data) in _SEQUENCES:
+            self._length = _count_of(data)
+            if type(data) in _SEQUENCES and self._length is not None:
                 self._sequence = data
             else:
                 self._iterator = iter(data)
-            if isinstance(data, Sized):
-                self._length = len(data)
         self.sized: bool = self._length is not None
         self.repeats: Repeats = Repeats(iterables)
         # Whether inputs are taken without running anybody's code, so that any thread may take them.

@@ -5,6 +5,7 @@ What it does not know: where in the library the signal arrives; chance decides, 
 
 import os
 import signal
+import threading
 import time
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 import functions
 import pointsman
 from fixtures import SOON, alive, family, program, wait_until
+from pointsman._locks import in_the_end
 from pointsman._measure import Meter
 
 pytestmark = pytest.mark.timeout(120)
@@ -163,3 +165,115 @@ def test_a_ctrl_c_while_a_list_is_made_of_results_cancels_what_has_not_begun(bac
         signal.signal(signal.SIGALRM, before)
 
     assert executor.get_stats().completed_tasks < begun[0] + 200
+
+
+MANY = "sum(number * number % 7 for number in range(6_000_000))"
+WAYS = {
+    "an executor": "pool = pointsman.Executor(4); futures = [pool.submit(work, n) for n in range(60)]",
+    "submit": "futures = [pointsman.submit(work, n) for n in range(60)]",
+}
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_another_ctrl_c_ends_a_program_whose_threads_still_run_calls(how, tmp_path):
+    source = f"""
+import atexit, pointsman, threading
+started = threading.Event()
+
+def work(n):
+    started.set()
+    return [{MANY} for _ in range(50)]
+
+atexit.register(print, "the program's own end", flush=True)
+{WAYS[how]}
+started.wait()
+print("ready", flush=True)
+futures[-1].result()
+"""
+    with program(tmp_path, source) as running:
+        assert running.line() == "ready"
+        os.kill(running.pid, signal.SIGINT)
+        wait_until(lambda: False, 0.5)
+        os.kill(running.pid, signal.SIGINT)
+        ended = running.wait()
+
+    assert ended.code == -signal.SIGINT
+    assert "the program's own end" in ended.out
+
+
+def test_after_a_ctrl_c_queued_calls_of_threads_are_not_begun_any_more(tmp_path):
+    source = """
+import pointsman, threading, time
+gate = threading.Event()
+
+def work(n):
+    gate.set()
+    time.sleep(0.2)
+    print("ran", n, flush=True)
+
+futures = [pointsman.submit(work, n) for n in range(5_000)]
+gate.wait()
+print("ready", flush=True)
+futures[-1].result()
+"""
+    with program(tmp_path, source) as running:
+        while running.line() != "ready":
+            pass
+        os.kill(running.pid, signal.SIGINT)
+        ended = running.wait()
+
+    assert ended.code == -signal.SIGINT
+    assert ended.out.count("ran") < 2_000
+
+
+def test_a_ctrl_c_while_a_map_starts_its_threads_is_raised():
+    def handler(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    raised = 0
+    try:
+        for attempt in range(30):
+            with pointsman.Executor(16) as executor:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0005 * attempt)
+                    for _result in executor.map(sum, [range(20_000)] * 300):
+                        pass
+                    signal.setitimer(signal.ITIMER_REAL, 0.0)
+                except KeyboardInterrupt:
+                    raised += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+    # What is not raised would be a CancelledError.
+    assert raised > 0
+
+
+def test_an_exception_just_after_a_lock_was_had_leaves_it_free():
+    class Interrupted:
+        def __init__(self):
+            self.lock, self.first = threading.RLock(), True
+
+        def __enter__(self):
+            self.lock.acquire()
+            if self.first:
+                self.first = False
+                raise KeyboardInterrupt
+
+        def __exit__(self, *_):
+            self.lock.release()
+
+        def __getattr__(self, name):
+            return getattr(self.lock, name)
+
+    lock, done = Interrupted(), []
+
+    with pytest.raises(KeyboardInterrupt):
+        in_the_end(lock, lambda: done.append(1))
+
+    assert done
+    free = threading.Thread(target=lambda: done.append(lock.lock.acquire(timeout=5)))
+    free.start()
+    free.join()
+    assert done[-1] is True

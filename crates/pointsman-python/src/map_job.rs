@@ -34,7 +34,7 @@ use crate::counters::Figures;
 use crate::once::name;
 use crate::patience::{self, Loans, Progress};
 use crate::segment::{Segment, Settled};
-use crate::thread_pool::{self, Job, MAX_DEPTH, Shared, ThreadPool, depth, refuse_coroutine};
+use crate::thread_pool::{self, Job, MAX_DEPTH, NotStarted, Shared, ThreadPool, depth, refuse_coroutine};
 use crate::trace;
 use crate::waiting;
 
@@ -381,12 +381,21 @@ impl MapJob {
             this.pool.remember_map(slf.clone().unbind());
         }
         for posted in 0..wanted {
-            if let Err(error) = this.pool.share_map(py, slf.clone().unbind()) {
-                this.lock().shares -= wanted - posted;
-                segment.leave_out(py);
-                // Unless a worker has them all by now.
-                return if segment.is_left_out(0) { this.take_back(&segment, error) } else { Ok(()) };
-            }
+            let Err(why) = this.pool.share_map(py, slf.clone().unbind()) else { continue };
+            let (error, started) = match why {
+                NotStarted::Failed(error) => (error, false),
+                NotStarted::Interrupted(error) => (error, true),
+            };
+            this.lock().shares -= wanted - posted - usize::from(started);
+            segment.leave_out(py);
+            return if segment.is_left_out(0) {
+                this.take_back(&segment, error)
+            } else if started {
+                Err(error)
+            } else {
+                // A worker has them all by now.
+                Ok(())
+            };
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub(crate) fn worker_waits(py: Python<'_>) -> PyResult<bool> {
         && pool.queue.workers() == 0
     {
         pool.queue.step_in();
-        return Err(error);
+        return Err(error.into());
     }
     Ok(true)
 }

@@ -55,6 +55,21 @@ pub(crate) enum Job {
     Map(Py<MapJob>),
 }
 
+/// Why a thread that was asked for is not there, or what was raised although it is.
+pub(crate) enum NotStarted {
+    Failed(PyErr),
+    /// By a signal's handler, while the thread was started: it has to be raised, and the thread is there.
+    Interrupted(PyErr),
+}
+
+impl From<NotStarted> for PyErr {
+    fn from(why: NotStarted) -> Self {
+        match why {
+            NotStarted::Failed(error) | NotStarted::Interrupted(error) => error,
+        }
+    }
+}
+
 pub(crate) struct Shared {
     pub(crate) queue: Queue<Job>,
     start_worker: Py<PyAny>,
@@ -103,21 +118,20 @@ impl Shared {
     }
 
     /// Starts one more thread, whose place in the queue's count is taken already.
-    pub(crate) fn start(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn start(&self, py: Python<'_>) -> Result<(), NotStarted> {
         match ending::call(self.start_worker.bind(py)) {
-            // What a signal's handler raised while the thread was started: it has to be raised, and the thread is there.
-            Ok(raised) if !raised.is_none() => Err(PyErr::from_value(raised)),
+            Ok(raised) if !raised.is_none() => Err(NotStarted::Interrupted(PyErr::from_value(raised))),
             Ok(_) => Ok(()),
             Err(error) => {
                 self.queue.remove_worker();
-                Err(error)
+                Err(NotStarted::Failed(error))
             }
         }
     }
 
     /// Has a job run before all others, by a thread beyond the limit if need be; the queue must be relieved afterwards.
     pub(crate) fn rescue(&self, py: Python<'_>, job: Job) -> PyResult<()> {
-        if self.queue.rescue(job) { self.start(py) } else { Ok(()) }
+        if self.queue.rescue(job) { Ok(self.start(py)?) } else { Ok(()) }
     }
 
     /// Lets a pool whose size nobody has chosen grow while that brings more.
@@ -165,11 +179,11 @@ impl Shared {
         loop {
             match self.queue.post(priority, job, from) {
                 Posted::Full(back) => job = back,
-                other => return self.posted(py, other),
+                other => return Ok(self.posted(py, other)?),
             }
             // The calls that fill the queue may wait for what this worker does next, or for the event loop of this thread.
             if serving::serves(self) || has_running_loop(py)? || !self.wait_for_room(py)? {
-                return self.posted(py, self.queue.post_beyond_capacity(priority, job, from));
+                return Ok(self.posted(py, self.queue.post_beyond_capacity(priority, job, from))?);
             }
         }
     }
@@ -208,20 +222,26 @@ impl Shared {
         Ok(future)
     }
 
-    fn posted(&self, py: Python<'_>, posted: Posted<Job>) -> PyResult<()> {
+    fn posted(&self, py: Python<'_>, posted: Posted<Job>) -> Result<(), NotStarted> {
         match posted {
             Posted::QueuedNeedsWorker => match self.start(py) {
                 // With other workers alive the call will be run; a system at its thread limit is no reason to fail.
-                Err(why) if self.queue.workers() > 0 && why.is_instance_of::<PyRuntimeError>(py) => Ok(()),
+                Err(NotStarted::Failed(why))
+                    if self.queue.workers() > 0 && why.is_instance_of::<PyRuntimeError>(py) =>
+                {
+                    Ok(())
+                }
                 other => other,
             },
-            Posted::Closed(_) => Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown")),
+            Posted::Closed(_) => {
+                Err(NotStarted::Failed(PyRuntimeError::new_err("cannot schedule new futures after shutdown")))
+            }
             Posted::Queued | Posted::Full(_) => Ok(()),
         }
     }
 
     /// Asks a thread to take part in a map. The map is not bounded by the queue's capacity.
-    pub(crate) fn share_map(&self, py: Python<'_>, map: Py<MapJob>) -> PyResult<()> {
+    pub(crate) fn share_map(&self, py: Python<'_>, map: Py<MapJob>) -> Result<(), NotStarted> {
         self.posted(py, self.queue.post_beyond_capacity(Priority::Normal, Job::Map(map), None))
     }
 

@@ -9,10 +9,11 @@ import atexit
 import os
 import threading
 import weakref
+from sys import version_info
 from time import perf_counter, process_time, sleep
 
 from pointsman import _convoy, _default, _machine, _native
-from pointsman._ending import is_ending, is_waited_for, stay_if_daemon
+from pointsman._ending import is_ending, is_waited_for, leave, stay_if_daemon, was_interrupted
 from pointsman._errors import PoolBrokenError
 from pointsman._forks import at_fork
 
@@ -35,6 +36,8 @@ _STARTS_TO_LEARN = 16
 _LIMBO = 1.0
 
 _alive: weakref.WeakSet[Threads] = weakref.WeakSet()
+# Threads of all pools, also of those that nobody holds any more.
+_working: set[threading.Thread] = set()
 _stack_lock = threading.Lock()
 
 
@@ -93,6 +96,7 @@ class Threads:
 
         def work() -> None:
             me = threading.current_thread()
+            _working.add(me)
             try:
                 if initializer is not None:
                     try:
@@ -106,6 +110,7 @@ class Threads:
                 native.work(0.0 if is_ending() else PATIENCE)
             finally:
                 threads.discard(me)
+                _working.discard(me)
 
         self._work = work
         _register_hooks()
@@ -177,6 +182,18 @@ def _close(
         native.close(discard=False)
 
 
+def _leave_calls_behind() -> None:
+    """End the process if calls still run: another Ctrl-C has ended the wait for them.
+
+    Up to CPython 3.13 their threads would be ended with `pthread_exit` as soon as they want the GIL, which must not
+    unwind through native frames; later ones let them hang.
+    """
+    if version_info < (3, 14) and any(thread.is_alive() for thread in list(_working)):
+        leave()
+
+
+# What is registered first is called last.
+atexit.register(_leave_calls_behind)
 _hooked = False
 
 
@@ -185,6 +202,7 @@ def _register_hooks() -> None:
     if not _hooked:
         _hooked = True
         at_fork(_alive.clear)
+        at_fork(_working.clear)
         atexit.register(_native.interpreter_ends)
         # Runs before the interpreter waits for its threads; from then on they see a closed queue and end.
     try:
@@ -198,9 +216,13 @@ def _register_hooks() -> None:
 
 
 def _end_all() -> None:
-    for pool in list(_alive):
+    pools = list(_alive)
+    for pool in pools:
         # Jobs of daemon threads would keep their helpers for as long as they have inputs.
         pool.native.interrupt()
+        # After a Ctrl-C nobody waits for the calls that are queued.
+        pool.shutdown(wait=False, cancel=was_interrupted())
+    for pool in pools:
         pool.shutdown()
         if pool.started >= _STARTS_TO_LEARN:
             _machine.record("thread_start", pool.quickest_start)

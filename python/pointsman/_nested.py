@@ -1,0 +1,30 @@
+"""Whether a worker process is amid the import of a module: it must start no workers then, which would import it again.
+
+Does not know who asks, or what for.
+"""
+
+from __future__ import annotations
+
+import sys
+from sys import modules
+
+_OURS = "pointsman_worker" in getattr(sys, "_xoptions", {})
+# The file that code of the import system says it is from.
+_IMPORTING = "<frozen importlib._bootstrap>"
+
+
+def imports_for_a_call() -> bool:
+    """Whether this is a worker, of whatever pool, and a module's own code runs on this thread."""
+    if not (_OURS or _is_child()):
+        return False
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect is dear to import
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _is_child() -> bool:
+    process = modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
