@@ -13,7 +13,6 @@ I3. Only functions of the project are followed. A library's function is taken at
 from __future__ import annotations
 
 import gc
-import os
 from collections import defaultdict
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, MethodWrapperType, ModuleType
@@ -47,7 +46,8 @@ from ._origins import (
     unique,
 )
 from ._read import read
-from ._rebinding import is_as_imported, module_of, setters_of
+from ._rebinding import STANDARD as STANDARD
+from ._rebinding import is_as_imported, is_library, is_set_by_program, may_be_filled, module_of, setters_of
 from ._resolve import CHANGEABLE, instance_of, is_namespace, kept_as, super_attribute
 from ._stashing import Stashing
 from ._tables import CALLED_LATER, MUTATORS, RESULT, SPECIAL, SPECIAL_OF_OWN
@@ -65,7 +65,6 @@ GENERATOR, COROUTINE, ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _ENOUGH_REASONS, _DEEPEST = 4, 24
 # In bytes of bytecode; a frame costs about as much as a hundred of them.
 _FRAME_WORK, _MOST_WORK = 100, 100_000
-STANDARD = os.__file__.removesuffix("os.py")
 _MAPPINGS = frozenset((dict, MappingProxyType))
 _WITH_DEFAULT = frozenset((".get", ".pop"))
 _OPERATORS = "add and floordiv lshift matmul mul mod or pow rshift sub truediv xor".split()  # noqa: SIM905 - a line, not 13
@@ -252,16 +251,19 @@ class Walk(Stashing):
 
     def _read_global(self, module: ModuleType | None, name: str) -> None:
         value = module.__dict__.get(name, UNKNOWN) if module is not None else UNKNOWN
-        if module is None or value is UNKNOWN or is_a(value, FunctionType | type | ModuleType):
+        if module is None or value is UNKNOWN:
             return
+        if may_be_filled(module, name):
+            self.rest("never", type(value), "", None)
         setters = self.setters.get(module.__name__)
         if setters is None:
-            file = str(module.__dict__.get("__file__") or STANDARD)
-            setters = {} if file.startswith(STANDARD) or "-packages" in file else setters_of(module)
+            setters = {} if is_library(module.__dict__.get("__file__")) else setters_of(module)
             self.setters[module.__name__] = setters
-        setter = setters.get(name)
+        setter = None if is_a(value, FunctionType | type | ModuleType) else setters.get(name)
         if setter and not is_as_imported(module, name, value):
             self.strike(f"reads the global `{name}`, which `{setter}` sets: workers would import it anew")
+        elif is_set_by_program(module, name, value):
+            self.strike(f"reads `{module.__name__}.{name}`, which the program has set: workers would import it anew")
 
     def _inplace(self, operator: int, origin: Origin) -> None:
         cls = class_of(origin.obj)
