@@ -9,6 +9,7 @@ Invariants:
 import os
 import signal
 import sys
+import time
 import types
 import typing
 
@@ -369,3 +370,49 @@ def test_whatever_is_made_of_them_comes_back_equal(worker, home):
         assert worker.submit(same, value).result(PATIENCE) == value
 
     check()
+
+
+@pytest.fixture
+def made_module(monkeypatch):
+    module = types.ModuleType("_made_for_definitions")
+    exec(  # noqa: S102 - a module that no file has
+        """
+class First:
+    value = 1
+
+    def __init__(self, x=0):
+        self.x = x
+
+    def get(self):
+        return self.value
+
+class Second(First):
+    pass
+""",
+        vars(module),
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def test_an_earlier_definition_that_arrives_late_leaves_a_class_as_it_was_defined_last(made_module):
+    with pointsman.Executor(1, backend="processes") as executor:
+        executor.submit(time.sleep, 0.2)
+        late = executor.options(priority=pointsman.TaskPriority.LOW).submit(ask, made_module.Second())
+        made_module.First.value = 2
+        soon = executor.options(priority=pointsman.TaskPriority.HIGH).submit(ask, made_module.First())
+        found = [soon.result(PATIENCE), late.result(PATIENCE) in {1, 2}]
+
+        assert [*found, executor.submit(ask, made_module.First()).result(PATIENCE)] == [2, True, 2]
+
+
+def ask(one):
+    return one.get()
+
+
+def test_what_a_class_says_of_pickling_later_holds_for_results_too(made_module):
+    with pointsman.Executor(1, backend="processes") as executor:
+        before = executor.submit(same, made_module.First(1)).result(PATIENCE).x
+        made_module.First.__reduce__ = lambda self: (type(self), (self.x + 1,))
+
+        assert (before, executor.submit(same, made_module.First(1)).result(PATIENCE).x) == (1, 3)

@@ -205,3 +205,24 @@ def test_what_an_iterator_waited_for_is_not_taken_for_its_computing():
     assert taken == list(range(4))
     assert source.wall > 3 * 4e-3
     assert source.cpu < source.wall / 8
+
+
+@pytest.mark.parametrize("quick", [10, 100, 3000])
+def test_one_object_filled_anew_is_seen_also_after_many_inputs_that_nobody_can_fill(quick):
+    def rows():
+        yield from range(quick)
+        row = [0]
+        for number in range(100):
+            row[0] = number
+            yield row
+
+    results = pointsman.execute(first_after_a_nap, rows())
+
+    assert results[quick:] == list(range(100))
+
+
+def first_after_a_nap(row):
+    if type(row) is int:
+        return row
+    functions.nap(0)
+    return row[0]

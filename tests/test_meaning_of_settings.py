@@ -117,7 +117,7 @@ def test_a_function_of_the_program_in_a_library_keeps_calls_here(monkeypatch):
         return json.dumps(x)
 
     before = judge(said, (1,)).reasons
-    monkeypatch.setattr(json, "dumps", lambda x: "mine")
+    monkeypatch.setattr(json, "dumps", lambda _: "mine")
 
     assert before == ()
     assert "reads `json.dumps`" in judge(said, (1,)).reasons[0]

@@ -397,3 +397,12 @@ def test_calls_see_what_the_program_has_after_any_changes(worker, changes):
         elif kept and isinstance(kept[-1], list):
             kept[-1].append(value)
         assert worker.submit(call).result(PATIENCE) == call()
+
+
+def test_a_global_that_comes_before_a_builtin_later_is_the_one_that_counts(worker):
+    names = {"__name__": "__main__", "__builtins__": __builtins__}
+    exec("def work(x): return max(x, 2)", names)  # noqa: S102 - a module of its own
+    before = worker.submit(names["work"], 1).result(PATIENCE)
+    names["max"] = lambda *_: "mine"
+
+    assert (before, worker.submit(names["work"], 1).result(PATIENCE)) == (2, "mine")

@@ -305,3 +305,58 @@ def test_keys_that_come_again_and_again_are_not_mixed_up(worker):
 
     assert list(worker.map(functions.same, rows)) == rows
     assert [type(key) for row in rows for key in row] == [str] * 4000
+
+
+class Kept:
+    """A class of a module that workers find."""
+
+    def __init__(self):
+        self.x = 1
+
+
+def test_what_is_registered_later_for_a_class_counts(worker):
+    before = [sent(worker, Kept()).x, sent(worker, [Kept(), bytes(2_000)])[0].x]
+    copyreg.pickle(Kept, registered)
+    try:
+        after = [sent(worker, Kept()).x, sent(worker, [Kept(), bytes(2_000)])[0].x]
+    finally:
+        del copyreg.dispatch_table[Kept]
+
+    assert before == [1, 1]
+    assert after == [99, 99]
+
+
+def registered(_kept):
+    return make_registered, ()
+
+
+def make_registered():
+    kept = Kept()
+    kept.x = 99
+    return kept
+
+
+def test_tuples_that_hold_each_other_many_times_are_written_once(worker):
+    value: Any = (0,) * 14
+    for _ in range(7):
+        value = (value,) * 14
+
+    assert worker.submit(deep, value).result(PATIENCE) == 8
+
+
+def deep(value):
+    return 0 if type(value) is int else 1 + deep(value[0])
+
+
+def test_exceptions_in_a_result_leave_what_is_shared_together(worker):
+    twice, listed, again = worker.submit(with_exceptions).result(PATIENCE)
+
+    assert twice[0] is twice[1]
+    assert listed[0] is listed[1]
+    assert again[1] is again
+
+
+def with_exceptions():
+    error, inner, again = ValueError(1), [1], [ValueError(2)]
+    again.append(again)
+    return [error, error], [inner, inner, KeyError(3)], again

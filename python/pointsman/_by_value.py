@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import functools
+from _thread import _local
 from importlib import import_module
 from io import BytesIO
 from operator import mul
@@ -56,6 +57,9 @@ _HEAP = 1 << 9
 # Whether a class that has been pickled or has arrived by value is this process's own.
 _own: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
 _marked: WeakValueDictionary[str, type] = WeakValueDictionary()
+# In a worker: the version of the definition that is loaded on this thread, and of the last that filled a class.
+arriving: Any = _local()
+_versions: WeakKeyDictionary[type, int] = WeakKeyDictionary()
 # What a class had in it when it came the last time.
 _names: WeakKeyDictionary[type, set[str]] = WeakKeyDictionary()
 
@@ -201,7 +205,7 @@ def _set(made: Any, state: tuple[Callable[[Any, Any], object], Any]) -> None:
     """Let cloudpickle complete a function or a class, and then the initializer of this worker."""
     setter, own = state
     if issubclass(type(made), type):
-        if _own.setdefault(made, False):
+        if _own.setdefault(made, False) or _is_outdated(made):
             return
         # What has been taken from the class since it came the last time.
         names = _names.get(made)
@@ -211,6 +215,17 @@ def _set(made: Any, state: tuple[Callable[[Any, Any], object], Any]) -> None:
                 delattr(made, name)
     setter(made, own)
     _initialized.apply(made)
+
+
+def _is_outdated(kind: type) -> bool:
+    """Whether a class has been filled by a later definition than the one that is loaded now."""
+    version = getattr(arriving, "version", None)
+    if version is None:
+        return False
+    if _versions.get(kind, 0) > version:
+        return True
+    _versions[kind] = version
+    return False
 
 
 def _with_slots(kind: type, args: tuple[Any, ...], state: tuple[dict[str, Any], Any]) -> tuple[Any, Any]:

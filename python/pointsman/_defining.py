@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _MOST = 256
 # How often it is begun anew to pickle a class that another thread changes or pickles meanwhile.
 _TRIES = 3
+# What the flags of a class say that was made while the program ran (`Py_TPFLAGS_HEAPTYPE`).
+_HEAP = 1 << 9
 
 _versions = count(1)
 # In a worker: the classes that it was told of, by their marks, and the version of each.
@@ -151,14 +153,18 @@ class _Names:
             return None
         module = sys.modules.get(kind.__module__)
         if "." not in kind.__qualname__ and is_importable(kind):
-            own: list[Any] = [(base, None, dict(vars(base))) for base in kind.__mro__[:-1]]
             named = kind.__module__, kind.__qualname__
-            return named, _native.Watch([(vars(module), kind.__qualname__, kind), *own])
+            return named, _native.Watch([(vars(module), kind.__qualname__, kind), *_ways(kind)])
         found = self.found(kind)
         return None if found is None else (found[1], self._watch(kind))
 
     def _watch(self, _kind: type) -> _native.Watch | None:
         return None
+
+    def clear(self) -> None:
+        """Know nothing of any class any more."""
+        self._makers.clear()
+        self._registered = None
 
     def drop(self, kind: type) -> None:
         """Know nothing of this class any more."""
@@ -171,7 +177,7 @@ class _Names:
             if self._registered != dispatch_table:
                 registered = dict(dispatch_table)
                 # First: another thread that sees the one has the other.
-                self._table = {MethodType: _reduced, **registered, **self._makers}
+                self._table = {MethodType: _reduced, **self._makers, **registered}
                 self._registered = registered
             _native.begin_pickle()
             file = BytesIO()
@@ -250,7 +256,7 @@ class Definitions(_Names):
             rests_on = reached(kind)
             if rests_on is None:
                 break
-            watch = _native.Watch(rests_on)
+            watch = _native.Watch([*rests_on, *_ways(kind)])
             pickled = _by_value.dumps(kind)
             watch.settle()
             if watch.is_unchanged() and self._latest.get(id(kind)) == version:
@@ -260,6 +266,12 @@ class Definitions(_Names):
 
 # For those who ask what pickles weigh that are sent to nobody.
 weighed = Definitions(lambda pickled: (0, len(pickled)))
+
+
+def _ways(kind: type) -> list[Any]:
+    """What says how objects of a class are pickled: its bases, and what the program has registered."""
+    made = [base for base in kind.__mro__[:-1] if base.__flags__ & _HEAP]
+    return [(dispatch_table, None, dict(dispatch_table)), *((base, None, dict(vars(base))) for base in made)]
 
 
 def _has_its_name(kind: type) -> bool:
@@ -278,9 +290,23 @@ def _told_of(mark: str, version: int, offset: int, length: int) -> type:
         if pickled is None:
             message = "a class is not in shared memory"
             raise ValueError(message)
-        known = _told[mark] = version, loads(pickled)
+        known = _told[mark] = version, _loaded(pickled, version)
         _native.forget_classes()
+        # Those that it came with may have changed, too.
+        results.clear()
     return known[1]
+
+
+def _loaded(pickled: bytes, version: int) -> type:
+    """Load a definition; classes in it that a later one has filled stay as they are."""
+    from pointsman._by_value import arriving
+
+    before = getattr(arriving, "version", None)
+    arriving.version = version
+    try:
+        return loads(pickled)  # type: ignore[no-any-return]
+    finally:
+        arriving.version = before
 
 
 def _returning(kind: type) -> Any:

@@ -177,25 +177,21 @@ class Run(Looking):
         self.plan = self._given or _asking.fixed(self.job)
         if self.plan is None and self._is_brief():
             yield from self._hurry()
-            # Through the inputs, it knows what they took.
             if self.plan is not None:
                 return
         yield from self._stream_looking()
 
     def _stream_looking(self) -> Iterator[list[Any]]:
         """Measure, decide and run; and again, if the calls turn out to cost something else."""
-        job, source = self.job, self.job.source
+        source = self.job.source
         __tracebackhide__ = True
         # Before the first call that may last, which is to be like those that follow.
         _native.keep_some_freed()
         while True:
             if self.plan is None:
                 yield from self._sample(watched=True)
-                if self._early is None:
-                    self._look_ahead()
-                    self.plan = self.decide()
-                    if job.explained and (self.plan.estimated_seconds or 0.0) > _WORTH_EXPLAINING:
-                        self._read_for_plan(self.plan)
+                if self._early is None and not self._decides():
+                    continue
             if self._early is None:
                 yield from self._follow()
             if self._early is not None:
@@ -214,6 +210,17 @@ class Run(Looking):
                 return
             self._looped = self.plan if self.plan is not None and self.plan.backend == "inline" else None
             self.plan = None
+
+    def _decides(self) -> bool:
+        """Decide about what is left, unless inputs were taken on trust that others must not be given."""
+        self._look_ahead()
+        plan = self.decide()
+        if plan.backend != "inline" and self.job.source.trusted():
+            return False
+        self.plan = plan
+        if self.job.explained and (plan.estimated_seconds or 0.0) > _WORTH_EXPLAINING:
+            self._read_for_plan(plan)
+        return True
 
     def _is_brief(self) -> bool:
         """Whether all calls together are over before anybody could look at one, by what the code says."""

@@ -258,13 +258,10 @@ def parts_of(function: FunctionType) -> tuple[Any, ...]:
 
 
 def lacking(code: CodeType, names: dict[str, Any]) -> set[str]:
-    """Return the globals that code asks for and that are not there, so far."""
-    import builtins
-
-    there = vars(builtins)
+    """Return the globals that code asks for and that are not there, so far; one may come before a builtin."""
     found: set[str] = set()
-    if any(name not in names and name not in there for name in code.co_names):
-        found = {name for name in globals_in(code) if name not in names and name not in there}
+    if any(name not in names for name in code.co_names):
+        found = {name for name in globals_in(code) if name not in names}
     for constant in code.co_consts:
         if type(constant) is CodeType:
             found |= lacking(constant, names)

@@ -218,7 +218,8 @@ class _Walk:
     def _object(self, kind: type, value: Any) -> None:
         """Go on to the attributes of an object that is nothing but these."""
         enum: Any = sys.modules.get("enum")
-        if issubclass(kind, tuple) and kind.__bases__ == (tuple,) and "_fields" in vars(kind):
+        named = kind.__bases__ == (tuple,) and "_fields" in vars(kind)
+        if named and not kind.__dictoffset__:
             self._add((kind, *tuple.__iter__(value)))
             return
         member = enum is not None and issubclass(type(kind), enum.EnumMeta)

@@ -32,19 +32,30 @@ def dumps(chain: list[BaseException]) -> bytes:
     return dumps_anyway([_portable(chain[0], ()), *map(_portable_or_text, chain[1:])])
 
 
-def in_result(value: Any, depth: int = 2) -> Any:
-    """Return a result with the exceptions in it, `depth` containers deep, as what unpickles to them."""
+def in_result(value: Any) -> Any:
+    """Return a result with the exceptions in it, two containers deep, as what unpickles to them."""
+    known: dict[int, Any] = {}
+    portable = _in_result(value, 2, known)
+    # Where all of them travel by themselves, pickle keeps together what is one object in several places.
+    return value if all(held is own for held, own in known.values()) else portable
+
+
+def _in_result(value: Any, depth: int, known: dict[int, tuple[Any, Any]]) -> Any:
     kind = type(value)
+    if id(value) in known:
+        return known[id(value)][0]
     if issubclass(kind, BaseException):
         try:
-            return _portable(value, ())
+            made = _portable(value, ())
         except Exception:  # noqa: BLE001 - as above; what it is pickled to on its own says why it cannot be
-            return value
+            made = value
+        known[id(value)] = made, value
+        return made
     if not depth:
         return value
     if kind is list or kind is tuple:
-        return kind(in_result(item, depth - 1) for item in value)
-    return {key: in_result(item, depth - 1) for key, item in value.items()} if kind is dict else value
+        return kind(_in_result(item, depth - 1, known) for item in value)
+    return {key: _in_result(item, depth - 1, known) for key, item in value.items()} if kind is dict else value
 
 
 class _Parts:

@@ -80,6 +80,7 @@ class Source:
         self.cpu: float = 0.0
         # Inputs that nobody can fill anew, which an iterator has given at once, one after the other.
         self._swift = 0
+        self._trusting = False
         self._length: int | None = None
         # The inputs, if all of them are there.
         self._lists: tuple[Any, ...] = iterables if all(type(data) in (list, tuple) for data in iterables) else ()
@@ -137,7 +138,15 @@ class Source:
             return first
         # Of tiny calls, to watch what they are given takes the most: what does next to nothing is taken for nothing.
         watched = timed and (self._swift < _SURE or self._kept is not None)
+        self._trusting = not watched
         return InTurn(first, self._watched() if watched else self._iterator, count, until, self._passed_by)
+
+    def trusted(self) -> bool:
+        """Whether the last inputs of an iterator were not looked at; the next will be."""
+        trusted, self._trusting = self._trusting, False
+        if trusted:
+            self._swift = 0
+        return trusted
 
     def _passed_by(self, count: int, *, ended: bool) -> None:
         """Note that so many inputs were taken in their turn, and whether the iterator has come to its end."""

@@ -75,6 +75,10 @@ impl Maker {
         }
         if self.plain {
             let attributes = object.getattr(name!(py, "__dict__"))?;
+            if attributes.is_empty()? {
+                // No state: a `__setstate__` would not be called.
+                return Ok((&self.token, PyTuple::empty(py)).into_pyobject(py)?.into_any());
+            }
             return Ok((&self.token, PyTuple::empty(py), attributes).into_pyobject(py)?.into_any());
         }
         let reduced = object.call_method1(name!(py, "__reduce_ex__"), (5,))?;

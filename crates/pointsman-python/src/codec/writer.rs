@@ -29,6 +29,9 @@ const MAX_DEPTH: u8 = 8;
 /// is slow to begin with (2 us and more), and as fast from a hundred parts or so on.
 const MOST_PARTS: usize = 256;
 const CONTAINER: usize = 8;
+/// Items of all tuples within a value; what has more is pickled, which writes a tuple once that is there many times. Arbitrary:
+/// to find that out takes less than a millisecond.
+const MOST_IN_TUPLES: usize = 1 << 16;
 /// Bytes of texts in containers, at most: pickle writes a long one once, however often it is there. Arbitrary.
 const LONG_TEXT: usize = 1024;
 
@@ -40,12 +43,14 @@ pub(super) struct Writer<'a> {
     left: usize,
     /// The containers and objects that have been written (T1).
     seen: Vec<usize>,
+    /// Items of tuples that may be written yet.
+    in_tuples: usize,
 }
 
 impl<'a> Writer<'a> {
     /// With `apart` it takes lists, dictionaries and objects apart.
     pub(super) fn new(out: &'a mut Vec<u8>, store: &'a mut dyn Store, apart: bool) -> Self {
-        Self { out, store, left: if apart { MOST_PARTS } else { 0 }, seen: Vec::new() }
+        Self { out, store, left: if apart { MOST_PARTS } else { 0 }, seen: Vec::new(), in_tuples: MOST_IN_TUPLES }
     }
 
     /// Writes a tuple of these that nobody has made. False if one is not plain: then a part of it may have been written.
@@ -81,6 +86,10 @@ impl<'a> Writer<'a> {
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             if depth == MAX_DEPTH {
                 return Ok(false);
+            }
+            if depth > 1 {
+                let Some(left) = self.in_tuples.checked_sub(tuple.len()) else { return Ok(false) };
+                self.in_tuples = left;
             }
             self.out.push(TUPLE);
             write_len(self.out, tuple.len());
