@@ -520,3 +520,48 @@ def b68(x):
     import logging
 
     logging.root.handlers.clear()
+
+
+class Noted(Exception):
+    made = []
+
+    def __init__(self):
+        super().__init__()
+        self.made.append(1)
+
+
+class Quiet(Exception):
+    def __init__(self):
+        super().__init__("quiet")
+        self.notes = []
+
+
+@S
+def b69(x):
+    raise Noted
+
+
+@S
+def b70(x):
+    try:
+        return 1 / x
+    except ZeroDivisionError as why:
+        raise Noted from why
+
+
+@T
+def b71(x):
+    raise Quiet
+
+
+_fallback = {}
+
+
+@S
+def b72(x):
+    {"a": 1}.get("b", _fallback)[x] = 1
+
+
+@T
+def b73(x):
+    return {"a": 1}.get("b", _fallback), {}.get(x, [])

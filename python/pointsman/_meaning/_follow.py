@@ -67,6 +67,7 @@ _ENOUGH_REASONS, _DEEPEST = 4, 24
 _FRAME_WORK, _MOST_WORK = 100, 100_000
 _MAPPINGS = frozenset((dict, MappingProxyType))
 _WITH_DEFAULT = frozenset((".get", ".pop"))
+_GIVES_DEFAULT = frozenset((".get", ".pop", ".setdefault"))
 _OPERATORS = "add and floordiv lshift matmul mul mod or pow rshift sub truediv xor".split()  # noqa: SIM905 - a line, not 13
 _INPLACE = tuple(f"__i{name}__" for name in _OPERATORS)
 
@@ -190,6 +191,7 @@ class Walk(Stashing):
             self._reads(frame, ref)
         for site in sorted(facts.calls):
             self.result(frame, site)
+        self._raises(frame)
         if self.compares:
             self.compared(frame)
         if not facts.code.co_flags & _NEW_LOCALS:
@@ -238,6 +240,12 @@ class Walk(Stashing):
             for ref in value:
                 self._tears(facts, name_of_holder(ref), f"what {origin} holds")
                 self.stash_entry(frame, name_of_holder(ref), origin)
+
+    def _raises(self, frame: Frame) -> None:
+        """`raise Error` makes an object of the class."""
+        for origin in self.resolve(frame, frame.facts.raised):
+            if is_a(origin.obj, type):
+                self.construct(origin.obj, [], {}, ())
 
     def _reads(self, frame: Frame, ref: Ref) -> None:
         """A global of a module is read: workers import it anew, and have not what a function set since."""
@@ -302,6 +310,7 @@ class Walk(Stashing):
                     # `x.astype(float, copy=False)` may be `x` itself.
                     found += (receiver,) if "copy" in kwargs else ()
                     found += like_default(handed, call) if steps[-1] in _WITH_DEFAULT else handed
+                    found += args[1] if steps[-1] in _GIVES_DEFAULT and len(args) > 1 else ()
             else:
                 for origin in self.resolve_ref(frame, ref):
                     by_name = self.called_by_name(frame, origin, args)

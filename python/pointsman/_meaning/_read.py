@@ -151,6 +151,8 @@ class Reader:
                         message = "a stack of the wrong depth"
                         raise Unreadable(message)
                     self.facts.returns |= stack[-1]
+                elif name == "RAISE_VARARGS" and argument:
+                    self.facts.raised |= EMPTY.union(*stack[-argument:])
                 return steps
             elif index in self.targets:
                 if not self._jump(name, self.targets[index]):

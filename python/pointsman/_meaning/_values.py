@@ -86,7 +86,7 @@ class Facts:
 
     __slots__ = (
         "calls", "cells", "code", "compared", "defaults", "free_writes", "global_writes", "holds", "inner", "inplace",
-        "loads", "made", "returns", "scalars", "sets", "stashed", "torn", "writes", "yields",
+        "loads", "made", "raised", "returns", "scalars", "sets", "stashed", "torn", "writes", "yields",
     )  # fmt: skip
 
     def __init__(self, code: CodeType) -> None:
@@ -105,6 +105,7 @@ class Facts:
         self.cells: dict[str, Value] = {}
         self.returns: Value = EMPTY
         self.yields: Value = EMPTY
+        self.raised: Value = EMPTY
         self.scalars: set[Ref] = set()
         # What attributes are set to, of which things.
         self.sets: dict[tuple[str, Value], Value] = {}
