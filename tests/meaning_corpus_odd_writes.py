@@ -22,6 +22,7 @@ import re
 import string
 import threading
 import time
+import types
 
 import numpy as np
 
@@ -565,3 +566,25 @@ def b72(x):
 @T
 def b73(x):
     return {"a": 1}.get("b", _fallback), {}.get(x, [])
+
+
+@S
+def b74(x):
+    types.SimpleNamespace(held=R).held.append(x)
+
+
+@S
+def b75(x):
+    collections.UserDict(held=R)["held"].append(x)
+
+
+@S
+def b76(x):
+    types.MappingProxyType({"held": R})["held"].append(x)
+
+
+@T
+def b77(x):
+    found = types.SimpleNamespace(own=[], given=R)
+    found.own.append(x)
+    return found

@@ -264,7 +264,7 @@ class Resolver:
 def instance_of(cls: type, args: list[Origins], kwargs: dict[str, Origins]) -> Instance:
     """A new object of a class; named tuples and name spaces keep what they are made of."""
     made = Instance(cls)
-    fields = class_attribute(cls, "_fields") if issubclass_safe(cls, tuple) else ()
+    fields = class_attribute(cls, "_fields") if issubclass_safe(cls, tuple) else None
     if is_a(fields, tuple):
         for name, given in [*zip(fields, args, strict=False), *kwargs.items()]:
             made.held[str(name)] = tuple(filter(_reaches_out, given))

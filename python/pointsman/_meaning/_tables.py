@@ -390,7 +390,10 @@ HOLDS_RESULT = frozenset(
         "collections.deque",
         "collections.OrderedDict",
         "collections.defaultdict",
+        "builtins.mappingproxy",
         "collections.ChainMap",
+        "collections.UserDict",
+        "collections.UserList",
         "itertools.chain",
         "itertools.islice",
         "itertools.cycle",
@@ -410,7 +413,6 @@ HOLDS_RESULT = frozenset(
         "heapq.nlargest",
         "heapq.nsmallest",
         "heapq.merge",
-        "types.SimpleNamespace",
     ]
 )
 # Methods that hand out a part or a view of their object, and methods that copy it without its parts.
