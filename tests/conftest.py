@@ -5,7 +5,8 @@ What it does not know: how any backend works.
 Invariants:
     T1. No test reads or writes the cache of the user who runs it.
     T2. A backend that cannot run here is skipped with the reason, never silently.
-    T3. Every part of a list of results is moved, however small, so that a run that looks back at what it gave is seen.
+    T3. Every part of a list of results is moved, however small, so that a run that looks back at what it gave is seen;
+        and lists of inputs are gone through where they are.
     T4. Programs that tests start hear Ctrl-C, also where a shell runs the tests in the background, deaf to it.
 """
 
@@ -24,12 +25,12 @@ os.environ["POINTSMAN_CACHE_DIR"] = _CACHE.name
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from pointsman import _results  # noqa: E402 - after the environment is set
+from pointsman import _results, _source  # noqa: E402 - after the environment is set
 from pointsman._edition import INTERPRETERS  # noqa: E402 - the same
 from pointsman._job import BACKENDS as NAMES  # noqa: E402 - the same
 
 # T3.
-_results._MANY = 1
+_results._MANY = _source._MANY = 1
 
 
 def _marks(name: str) -> list[pytest.MarkDecorator]:

@@ -20,7 +20,7 @@ from pointsman._meaning import Verdict, judge_all
 from pointsman._measure import Meter, carried
 from pointsman._placing import Caller, open_run
 from pointsman._plan import Actual, Plan
-from pointsman._source import InTurn
+from pointsman._source import InTurn, Stretch
 from pointsman.backends import inline
 from pointsman.backends.threads import ThreadRun
 
@@ -94,7 +94,7 @@ class Run(Looking):
         self._context = copy_context()
         self._daemon = threading.current_thread().daemon
         self._caller = threading.get_ident()
-        self._running: tuple[list[Any] | range, Iterator[Any]] | None = None
+        self._running: tuple[list[Any] | range | Stretch, Iterator[Any]] | None = None
         self._early: ThreadRun | ProcessRun | None = None
         self._begun = self._left = 0
         self._start = perf_counter()
@@ -371,7 +371,7 @@ class Run(Looking):
             return False
         return meter.wall >= _ENOUGH or meter.mean >= _LONG_CALL or meter.waits
 
-    def _batch(self, items: list[Any] | range | InTurn, *, look: bool, watched: bool) -> Iterator[list[Any]]:
+    def _batch(self, items: list[Any] | range | Stretch | InTurn, *, look: bool, watched: bool) -> Iterator[list[Any]]:
         """Run a batch on this thread and yield its results.
 
         With `look` what it took is measured. With `watched`, a call that lasts is looked at while it runs, and others

@@ -16,6 +16,7 @@ from pointsman._ending import starts_no_thread
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
 from pointsman._machine import has_gil
+from pointsman._stretch import Stretch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ AWAY = (*_asking.APART, *CLUSTERS)
 _A_WHILE = 2e-3
 
 
+def _unreached(items: list[Any] | range | Stretch, iterator: Any) -> int:
+    return items.unreached() if isinstance(items, Stretch) else int(iterator.__length_hint__())
+
+
 def _has_begun_to_compute(meter: Meter, seen: _native.Sample) -> bool:
     """Whether the call has computed for longer, since it was `seen`, than it had waited: to decide takes a while."""
     now = meter.peek()
@@ -66,7 +71,7 @@ class Looking:
     _meter: Meter | None
     _lock: threading.Lock
     # What runs now, and what the pilot has begun beside it.
-    _running: tuple[list[Any] | range, Iterator[Any]] | None
+    _running: tuple[list[Any] | range | Stretch, Iterator[Any]] | None
     _early: ThreadRun | ProcessRun | None
     _begun: int
     _left: int
@@ -106,7 +111,7 @@ class Looking:
             if meter is None or running is None or seen is None:
                 return 0.0
             items, iterator = running
-            unreached = iterator.__length_hint__()  # type: ignore[attr-defined]
+            unreached = _unreached(items, iterator)
             left = (self.job.source.left() or 0) + unreached if self._early is None else self._early.growable()
             if not left:
                 return 0.0
@@ -189,7 +194,7 @@ class Looking:
         if meter.calls:
             self._alone = meter.observation()
         # What the caller's loop has not reached is anybody's.
-        rest = _native.cut(items, iterator)
+        rest = items.cut() if isinstance(items, Stretch) else _native.cut(items, iterator)
         if type(items) is range:
             self._running = items[: len(items) - len(rest)], iterator
         source.put_back(rest)

@@ -13,6 +13,7 @@ from time import perf_counter, thread_time
 from types import FunctionType
 
 from pointsman._repeats import FIXED, Repeats
+from pointsman._stretch import Stretch as Stretch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _SWIFT, _SURE, _NEVER = 0.4e-6, 64, -(1 << 60)
 # twenty of them, and each may take long all of a sudden.
 _MOST_AT_ONCE = 128
 # Collections that can be cut without running anybody's code, and others that can be gone through so.
+# Inputs of a list from which on they are not copied for a batch. Arbitrary: few stay in the core's cache.
+_MANY = 1024
 _SEQUENCES = (list, tuple, range, str, bytes)
 # Combinations of types among the inputs of which one is looked at each. Arbitrary: reading takes a millisecond.
 _KINDS = 8
@@ -183,14 +186,20 @@ class Source:
                 self._kept.append(item)
             yield item
 
-    def stretch(self, count: int) -> list[Any] | range:
-        """Take up to `count` inputs as `take` does briefly; those of a range stay one: it is cheaper to go through."""
-        if type(self._sequence) is not range or self._back or self._error is not None or self._kept is not None:
+    def stretch(self, count: int) -> list[Any] | range | Stretch:
+        """Take up to `count` inputs as `take` does briefly; those of a range stay one: it is cheaper to go through.
+
+        Many of a list stay where they are.
+        """
+        kind = type(self._sequence)
+        many = kind is range or (kind is list and count >= _MANY)
+        if not many or self._back or self._error is not None or self._kept is not None:
             return self.take(count, brief=True)
         while self._taken in self._holes:
             self._taken += 1
         upto = min((hole for hole in self._holes if hole > self._taken), default=len(self._sequence))
-        items = self._sequence[self._taken : min(self._taken + count, upto)]
+        start, end = self._taken, max(self._taken, min(self._taken + count, upto))
+        items = self._sequence[start:end] if kind is range else Stretch(self._sequence, start, end)
         self._taken += len(items)
         self._ended = self._taken >= len(self._sequence)
         return items

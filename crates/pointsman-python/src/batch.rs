@@ -28,3 +28,19 @@ pub(crate) fn cut<'py>(items: &Bound<'py, PyAny>, iterator: &Bound<'py, PyAny>) 
     items.set_slice(at, len, PyList::empty(py).as_any())?;
     Ok(rest.into_any())
 }
+
+/// Ends `iterator`, one of the whole list, and returns what it has not yet given out of the items before place `end`.
+///
+/// As for [`cut`], only for interpreters with a GIL (H1).
+#[pyfunction]
+pub(crate) fn cut_before<'py>(
+    whole: &Bound<'py, PyList>,
+    iterator: &Bound<'py, PyAny>,
+    end: usize,
+) -> PyResult<Bound<'py, PyList>> {
+    let py = whole.py();
+    let left: usize = iterator.call_method0(name!(py, "__length_hint__"))?.extract()?;
+    let at = whole.len().saturating_sub(left);
+    iterator.call_method1(name!(py, "__setstate__"), (whole.len(),))?;
+    Ok(if at < end { whole.get_slice(at, end) } else { PyList::empty(py) })
+}

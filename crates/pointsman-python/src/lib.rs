@@ -85,7 +85,7 @@ mod _native {
     #[pymodule_export]
     use crate::alarm::Alarm;
     #[pymodule_export]
-    use crate::batch::cut;
+    use crate::batch::{cut, cut_before};
     #[pymodule_export]
     use crate::bridge::{Bridge, call_async};
     #[pymodule_export]
