@@ -270,7 +270,7 @@ class Walk(Stashing):
         setter = None if is_a(value, FunctionType | type | ModuleType) else setters.get(name)
         if setter and not is_as_imported(module, name, value):
             self.strike(f"reads the global `{name}`, which `{setter}` sets: workers would import it anew")
-        elif is_set_by_program(module, name, value):
+        elif name not in setters and is_set_by_program(module, name, value):
             self.strike(f"reads `{module.__name__}.{name}`, which the program has set: workers would import it anew")
 
     def _inplace(self, operator: int, origin: Origin) -> None:
