@@ -13,7 +13,7 @@ from time import perf_counter
 from pointsman import _advice, _ahead, _asking, _clusters, _default, _learning, _native, _planner
 from pointsman import _pilot as pilots
 from pointsman._brief import MOST, is_brief
-from pointsman._errors import CannotTravelError
+from pointsman._errors import CannotTravelError, PoolBrokenError
 from pointsman._locks import fork_safe_rlock, in_the_end
 from pointsman._looking import AWAY, BUSY, Looking
 from pointsman._meaning import Verdict, judge_all
@@ -434,7 +434,7 @@ class Run(Looking):
             given, in_turn = job.source.given, self._in_turn
             try:
                 yield from self._open(self.plan).stream()
-            except CannotTravelError as why:
+            except (CannotTravelError, PoolBrokenError) as why:
                 # Calls that were begun and have no result must not be made twice: the error is their answer.
                 if job.source.given - given != self._in_turn - in_turn:
                     raise

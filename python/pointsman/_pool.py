@@ -69,11 +69,14 @@ def make(processes: int, threads: int = 1, *, kind: str = "processes", **options
     try:
         return Processes(processes, threads, **options)
     except (OSError, MemoryError) as why:
-        message = (
-            f"{processes} worker processes cannot be started: {why}; ask for fewer with max_workers=, or raise what "
-            "the system allows this program (`ulimit -a` shows that)"
-        )
-        raise PoolBrokenError(message) from why
+        raise _without_workers(processes, why) from why
+
+
+def _without_workers(processes: int, why: BaseException) -> PoolBrokenError:
+    return PoolBrokenError(
+        f"{processes} worker processes cannot be started: {why}; ask for fewer with max_workers=, or raise what the "
+        f"system allows this program (`ulimit -a` shows that)"
+    )
 
 
 def prepare(function: object, slim: set[str] | None = None) -> None:
@@ -215,7 +218,12 @@ class Processes:
         _alive.add(self)
         self._prepared = time.perf_counter() - began
         _flush()
-        self.grow(processes)
+        try:
+            self.grow(processes)
+        except BaseException:
+            # Those that were started hold what the next pool may need.
+            self._stop(wait=True, cancel=True, kill=True)
+            raise
 
     @property
     def workers(self) -> int:
@@ -231,7 +239,10 @@ class Processes:
         """Start workers until there are this many."""
         with self._lock:
             while self.size < processes:
-                self.native.add_process(self.threads)
+                try:
+                    self.native.add_process(self.threads)
+                except (OSError, MemoryError) as why:
+                    raise _without_workers(processes, why) from why
                 self.size += 1
 
     def _start_collector(self) -> None:

@@ -18,7 +18,8 @@ import pytest
 import deaths
 import functions
 import pointsman
-from fixtures import wait_until
+from fixtures import run_program, wait_until
+from pointsman import _default, _machine, _pool
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -146,3 +147,37 @@ def test_a_call_that_the_system_kills_for_its_memory_fails_alone(group):
         # The system chooses whom it kills: the neighbour may be small, and is the largest as a rule.
         assert sum(other is not None for other in others) <= 1
         assert made.submit(take, 5).result(functions.PATIENCE) == 5
+
+
+def test_a_pool_that_the_system_does_not_allow_is_one_clear_error(tmp_path):
+    printed = run_program(
+        tmp_path,
+        """
+        import resource
+        import pointsman
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        try:
+            pointsman.execute(abs, range(10), backend="processes", max_workers=100)
+        except pointsman.PoolBrokenError as why:
+            print("100 worker processes cannot be started" in str(why), "ulimit" in str(why))
+        print(pointsman.execute(abs, range(-3, 0), backend="processes", max_workers=1))
+        """,
+    )
+
+    assert printed.splitlines() == ["True True", "[3, 2, 1]"]
+
+
+def test_where_no_pool_can_be_had_an_automatic_choice_goes_on_without(monkeypatch):
+    def refuse(*_args, **_options):
+        raise pointsman.PoolBrokenError("no more of them")
+
+    # On a busy machine no process would be considered.
+    monkeypatch.setattr(_machine, "constants", dict)
+    monkeypatch.setattr(_pool, "make", refuse)
+    monkeypatch.setattr(_default, "_processes", {})
+
+    results, plan = pointsman.execute(functions.spin, range(150), return_optimization_result=True)
+
+    assert results == list(range(150))
+    assert plan.backend != "processes"
