@@ -5,6 +5,7 @@ What it does not know: how they are rebuilt.
 
 import dataclasses
 import threading
+import traceback
 
 import pytest
 
@@ -295,3 +296,36 @@ def test_an_exception_that_a_call_gives_back_is_a_result_like_any_other(how):
 
     error = {"alone": lambda: result, "beside": lambda: result[1][0], "under a name": lambda: result["error"]}[how]()
     assert (type(error), str(error), error.code, error.detail) == (Refused, "3: why", 3, "why")
+
+
+def divide(x):
+    return 1 / x
+
+
+@pytest.mark.parametrize("place", ["auto", "inline", "threads", "processes"])
+@pytest.mark.parametrize("entry", [pointsman.execute, pointsman.map])
+def test_a_traceback_has_the_call_and_its_caller_and_next_to_nothing_between(entry, place):
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(entry(divide, [1, 2, 0], backend=place))
+
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    ours = [name for name in names[1:] if name != "divide"]
+
+    assert len(ours) <= 1
+    # That of a worker is the cause.
+    assert names[-1] == "divide" or place == "processes"
+    assert caught.value.__suppress_context__ is (place == "processes")
+
+
+def test_what_was_raised_before_is_told_as_in_a_plain_loop():
+    def again(x):
+        try:
+            divide(x)
+        except ZeroDivisionError:
+            raise LookupError(x)  # noqa: B904 - as users write it
+
+    with pytest.raises(LookupError) as caught:
+        pointsman.execute(again, [0])
+
+    assert type(caught.value.__context__) is ZeroDivisionError
+    assert not caught.value.__suppress_context__

@@ -8,16 +8,18 @@ from __future__ import annotations
 from itertools import chain
 
 from pointsman._engine import Run
-from pointsman._errors import InvalidTypeError
+from pointsman._errors import InvalidTypeError, _RemoteTraceback
 from pointsman._job import Job, check_callable, check_callback, check_switch, is_async, what_it_is
 from pointsman._results import Results
 from pointsman._terms import NONE, Terms
 from pointsman._typing import overload
+from pointsman.backends import inline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from types import TracebackType
     from typing import Any, Literal, TypeVar, Unpack
 
     from pointsman._async_run import AsyncRun
@@ -470,18 +472,35 @@ def _shown(running: Any, total: int | None) -> Iterator[list[Any]]:
 
 
 def _told(running: Any, batches: Iterator[list[Any]]) -> Iterator[list[Any]]:
-    """Yield lists of results; an error that lost its function on the way through generators is told with it."""
+    """Yield lists of results; what a call raised is told without the way that its job took.
+
+    An error that lost its function on the way through generators is told with it.
+    """
     __tracebackhide__ = True
     try:
         yield from batches
-    except RuntimeError as why:
-        from pointsman._outcome import named_stop
+    except Exception as why:
+        if isinstance(why, RuntimeError):
+            from pointsman._outcome import named_stop
 
-        job = running.job
-        named = named_stop(why, job.name, getattr(running, "delivered", None) if job.ordered else None)
-        if named is why:
-            raise
-        raise named from why.__cause__
+            job = running.job
+            named = named_stop(why, job.name, getattr(running, "delivered", None) if job.ordered else None)
+            if named is not why:
+                raise named from why.__cause__
+        why.__traceback__ = _of_the_call(why)
+        raise
+
+
+def _of_the_call(why: Exception) -> TracebackType | None:
+    """The part of a traceback that begins in the call; all of it if it was not the call that raised."""
+    first, part, name = None, why.__traceback__, ""
+    while part is not None:
+        name = str(part.tb_frame.f_globals.get("__name__"))
+        first = part if first is None and name.partition(".")[0] != "pointsman" else first
+        part = part.tb_next
+    # One that came from a worker has the call's own as its cause, and what C raises has none.
+    called = name == inline.__name__ or type(why.__cause__) is _RemoteTraceback
+    return first if called or first is not None else why.__traceback__
 
 
 class _Results(chain["T"]):
