@@ -357,7 +357,10 @@ class Meter:
     @property
     def waits(self) -> bool:
         """Whether the calls clearly wait, so that nobody needs to know what they do meanwhile."""
-        return self.calls >= _A_FEW and self.wall >= _A_WHILE and self.cpu < _IDLE * self.wall
+        if self.calls < _A_FEW or self.wall < _A_WHILE or self.cpu >= _IDLE * self.wall:
+            return False
+        # One sample alone may have met a machine that stood still.
+        return sum(sample.cpu < _IDLE * sample.wall for sample in self.samples) > 1
 
     def held_share(self) -> float:
         """Share of the CPU time with the GIL held, by the samples that have looks; else the careful guess 1."""
