@@ -16,6 +16,7 @@ from pointsman._ending import starts_no_thread
 from pointsman._errors import CannotTravelError
 from pointsman._job import CLUSTERS
 from pointsman._machine import has_gil
+from pointsman._nested import is_importing
 from pointsman._stretch import Stretch
 
 TYPE_CHECKING = False
@@ -97,7 +98,8 @@ class Looking:
         """Whether another thread may look at a batch while it runs, and take from it what has not begun."""
         job, source = self.job, self.job.source
         able = job.backend == "auto" and source.sized and source.quiet and not job.lazy
-        return able and has_gil() and not starts_no_thread()
+        # To pickle what a module defines asks for the module, and whoever imports it may wait for the pilot.
+        return able and has_gil() and not starts_no_thread() and not is_importing()
 
     def checkpoint(self) -> float:
         """Look at a batch that still runs, from the pilot's thread; the seconds until the next look, 0 for none.

@@ -1,4 +1,4 @@
-"""Whether a worker process is amid the import of a module: it must start no workers then, which would import it again.
+"""Whether a module's own code asks: in a worker it must start no workers then, which would import the module again.
 
 Does not know who asks, or what for.
 """
@@ -15,8 +15,11 @@ _IMPORTING = "<frozen importlib._bootstrap>"
 
 def imports_for_a_call() -> bool:
     """Whether this is a worker, of whatever pool, and a module's own code runs on this thread."""
-    if not (_OURS or _is_child()):
-        return False
+    return (_OURS or _is_child()) and is_importing()
+
+
+def is_importing() -> bool:
+    """Whether a module's own code runs on this thread: another that needs the module waits until that is over."""
     frame = sys._getframe(1)  # noqa: SLF001 - inspect is dear to import
     while frame is not None:
         if frame.f_code.co_filename == _IMPORTING:
