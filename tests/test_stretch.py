@@ -59,7 +59,7 @@ def test_a_loop_that_another_thread_cuts_short_leaves_out_what_that_has():
         assert [*made, *map(functions.square, rest)] == [functions.square(item) for item in whole[1000:299_000]]
 
 
-def test_a_list_of_tiny_calls_that_become_dear_is_shared_with_others():
+def test_a_list_of_tiny_calls_that_become_dear_gives_each_result_once():
     inputs = [0] * 60_000 + [30_000] * 100
 
     results, plan = pointsman.execute(functions.sum_up_to, inputs, return_optimization_result=True)

@@ -177,14 +177,13 @@ WAYS = {
 @pytest.mark.parametrize("how", WAYS)
 def test_another_ctrl_c_ends_a_program_whose_threads_still_run_calls(how, tmp_path):
     source = f"""
-import atexit, pointsman, threading
+import pointsman, threading
 started = threading.Event()
 
 def work(n):
     started.set()
     return [{MANY} for _ in range(50)]
 
-atexit.register(print, "the program's own end", flush=True)
 {WAYS[how]}
 started.wait()
 print("ready", flush=True)
